@@ -1,0 +1,2 @@
+//! The `quadrille` binary.
+fn main() {}

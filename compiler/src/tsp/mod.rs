@@ -1,0 +1,1 @@
+//! (see the helper that owns this module)

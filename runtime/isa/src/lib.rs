@@ -1,0 +1,13 @@
+//! The instruction sets of the two machines: what a program *is*.
+//!
+//! This crate knows instruction types, their text and binary forms, the program
+//! containers, the machine descriptions and the meaning of one scalar operation
+//! ([`numerics`]). It must not know how a program is made (the compiler) nor how it is
+//! judged or executed (the runtime): both sides meet here and nowhere else.
+
+pub mod numerics;
+pub mod tensor;
+pub mod tsp;
+pub mod wafer;
+
+pub use tensor::{DType, Tensor};

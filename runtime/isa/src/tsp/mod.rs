@@ -1,0 +1,9 @@
+//! The `tsp` target: machine, instructions, program.
+
+pub mod inst;
+pub mod machine;
+pub mod program;
+
+pub use inst::*;
+pub use machine::*;
+pub use program::*;

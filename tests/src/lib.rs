@@ -1,1 +1,6 @@
-//! placeholder
+//! The test harness: what the integration tests share.
+//!
+//! It knows where outside truth comes from ([`corpus`]) and how to compare with it. It must not
+//! know how the compiler or the runtime work inside.
+
+pub mod corpus;

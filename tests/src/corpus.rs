@@ -1,0 +1,96 @@
+//! Brings models from outside into `target/corpus`, once, on first use.
+//!
+//! A test asks for a model by name; the scripts in `tests/corpus` fetch it with pinned versions and
+//! hashes, or generate it, and let ONNX Runtime compute the expected outputs. Whatever goes wrong
+//! is a panic with the script's own words: a test never skips for want of its data.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies in the repository")
+}
+
+/// Where fetched things are kept: `target/corpus`.
+pub fn cache() -> PathBuf {
+    repository().join("target").join("corpus")
+}
+
+/// A model with one set of inputs and expected outputs.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// Folder of `input_k.pb` and `output_k.pb`, the outputs by ONNX Runtime.
+    pub data: PathBuf,
+}
+
+/// A model of the corpus, fetched or generated if this is the first use.
+///
+/// Names: those of `tests/corpus/models.json`, and `bert-tiny`.
+pub fn model(name: &str) -> Model {
+    let models = cache().join("models");
+    let folder = models.join(name);
+    if !folder.is_dir() {
+        let _lock = lock();
+        // Another process may have brought it while this one waited for the lock.
+        if !folder.is_dir() {
+            let script = repository().join("tests/corpus/fetch.py");
+            run(Command::new(python()).arg(script).arg(&models).arg(name));
+        }
+    }
+    Model { path: folder.join("model.onnx"), data: folder.join("test_data_set_0") }
+}
+
+/// The digits classifier that lies in this repository, with the inputs of one digit.
+pub fn digits(digit: usize) -> Model {
+    let models = repository().join("examples/models");
+    Model { path: models.join("digits.onnx"), data: models.join(format!("digits/test_data_set_{digit}")) }
+}
+
+/// A Python interpreter that has the packages of `tests/corpus/requirements.txt`, installed into
+/// `target/corpus/venv` on first use. The caller holds the lock.
+fn python() -> PathBuf {
+    let requirements = repository().join("tests/corpus/requirements.txt");
+    let wanted = fs::read(&requirements).expect("tests/corpus/requirements.txt is in the repository");
+    let venv = cache().join("venv");
+    let interpreter = venv.join("bin").join("python");
+    // Written last, so that a broken installation is made anew.
+    let stamp = venv.join("installed.txt");
+    if fs::read(&stamp).ok().as_ref() != Some(&wanted) {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"];
+        run(Command::new(&interpreter).args(pip).arg(&requirements));
+        fs::write(&stamp, &wanted).expect("the virtual environment is writable");
+    }
+    interpreter
+}
+
+/// Runs a script of `tests/corpus` with the pinned packages, holding the lock that keeps test
+/// processes from fetching the same thing at once.
+pub fn run_script(script: &str, arguments: &[&str]) {
+    let _lock = lock();
+    run(Command::new(python()).arg(repository().join("tests/corpus").join(script)).args(arguments));
+}
+
+fn lock() -> File {
+    let folder = cache();
+    fs::create_dir_all(&folder).expect("target/corpus can be made");
+    let file = File::create(folder.join("lock")).expect("target/corpus/lock can be made");
+    file.lock().expect("target/corpus/lock can be locked");
+    file
+}
+
+fn run(command: &mut Command) {
+    let out = command.output().unwrap_or_else(|e| panic!("{command:?} cannot be started: {e}"));
+    if !out.status.success() {
+        panic!(
+            "{command:?} failed ({}):\n{}{}",
+            out.status,
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+}

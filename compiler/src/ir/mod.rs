@@ -1,5 +1,6 @@
 //! The tensor graph: types, operations, builder, text form, verifier and the oracle.
 
+pub mod eval;
 mod graph;
 mod op;
 

@@ -1,0 +1,59 @@
+//! The steps after a sum, on the unrounded result.
+
+use super::broadcast::update2;
+use super::buffer::{view, widen};
+use super::gemm::Gemm;
+use super::num::Num;
+use crate::ir::{EpilogueStep, Tensor, Unary};
+
+/// Applies `steps` in place to `values`, the result of shape `shape`; `extra` are the operands
+/// that the steps take, in order.
+pub(super) fn apply<T: Gemm>(values: &mut [T], shape: &[usize], steps: &[EpilogueStep], extra: &[&Tensor]) {
+    let mut extra = extra.iter();
+    let mut join = |values: &mut [T], f: fn(T, T) -> T| {
+        // The type rules count the operands.
+        if let Some(t) = extra.next() {
+            let wide = widen(t);
+            update2(values, shape, &view::<T>(&wide), &t.shape, f);
+        }
+    };
+    for step in steps {
+        match *step {
+            EpilogueStep::Add => join(values, T::add),
+            EpilogueStep::Mul => join(values, T::mul),
+            EpilogueStep::Prelu => join(values, T::prelu),
+            EpilogueStep::Relu => each(values, T::relu),
+            EpilogueStep::LeakyRelu(bits) => {
+                let slope = constant::<T>(bits);
+                each(values, |v| v.prelu(slope));
+            }
+            EpilogueStep::MaxConst(bits) => {
+                let c = constant::<T>(bits);
+                each(values, |v| v.maximum(c));
+            }
+            EpilogueStep::MinConst(bits) => {
+                let c = constant::<T>(bits);
+                each(values, |v| v.minimum(c));
+            }
+            EpilogueStep::Sigmoid => through(values, super::unary::function(Unary::Sigmoid)),
+            EpilogueStep::Tanh => through(values, libm::tanh),
+            EpilogueStep::Gelu => through(values, gelu),
+        }
+    }
+}
+
+fn constant<T: Num>(bits: u32) -> T {
+    T::from_f64(f64::from(f32::from_bits(bits)))
+}
+
+fn each<T: Num>(values: &mut [T], f: impl Fn(T) -> T) {
+    values.iter_mut().for_each(|v| *v = f(*v));
+}
+
+fn through<T: Num>(values: &mut [T], f: fn(f64) -> f64) {
+    each(values, |v| T::from_f64(f(v.to_f64())));
+}
+
+fn gelu(x: f64) -> f64 {
+    0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
+}

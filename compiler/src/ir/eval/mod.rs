@@ -1,0 +1,230 @@
+//! The oracle: what a tensor graph computes, by numpy's and ONNX's definitions.
+//!
+//! Knows the meaning of every primitive, one family a file; must not know where a graph comes
+//! from nor any machine. `f16` and `bf16` compute in `f32` and round each result once; sums in
+//! reductions are kept in `f64`. It is the reference for everything else, so it is checked
+//! against outside truth: numpy, the ONNX node tests and ONNX Runtime.
+//!
+//! A graph that verifies never panics here. What can still go wrong depends on data (an index
+//! outside its axis) or on size (a result beyond the memory limit) and is an [`EvalError`].
+
+mod binary;
+mod broadcast;
+mod buffer;
+mod cast;
+mod concat;
+mod conv;
+mod conv_transpose;
+mod epilogue;
+mod gather;
+mod gemm;
+mod matmul;
+mod num;
+mod pad;
+mod pool;
+mod reduce;
+mod scan;
+mod scatter;
+mod strided;
+#[cfg(test)]
+mod tests;
+mod unary;
+mod window;
+
+use super::{Graph, Op, PadMode, Tensor, TensorType, ValueDef, ValueId};
+
+/// Bytes that live values may take by default: 16 GiB.
+pub const MEMORY_LIMIT: usize = 16 << 30;
+
+/// Why a graph has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// The caller gave another number of tensors than the graph has inputs.
+    #[error("the graph has {want} inputs, but {got} tensors were given")]
+    InputCount {
+        /// Inputs of the graph.
+        want: usize,
+        /// Tensors given.
+        got: usize,
+    },
+    /// A tensor does not have the declared type.
+    #[error("input `{name}` is declared {want}, but a tensor {got} was given")]
+    InputType {
+        /// Name of the input.
+        name: String,
+        /// Declared type.
+        want: TensorType,
+        /// Type of the tensor given.
+        got: TensorType,
+    },
+    /// A primitive has no result for its operands.
+    #[error("{op} of node `{node}`: {reason}")]
+    Node {
+        /// The user's node.
+        node: String,
+        /// The primitive.
+        op: String,
+        /// What is wrong with the operands.
+        reason: String,
+    },
+    /// A result would exceed the memory limit.
+    #[error("{op} of node `{node}` makes {ty}, which would take the live values to {need} bytes; the limit is {limit}")]
+    Memory {
+        /// The user's node.
+        node: String,
+        /// The primitive.
+        op: String,
+        /// Type of the result.
+        ty: TensorType,
+        /// Bytes of all live values with this one.
+        need: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+}
+
+/// The outputs of `graph` for `inputs`, in the graph's order. Values are freed after their last
+/// use.
+pub fn eval(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
+    let values = run(graph, inputs, true)?;
+    // An output may be named twice, so its value is cloned (which shares the bytes).
+    Ok(graph.outputs.iter().map(|o| values[o.value.0 as usize].clone().expect("outputs outlive the run")).collect())
+}
+
+/// The value of every value of `graph`, by id: inputs, constants and the result of each node.
+pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
+    let values = run(graph, inputs, false)?;
+    Ok(values.into_iter().map(|v| v.expect("every value was computed")).collect())
+}
+
+fn run(graph: &Graph, inputs: &[Tensor], free: bool) -> Result<Vec<Option<Tensor>>, EvalError> {
+    check_inputs(graph, inputs)?;
+    let uses = Uses::of(graph);
+    let mut values: Vec<Option<Tensor>> = vec![None; graph.values().len()];
+    for (&v, t) in graph.inputs.iter().zip(inputs) {
+        values[v.0 as usize] = Some(t.clone());
+    }
+    for (slot, value) in values.iter_mut().zip(graph.values()) {
+        if let ValueDef::Const(t) = &value.def {
+            *slot = Some(t.clone());
+        }
+    }
+    let mut live = 0usize;
+    for (i, node) in graph.nodes().iter().enumerate() {
+        let ty = graph.ty(node.output);
+        let bytes = ty.elements().saturating_mul(ty.dtype.size());
+        let need = live.saturating_add(bytes);
+        if need > MEMORY_LIMIT {
+            return Err(EvalError::Memory {
+                node: graph.origin_name(node).to_string(),
+                op: node.op.name().to_string(),
+                ty: ty.clone(),
+                need,
+                limit: MEMORY_LIMIT,
+            });
+        }
+        let operands: Vec<&Tensor> =
+            node.inputs.iter().map(|v| values[v.0 as usize].as_ref().expect("operands come first")).collect();
+        let result = eval_typed(&node.op, &operands, ty).map_err(|reason| EvalError::Node {
+            node: graph.origin_name(node).to_string(),
+            op: node.op.name().to_string(),
+            reason,
+        })?;
+        values[node.output.0 as usize] = Some(result);
+        live = need;
+        if free {
+            for &dead in &uses.last[i] {
+                if let Some(t) = values[dead.0 as usize].take()
+                    && matches!(graph.value(dead).def, ValueDef::Node(_))
+                {
+                    live = live.saturating_sub(t.data.len());
+                }
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn check_inputs(graph: &Graph, inputs: &[Tensor]) -> Result<(), EvalError> {
+    if graph.inputs.len() != inputs.len() {
+        return Err(EvalError::InputCount { want: graph.inputs.len(), got: inputs.len() });
+    }
+    for (&v, t) in graph.inputs.iter().zip(inputs) {
+        let got = TensorType::new(t.dtype, t.shape.clone());
+        if graph.ty(v) != &got {
+            return Err(EvalError::InputType {
+                name: graph.value(v).name.clone(),
+                want: graph.ty(v).clone(),
+                got,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// For each node, the values that nothing after it reads.
+struct Uses {
+    last: Vec<Vec<ValueId>>,
+}
+
+impl Uses {
+    fn of(graph: &Graph) -> Uses {
+        let mut seen = vec![false; graph.values().len()];
+        for o in &graph.outputs {
+            seen[o.value.0 as usize] = true;
+        }
+        let mut last = vec![Vec::new(); graph.nodes().len()];
+        for (i, node) in graph.nodes().iter().enumerate().rev() {
+            // The node's own result first: nothing may read it at all.
+            for &v in std::iter::once(&node.output).chain(&node.inputs) {
+                if !std::mem::replace(&mut seen[v.0 as usize], true) {
+                    last[i].push(v);
+                }
+            }
+        }
+        Uses { last }
+    }
+}
+
+/// The result of one primitive. Operands that do not fit are an error, as is an index outside
+/// its axis.
+pub fn eval_op(op: &Op, inputs: &[&Tensor]) -> Result<Tensor, String> {
+    let types: Vec<TensorType> = inputs.iter().map(|t| TensorType::new(t.dtype, t.shape.clone())).collect();
+    let types: Vec<&TensorType> = types.iter().collect();
+    let ty = op.result_type(&types).map_err(|e| e.reason)?;
+    eval_typed(op, inputs, &ty)
+}
+
+/// The result of a primitive whose operands are known to fit and to give `ty`.
+fn eval_typed(op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Result<Tensor, String> {
+    Ok(match op {
+        Op::Unary(u) => unary::eval(*u, inputs[0]),
+        Op::Binary(b) => binary::eval(*b, inputs[0], inputs[1], ty),
+        Op::Select => binary::select(inputs[0], inputs[1], inputs[2], ty),
+        Op::Cast(to) => cast::eval(inputs[0], *to),
+        Op::MatMul { epilogue } => matmul::eval(inputs, epilogue, ty),
+        Op::Conv { window, groups, epilogue } => conv::eval(inputs, window, *groups, epilogue, ty),
+        Op::ConvTranspose { window, groups, .. } => conv_transpose::eval(inputs[0], inputs[1], window, *groups, ty),
+        Op::Pool { kind, window } => pool::eval(inputs[0], *kind, window, ty),
+        Op::Reduce { kind, axes, .. } => reduce::eval(inputs[0], *kind, axes, ty),
+        Op::ArgReduce { max, axis, last, .. } => scan::arg_reduce(inputs[0], *max, *axis, *last, &ty.shape)?,
+        Op::CumSum { axis, exclusive, reverse } => scan::cumsum(inputs[0], *axis, *exclusive, *reverse),
+        Op::Softmax { axis } => scan::softmax(inputs[0], *axis),
+        Op::Reshape { shape } => buffer::reshaped(inputs[0], shape),
+        Op::Transpose { perm } => strided::transpose(inputs[0], perm),
+        Op::Broadcast { shape } => strided::broadcast(inputs[0], shape),
+        Op::Slice { start, step, shape } => strided::slice(inputs[0], start, step, shape),
+        Op::Concat { axis } => concat::eval(inputs, *axis, ty),
+        Op::Pad { mode, before, .. } => {
+            let fill = (*mode == PadMode::Constant).then(|| inputs[1]);
+            pad::eval(inputs[0], fill, *mode, before, ty)
+        }
+        Op::Gather { axis } => gather::gather(inputs[0], inputs[1], *axis, ty)?,
+        Op::GatherElements { axis } => gather::elements(inputs[0], inputs[1], *axis, ty)?,
+        Op::GatherNd { batch_dims } => gather::nd(inputs[0], inputs[1], *batch_dims, ty)?,
+        Op::ScatterElements { axis, mode } => scatter::elements(inputs[0], inputs[1], inputs[2], *axis, *mode)?,
+        Op::ScatterNd { mode } => scatter::nd(inputs[0], inputs[1], inputs[2], *mode)?,
+        Op::TopKValues { k, axis, largest } => scan::top_k(inputs[0], *k, *axis, *largest, false),
+        Op::TopKIndices { k, axis, largest } => scan::top_k(inputs[0], *k, *axis, *largest, true),
+    })
+}

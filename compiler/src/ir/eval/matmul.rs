@@ -20,9 +20,7 @@ pub(super) fn eval(inputs: &[&Tensor], steps: &[EpilogueStep], ty: &TensorType) 
             let wide = product::<f32>(&widen(a), &widen(b), steps, extra, &TensorType::new(DType::F32, &*ty.shape));
             narrow(wide, ty.dtype)
         }
-        DType::I32 => {
-            product::<i32>(&cast::eval(a, DType::I32), &cast::eval(b, DType::I32), steps, extra, ty)
-        }
+        DType::I32 => product::<i32>(&cast::eval(a, DType::I32), &cast::eval(b, DType::I32), steps, extra, ty),
         // 64 bits hold the low bits of every other integer, signed or not.
         d => {
             let wide = TensorType::new(DType::I64, &*ty.shape);

@@ -152,11 +152,7 @@ fn check_inputs(graph: &Graph, inputs: &[Tensor]) -> Result<(), EvalError> {
     for (&v, t) in graph.inputs.iter().zip(inputs) {
         let got = TensorType::new(t.dtype, t.shape.clone());
         if graph.ty(v) != &got {
-            return Err(EvalError::InputType {
-                name: graph.value(v).name.clone(),
-                want: graph.ty(v).clone(),
-                got,
-            });
+            return Err(EvalError::InputType { name: graph.value(v).name.clone(), want: graph.ty(v).clone(), got });
         }
     }
     Ok(())

@@ -95,9 +95,8 @@ fn pools_count_padding_as_told() {
 #[test]
 fn reduces_any_axes() {
     let x = f32s(&[2, 2, 3], &(0..12).map(|i| i as f32).collect::<Vec<_>>());
-    let reduce = |kind, axes: &[usize]| {
-        run1(Op::Reduce { kind, axes: axes.to_vec(), keep: false }, &[&x]).as_f32().unwrap()
-    };
+    let reduce =
+        |kind, axes: &[usize]| run1(Op::Reduce { kind, axes: axes.to_vec(), keep: false }, &[&x]).as_f32().unwrap();
     assert_eq!(reduce(Reduce::Sum, &[1]), [3., 5., 7., 15., 17., 19.]);
     assert_eq!(reduce(Reduce::Mean, &[0, 2]), [4., 7.]);
     assert_eq!(reduce(Reduce::Max, &[0, 1, 2]), [11.]);

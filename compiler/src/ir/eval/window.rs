@@ -54,7 +54,10 @@ impl Geometry {
 
     /// True when the window is one cell and takes every input cell in order.
     pub(super) fn is_pointwise(&self) -> bool {
-        self.taps() == 1 && self.stride.iter().all(|&s| s == 1) && self.input == self.output && self.before.iter().all(|&b| b == 0)
+        self.taps() == 1
+            && self.stride.iter().all(|&s| s == 1)
+            && self.input == self.output
+            && self.before.iter().all(|&b| b == 0)
     }
 
     /// Extent of the innermost output axis.

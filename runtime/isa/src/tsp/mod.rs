@@ -1,5 +1,6 @@
 //! The `tsp` target: machine, instructions, program.
 
+pub mod alu;
 pub mod inst;
 pub mod machine;
 pub mod program;

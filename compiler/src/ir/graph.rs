@@ -33,9 +33,20 @@ impl TensorType {
         TensorType { dtype, shape: shape.into() }
     }
 
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` when it overflows, which no type in a graph does.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        quadrille_isa::tensor::element_count(&self.shape).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of a tensor of this type; `usize::MAX` when they overflow.
+    pub fn bytes(&self) -> usize {
+        self.elements().saturating_mul(self.dtype.size())
+    }
+
+    /// True when neither the bytes nor any product of extents exceeds [`MAX_BYTES`](super::MAX_BYTES).
+    pub fn fits(&self) -> bool {
+        let extents = self.shape.iter().try_fold(self.dtype.size(), |n, &d| n.checked_mul(d.max(1)));
+        extents.is_some_and(|n| n <= super::MAX_BYTES)
     }
 
     /// Number of axes.

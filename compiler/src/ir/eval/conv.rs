@@ -33,10 +33,8 @@ pub(super) fn eval(
         // 64 bits hold the low bits of every other integer, signed or not.
         d => {
             let wide = TensorType::new(DType::I64, &*ty.shape);
-            let extra: Vec<Tensor> = extra.iter().map(|t| cast::eval(t, DType::I64)).collect();
-            let extra: Vec<&Tensor> = extra.iter().collect();
             let (x, w) = (cast::eval(x, DType::I64), cast::eval(w, DType::I64));
-            cast::eval(&conv::<i64>(&x, &w, window, groups, steps, &extra, &wide), d)
+            cast::eval(&conv::<i64>(&x, &w, window, groups, &[], &[], &wide), d)
         }
     }
 }

@@ -24,10 +24,8 @@ pub(super) fn eval(inputs: &[&Tensor], steps: &[EpilogueStep], ty: &TensorType) 
         // 64 bits hold the low bits of every other integer, signed or not.
         d => {
             let wide = TensorType::new(DType::I64, &*ty.shape);
-            let extra: Vec<Tensor> = extra.iter().map(|t| cast::eval(t, DType::I64)).collect();
-            let extra: Vec<&Tensor> = extra.iter().collect();
             let (a, b) = (cast::eval(a, DType::I64), cast::eval(b, DType::I64));
-            cast::eval(&product::<i64>(&a, &b, steps, &extra, &wide), d)
+            cast::eval(&product::<i64>(&a, &b, &[], &[], &wide), d)
         }
     }
 }

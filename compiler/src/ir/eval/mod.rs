@@ -112,8 +112,7 @@ fn run(graph: &Graph, inputs: &[Tensor], free: bool) -> Result<Vec<Option<Tensor
     let mut live = 0usize;
     for (i, node) in graph.nodes().iter().enumerate() {
         let ty = graph.ty(node.output);
-        let bytes = ty.elements().saturating_mul(ty.dtype.size());
-        let need = live.saturating_add(bytes);
+        let need = live.saturating_add(ty.bytes());
         if need > MEMORY_LIMIT {
             return Err(EvalError::Memory {
                 node: graph.origin_name(node).to_string(),

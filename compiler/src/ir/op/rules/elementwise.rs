@@ -1,0 +1,70 @@
+//! Rules of the elementwise operations.
+
+use super::{Operands, broadcast_shapes};
+use crate::ir::{Binary, DType, Op, TensorType, TypeError, Unary};
+
+pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
+    match o.op {
+        Op::Unary(u) => unary(o, *u),
+        Op::Binary(b) => binary(o, *b),
+        Op::Cast(d) => {
+            let [x] = o.take()?;
+            Ok(TensorType::new(*d, x.shape.clone()))
+        }
+        _ => select(o),
+    }
+}
+
+fn unary(o: &Operands<'_>, u: Unary) -> Result<TensorType, TypeError> {
+    let [x] = o.take()?;
+    match u {
+        Unary::Not => match x.dtype.is_float() {
+            true => return o.fail(format!("is defined for bool and integers only, got {x}")),
+            false => {}
+        },
+        Unary::Neg
+        | Unary::Abs
+        | Unary::Sign
+        | Unary::Floor
+        | Unary::Ceil
+        | Unary::Round
+        | Unary::Relu
+        | Unary::IsNan
+        | Unary::IsInf => o.numeric(x)?,
+        _ => o.float(x)?,
+    }
+    let dtype = if matches!(u, Unary::IsNan | Unary::IsInf) { DType::Bool } else { x.dtype };
+    Ok(TensorType::new(dtype, x.shape.clone()))
+}
+
+fn binary(o: &Operands<'_>, b: Binary) -> Result<TensorType, TypeError> {
+    let [x, y] = o.take()?;
+    o.same_dtype(x, y)?;
+    match b {
+        Binary::And | Binary::Or | Binary::Xor if x.dtype.is_float() => {
+            return o.fail(format!("is defined for bool and integers only, got {x}"));
+        }
+        Binary::Shl | Binary::Shr if !x.dtype.is_int() => {
+            return o.fail(format!("is defined for integers only, got {x}"));
+        }
+        Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Mod | Binary::Rem | Binary::Pow | Binary::Prelu => {
+            o.numeric(x)?;
+        }
+        _ => {}
+    }
+    match broadcast_shapes(&x.shape, &y.shape) {
+        Some(shape) => Ok(TensorType::new(if b.is_compare() { DType::Bool } else { x.dtype }, shape)),
+        None => o.fail(format!("{x} and {y} do not broadcast")),
+    }
+}
+
+fn select(o: &Operands<'_>) -> Result<TensorType, TypeError> {
+    let [cond, x, y] = o.take()?;
+    if cond.dtype != DType::Bool || x.dtype != y.dtype {
+        return o.fail(format!("wants bool, T, T; got {cond}, {x}, {y}"));
+    }
+    match broadcast_shapes(&cond.shape, &x.shape).and_then(|s| broadcast_shapes(&s, &y.shape)) {
+        Some(shape) => Ok(TensorType::new(x.dtype, shape)),
+        None => o.fail(format!("{cond}, {x} and {y} do not broadcast")),
+    }
+}

@@ -30,4 +30,3 @@ impl EpilogueStep {
         matches!(self, EpilogueStep::Add | EpilogueStep::Mul | EpilogueStep::Prelu)
     }
 }
-

@@ -171,5 +171,4 @@ impl Op {
             Op::TopKIndices { .. } => "top_k_indices",
         }
     }
-
 }

@@ -49,4 +49,3 @@ impl Window {
         Window { kernel: one.clone(), stride: one.clone(), dilation: one, before: zero.clone(), after: zero }
     }
 }
-

@@ -47,7 +47,14 @@ fn binary(o: &Operands<'_>, b: Binary) -> Result<TensorType, TypeError> {
         Binary::Shl | Binary::Shr if !x.dtype.is_int() => {
             return o.fail(format!("is defined for integers only, got {x}"));
         }
-        Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Mod | Binary::Rem | Binary::Pow | Binary::Prelu => {
+        Binary::Add
+        | Binary::Sub
+        | Binary::Mul
+        | Binary::Div
+        | Binary::Mod
+        | Binary::Rem
+        | Binary::Pow
+        | Binary::Prelu => {
             o.numeric(x)?;
         }
         _ => {}

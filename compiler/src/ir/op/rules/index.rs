@@ -59,11 +59,7 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
 }
 
 fn indices(o: &Operands<'_>, t: &TensorType) -> Result<(), TypeError> {
-    if matches!(t.dtype, DType::I32 | DType::I64) {
-        Ok(())
-    } else {
-        o.fail(format!("indices are i32 or i64, got {t}"))
-    }
+    if matches!(t.dtype, DType::I32 | DType::I64) { Ok(()) } else { o.fail(format!("indices are i32 or i64, got {t}")) }
 }
 
 /// Indices of single elements: the other axes may not reach outside the data.

@@ -200,6 +200,12 @@ impl Graph {
         OriginId(self.origins.len() as u32 - 1)
     }
 
+    /// Adds an origin without looking whether there is one of that name already.
+    pub fn push_origin(&mut self, name: impl Into<String>) -> OriginId {
+        self.origins.push(Origin { name: name.into() });
+        OriginId(self.origins.len() as u32 - 1)
+    }
+
     /// Adds a node; its result type is computed, and a mismatch is the error.
     pub fn add_node(&mut self, op: Op, inputs: &[ValueId], origin: OriginId) -> Result<ValueId, TypeError> {
         let types: Vec<&TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();

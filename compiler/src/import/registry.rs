@@ -1,0 +1,54 @@
+//! The table of operators.
+
+use super::call::ImportFn;
+use super::ops;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// An operator of the model's world.
+pub(crate) struct OpDef {
+    pub(crate) domain: &'static str,
+    pub(crate) name: &'static str,
+    /// First version of the domain's operator set that has it (7 for those older than that).
+    pub(crate) since: i64,
+    pub(crate) import: ImportFn,
+}
+
+/// An operator that is imported.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)]
+pub struct OpInfo {
+    pub domain: &'static str,
+    pub name: &'static str,
+    /// First operator set version that has it, 7 for older ones.
+    pub since: i64,
+}
+
+/// Shorthand for the tables: an operator of the standard domain.
+pub(crate) const fn onnx(name: &'static str, since: i64, import: ImportFn) -> OpDef {
+    OpDef { domain: "", name, since, import }
+}
+
+/// Shorthand for the tables: an operator of ONNX Runtime's domain.
+pub(crate) const fn microsoft(name: &'static str, import: ImportFn) -> OpDef {
+    OpDef { domain: "com.microsoft", name, since: 1, import }
+}
+
+static INDEX: LazyLock<HashMap<(&str, &str), &OpDef>> =
+    LazyLock::new(|| ops::TABLES.iter().flat_map(|t| t.iter()).map(|d| ((d.domain, d.name), d)).collect());
+
+/// The operator of a name.
+pub(crate) fn find(domain: &str, name: &str) -> Option<&'static OpDef> {
+    INDEX.get(&(domain, name)).copied()
+}
+
+/// Every operator that is imported, sorted.
+pub fn supported_ops() -> Vec<OpInfo> {
+    let mut list: Vec<OpInfo> = ops::TABLES
+        .iter()
+        .flat_map(|t| t.iter())
+        .map(|d| OpInfo { domain: d.domain, name: d.name, since: d.since })
+        .collect();
+    list.sort_unstable();
+    list
+}

@@ -196,11 +196,41 @@ impl Machine {
         if g.clock_mhz == 0 {
             return bad("geometry.clock_mhz", g.clock_mhz, "must be positive");
         }
+        let l = &self.latency;
+        // Entry, exit and sample offsets may be 0; what takes time takes a cycle at least. The
+        // upper end keeps every sum of a cycle and some latencies within 32 bits.
+        let latencies: [(&'static str, u32, u32); 22] = [
+            ("latency_cycles.mem_read", l.mem_read, 1),
+            ("latency_cycles.mem_gather", l.mem_gather, 1),
+            ("latency_cycles.mem_write_sample", l.mem_write_sample, 0),
+            ("latency_cycles.mem_write_readable", l.mem_write_readable, 1),
+            ("latency_cycles.mem_scatter_sample", l.mem_scatter_sample, 0),
+            ("latency_cycles.mem_scatter_readable", l.mem_scatter_readable, 1),
+            ("latency_cycles.vxm_entry", l.vxm_entry, 0),
+            ("latency_cycles.vxm_alu", l.vxm_alu, 1),
+            ("latency_cycles.vxm_exit", l.vxm_exit, 0),
+            ("latency_cycles.sxm_entry", l.sxm_entry, 0),
+            ("latency_cycles.sxm_distribute", l.sxm_distribute, 1),
+            ("latency_cycles.sxm_shift", l.sxm_shift, 1),
+            ("latency_cycles.sxm_select", l.sxm_select, 1),
+            ("latency_cycles.sxm_rotate", l.sxm_rotate, 1),
+            ("latency_cycles.sxm_permute", l.sxm_permute, 1),
+            ("latency_cycles.sxm_transpose", l.sxm_transpose, 1),
+            ("latency_cycles.mxm_weight_row", l.mxm_weight_row, 1),
+            ("latency_cycles.mxm_install", l.mxm_install, 1),
+            ("latency_cycles.mxm_activation_to_sum", l.mxm_activation_to_sum, 1),
+            ("latency_cycles.mxm_sum_to_stream", l.mxm_sum_to_stream, 0),
+            ("latency_cycles.mxm_f16_row_interval", l.mxm_f16_row_interval, 1),
+            ("latency_cycles.barrier", l.barrier, 0),
+        ];
+        if let Some(&(key, value, _)) = latencies.iter().find(|&&(_, v, least)| !(least..=100_000).contains(&v)) {
+            return bad(key, value, "must be at most 100000 cycles, and at least 1 where something happens");
+        }
+        if self.program.instruction_bytes != 16 {
+            return bad("program.instruction_bytes", self.program.instruction_bytes, "must be 16 (the binary form)");
+        }
         if self.latency.hop != 1 {
             return bad("latency_cycles.hop", self.latency.hop, "must be 1");
-        }
-        if self.latency.mxm_f16_row_interval == 0 {
-            return bad("latency_cycles.mxm_f16_row_interval", 0, "must be positive");
         }
         if self.program.reserved_slices_per_hemisphere >= g.mem_slices_per_hemisphere {
             return bad(

@@ -32,6 +32,12 @@ pub struct Repeat {
     pub a: i32,
 }
 
+/// Latest cycle that a program may name: adding any latency to it stays within `u32`.
+pub const MAX_CYCLE: u32 = (1 << 31) - 1;
+
+/// Most entries of an SXM map: lanes of the largest machine a description may declare.
+pub const MAX_MAP_LANES: usize = 64 * 16;
+
 /// An instruction with its exact issue cycle.
 ///
 /// Waiting is not written down: the encoder puts a `NOP` into the binary text where the next
@@ -54,6 +60,16 @@ impl Issue {
     /// Cycle of execution `k`.
     pub fn cycle_of(&self, k: u32) -> u32 {
         self.cycle + k * self.repeat.d
+    }
+
+    /// Cycle of the last execution, or `None` when it lies beyond [`MAX_CYCLE`] or repeats
+    /// without moving on. Programs that were read from bytes or text never give `None`.
+    pub fn checked_last_cycle(&self) -> Option<u32> {
+        if self.repeat.n > 0 && self.repeat.d == 0 {
+            return None;
+        }
+        let last = self.repeat.n.checked_mul(self.repeat.d)?.checked_add(self.cycle)?;
+        (last <= MAX_CYCLE).then_some(last)
     }
 
     /// Cycle of the last execution.

@@ -169,7 +169,7 @@ impl Machine {
             r.i8_fma,
         ];
         let g = &self.geometry;
-        let rules: [(bool, &'static str, &'static str); 9] = [
+        let rules: [(bool, &'static str, &'static str); 11] = [
             (self.target == "wafer", "target", "must be \"wafer\""),
             ((1..=4096).contains(&g.width_pes), "geometry.width_pes", "must be 1 to 4096"),
             ((1..=4096).contains(&g.height_pes), "geometry.height_pes", "must be 1 to 4096"),
@@ -188,6 +188,25 @@ impl Machine {
                     && (1..=8).contains(&self.queues.microthreads),
                 "queues",
                 "8 input and 6 output queues of positive depth, 1 to 8 microthreads",
+            ),
+            (
+                [&self.latency.vector_launch, &self.latency.task_switch, &self.latency.fabric_to_fabric]
+                    .into_iter()
+                    .chain([&self.router.ramp_cycles])
+                    .all(|&c| c <= 100_000),
+                "latency_cycles",
+                "every latency, and router.ramp_cycles, must be at most 100000",
+            ),
+            (
+                self.queues
+                    .input_depth_words
+                    .iter()
+                    .chain(&self.queues.output_depth_words)
+                    .chain([&self.router.link_buffer_wavelets])
+                    .chain([&self.program.vector_op_bytes, &self.program.task_bytes])
+                    .all(|&n| n <= 65_536),
+                "queues, router or program",
+                "depths, buffers and program text sizes must be at most 65536",
             ),
             (rates.iter().all(|&r| r > 0), "rate_elements_per_cycle", "every rate must be positive"),
         ];

@@ -224,3 +224,61 @@ impl PeClass {
         ops as u32 * vector_op_bytes + self.tasks.len() as u32 * task_bytes
     }
 }
+
+/// Every operation with its number in the binary form and its name in text.
+pub const PE_OPS: [(u8, PeOp, &str); 13] = [
+    (1, PeOp::Mov, "mov"),
+    (2, PeOp::Add, "add"),
+    (3, PeOp::Sub, "sub"),
+    (4, PeOp::Mul, "mul"),
+    (5, PeOp::Fma, "fma"),
+    (6, PeOp::Min, "min"),
+    (7, PeOp::Max, "max"),
+    (8, PeOp::CmpLt, "cmp_lt"),
+    (9, PeOp::CmpEq, "cmp_eq"),
+    (10, PeOp::Select, "select"),
+    (11, PeOp::Exp2, "exp2"),
+    (12, PeOp::Recip, "recip"),
+    (13, PeOp::Rsqrt, "rsqrt"),
+];
+
+/// Every element type with its number in the binary form and its name in text.
+pub const ELEM_TYPES: [(u8, ElemType, &str); 5] = [
+    (1, ElemType::I8, "i8"),
+    (2, ElemType::I16, "i16"),
+    (3, ElemType::F16, "f16"),
+    (4, ElemType::I32, "i32"),
+    (5, ElemType::F32, "f32"),
+];
+
+impl PeOp {
+    fn row(self) -> &'static (u8, PeOp, &'static str) {
+        PE_OPS.iter().find(|r| r.1 == self).expect("the table has every operation; a test walks it")
+    }
+
+    /// Name in text.
+    pub fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Number in the binary form.
+    pub fn code(self) -> u8 {
+        self.row().0
+    }
+}
+
+impl ElemType {
+    fn row(self) -> &'static (u8, ElemType, &'static str) {
+        ELEM_TYPES.iter().find(|r| r.1 == self).expect("the table has every type")
+    }
+
+    /// Name in text.
+    pub fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Number in the binary form.
+    pub fn code(self) -> u8 {
+        self.row().0
+    }
+}

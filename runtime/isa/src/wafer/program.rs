@@ -40,6 +40,11 @@ impl Rect {
         Rect { x, y, w: 1, h: 1 }
     }
 
+    /// True when the coordinates of every PE inside can be written down.
+    pub fn is_possible(self) -> bool {
+        self.x.checked_add(self.w).is_some() && self.y.checked_add(self.h).is_some()
+    }
+
     /// Number of PEs.
     pub fn area(self) -> u32 {
         u32::from(self.w) * u32::from(self.h)

@@ -99,8 +99,11 @@ mod chip {
                 .prop_map(|(k0, streams)| Inst::LoadWeights { k0, streams }),
             Just(Inst::InstallWeights),
             (0..STREAM_IDS, act).prop_map(|(base, ty)| Inst::Activations { base, ty }),
-            (any::<u16>(), mode, option::of(0..STREAM_IDS))
-                .prop_map(|(row, mode, emit)| Inst::Accumulate { row, mode, emit }),
+            (any::<u16>(), mode, option::of(0..STREAM_IDS)).prop_map(|(row, mode, emit)| Inst::Accumulate {
+                row,
+                mode,
+                emit
+            }),
             two().prop_map(|(lanes, from, to)| Inst::Shift { from, to, lanes: lanes as i16 }),
             (two(), stream()).prop_map(|((map, a, b), to)| Inst::Select { a, b, map, to }),
             two().prop_map(|(map, from, to)| Inst::Permute { map, from, to }),

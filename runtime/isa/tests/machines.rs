@@ -31,7 +31,8 @@ fn weights_reach_all_planes_in_under_forty_cycles() {
         let loads = m.lanes() as u32 / m.geometry.weight_rows_per_load;
         // Two planes take 32 streams: 16 words a plane and cycle out of 32 slices, 8 columns.
         let columns = 32 / m.geometry.mem_slices_per_column;
-        let cycles = m.latency.mem_read + hops + columns + (loads - 1) + m.latency.mxm_weight_row + m.latency.mxm_install;
+        let cycles =
+            m.latency.mem_read + hops + columns + (loads - 1) + m.latency.mxm_weight_row + m.latency.mxm_install;
         assert!(cycles < 40, "{cycles}");
     }
 }

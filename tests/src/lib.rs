@@ -4,3 +4,4 @@
 //! know how the compiler or the runtime work inside.
 
 pub mod corpus;
+pub mod node_cases;

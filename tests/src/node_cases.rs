@@ -1,0 +1,171 @@
+//! The official ONNX node tests: where they come from, and what passing one means.
+//!
+//! The onnx wheel carries generators; they run once, and `target/corpus` keeps the cases. A case passes when its model imports and the oracle's results equal the
+//! expected ones within the case's own tolerances. No case is treated specially.
+
+use crate::corpus;
+use quadrille_compiler::import::{self, ImportErrorKind, ImportOptions};
+use quadrille_compiler::ir::{DType, Tensor, eval};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The version of the package whose tests are run.
+pub const ONNX_VERSION: &str = "1.23.2";
+
+/// Number of cases in that version.
+pub const CASES: usize = 1884;
+
+/// One case, one folder.
+#[derive(Clone, Debug)]
+pub struct NodeCase {
+    /// Name, as in `test_add_bcast`.
+    pub name: String,
+    dir: PathBuf,
+}
+
+/// All cases by name, generated first if need be.
+pub fn node_cases() -> Result<Vec<NodeCase>, String> {
+    let corpus = corpus::cache();
+    let out = corpus.join(format!("node-tests-{ONNX_VERSION}"));
+    if !out.is_dir() {
+        generate(&corpus, &out)?;
+    }
+    let entries = std::fs::read_dir(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+    let mut cases: Vec<NodeCase> = entries
+        .filter_map(|e| e.ok())
+        .map(|e| NodeCase { name: e.file_name().to_string_lossy().into_owned(), dir: e.path() })
+        .collect();
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    if cases.len() != CASES {
+        return Err(format!(
+            "{} has {} cases, expected {CASES}; delete it to generate it again",
+            out.display(),
+            cases.len()
+        ));
+    }
+    Ok(cases)
+}
+
+/// Writes the cases beside their final place and renames them, so that a broken run leaves
+/// nothing that looks complete.
+fn generate(corpus: &Path, out: &Path) -> Result<(), String> {
+    let partial = corpus.join(format!("node-tests-{ONNX_VERSION}.{}", std::process::id()));
+    corpus::run_script("dump_node_tests.py", &[&partial.to_string_lossy()]);
+    if out.is_dir() {
+        // Another process was faster.
+        return std::fs::remove_dir_all(&partial).map_err(|e| format!("{}: {e}", partial.display()));
+    }
+    std::fs::rename(&partial, out).map_err(|e| format!("{}: {e}", out.display()))
+}
+
+impl NodeCase {
+    /// Imports and evaluates the case on each of its data sets and compares every output.
+    pub fn run(&self) -> Result<(), String> {
+        let (rtol, atol) = self.tolerances()?;
+        let model = quadrille_onnx::load(&self.dir.join("model.onnx")).map_err(|e| e.to_string())?;
+        let mut compared = 0;
+        for set in 0.. {
+            let data = self.dir.join(format!("test_data_set_{set}"));
+            if !data.is_dir() {
+                break;
+            }
+            compared += run_set(&model, &data, rtol, atol)?;
+        }
+        if compared == 0 { Err("the case has no output to compare".to_string()) } else { Ok(()) }
+    }
+
+    fn tolerances(&self) -> Result<(f64, f64), String> {
+        let text = std::fs::read_to_string(self.dir.join("data.json")).map_err(|e| e.to_string())?;
+        let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        let number = |key: &str| json[key].as_f64().ok_or_else(|| format!("data.json has no {key}"));
+        Ok((number("rtol")?, number("atol")?))
+    }
+}
+
+/// Number of outputs compared.
+fn run_set(model: &quadrille_onnx::Model, data: &Path, rtol: f64, atol: f64) -> Result<usize, String> {
+    let mut inputs = BTreeMap::new();
+    for (i, v) in model.graph.inputs.iter().enumerate() {
+        let path = data.join(format!("input_{i}.pb"));
+        if path.exists() {
+            inputs.insert(v.name.clone(), read_tensor(&path, &v.ty)?);
+        }
+    }
+    let mut options = ImportOptions {
+        input_shapes: inputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect(),
+        ..ImportOptions::default()
+    };
+    // What decides about shapes is an input in these models; it becomes a constant when, and
+    // only when, the importer asks for its value.
+    let graph = loop {
+        match import::import(model, &options) {
+            Ok(g) => break g,
+            Err(errors) => {
+                let wanted: Vec<&String> =
+                    errors.errors.iter().flat_map(|e| &e.needs).filter(|n| !options.values.contains_key(*n)).collect();
+                if errors.errors.iter().any(|e| e.kind != ImportErrorKind::NeedsValue) || wanted.is_empty() {
+                    return Err(errors.to_string());
+                }
+                for name in wanted {
+                    let t = inputs.get(name).ok_or_else(|| format!("no data for input '{name}'"))?;
+                    options.values.insert(name.clone(), t.clone());
+                }
+            }
+        }
+    };
+    let operands: Vec<Tensor> = graph
+        .inputs
+        .iter()
+        .map(|&v| {
+            let name = &graph.value(v).name;
+            inputs.get(name).cloned().ok_or_else(|| format!("no data for input '{name}'"))
+        })
+        .collect::<Result<_, _>>()?;
+    let results = eval::eval(&graph, &operands).map_err(|e| e.to_string())?;
+    let mut compared = 0;
+    for (i, (v, got)) in model.graph.outputs.iter().zip(&results).enumerate() {
+        let want = read_tensor(&data.join(format!("output_{i}.pb")), &v.ty)?;
+        compare(got, &want, rtol, atol).map_err(|e| format!("output '{}': {e}", v.name))?;
+        compared += 1;
+    }
+    Ok(compared)
+}
+
+fn read_tensor(path: &Path, ty: &quadrille_onnx::ValueType) -> Result<Tensor, String> {
+    if matches!(ty, quadrille_onnx::ValueType::Sequence(_) | quadrille_onnx::ValueType::Optional(_)) {
+        return Err("inputs and outputs that are sequences or optionals are not supported".to_string());
+    }
+    let (_, t) = quadrille_onnx::load_tensor(path).map_err(|e| e.to_string())?;
+    import::tensor(&t).map_err(|e| e.reason)
+}
+
+/// Equal element type and shape; equal bits for integers and bools; floats within
+/// `atol + rtol * |want|`, where NaN equals NaN.
+fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Result<(), String> {
+    if got.dtype != want.dtype || got.shape != want.shape {
+        return Err(format!("got {got:?}, want {want:?}"));
+    }
+    if !got.dtype.is_float() {
+        return match got.data.iter().zip(&want.data).position(|(a, b)| a != b) {
+            None => Ok(()),
+            Some(i) => Err(format!("{got:?} differs at element {}", i / got.dtype.size())),
+        };
+    }
+    for (i, (g, w)) in floats(got).zip(floats(want)).enumerate() {
+        let close = g == w || (g.is_nan() && w.is_nan()) || (g - w).abs() <= atol + rtol * w.abs();
+        if !close {
+            return Err(format!("{got:?} differs at element {i}: got {g}, want {w}"));
+        }
+    }
+    Ok(())
+}
+
+fn floats(t: &Tensor) -> impl Iterator<Item = f64> + '_ {
+    let dtype = t.dtype;
+    t.data.chunks_exact(dtype.size()).map(move |c| match dtype {
+        DType::F16 => half::f16::from_le_bytes([c[0], c[1]]).to_f64(),
+        DType::BF16 => half::bf16::from_le_bytes([c[0], c[1]]).to_f64(),
+        DType::F32 => f64::from(f32::from_le_bytes([c[0], c[1], c[2], c[3]])),
+        _ => f64::from_le_bytes(c.try_into().expect("eight bytes")),
+    })
+}

@@ -110,9 +110,10 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// Results, in the model's order.
     pub outputs: Vec<Output>,
-    values: Vec<Value>,
-    nodes: Vec<Node>,
-    origins: Vec<Origin>,
+    // Visible to the verifier's tests, which break them one at a time.
+    pub(super) values: Vec<Value>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) origins: Vec<Origin>,
 }
 
 impl Graph {

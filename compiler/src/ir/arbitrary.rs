@@ -307,11 +307,7 @@ impl Maker<'_> {
 
     /// The element type for the second operand of a product, and that of the sum.
     fn product_dtypes(&mut self, d: DType) -> (DType, DType) {
-        if d.is_int() && d.size() <= 2 {
-            (self.rng.pick(&[d, DType::I8, DType::U8]), DType::I32)
-        } else {
-            (d, d)
-        }
+        if d.is_int() && d.size() <= 2 { (self.rng.pick(&[d, DType::I8, DType::U8]), DType::I32) } else { (d, d) }
     }
 
     fn matmul(&mut self) {
@@ -450,8 +446,7 @@ impl Maker<'_> {
                 self.add(Op::Transpose { perm }, &[x]);
             }
             _ => {
-                let mut to: Vec<usize> =
-                    shape.iter().map(|&d| if d == 1 { self.rng.range(1, 3) } else { d }).collect();
+                let mut to: Vec<usize> = shape.iter().map(|&d| if d == 1 { self.rng.range(1, 3) } else { d }).collect();
                 if to.len() < 4 && self.rng.chance(50) {
                     to.insert(0, self.rng.range(1, 3));
                 }

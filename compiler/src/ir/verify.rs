@@ -143,8 +143,13 @@ impl Verifier<'_> {
             let id = NodeId(i as u32);
             let op = node.op.name();
             match self.graph.origins.get(node.origin.0 as usize) {
-                None => self.error(Rule::Origins, format!("{id} ({op}) has the origin {}, which does not exist", node.origin.0)),
-                Some(o) if o.name.is_empty() => self.error(Rule::Origins, format!("the origin of {id} ({op}) has no name")),
+                None => self.error(
+                    Rule::Origins,
+                    format!("{id} ({op}) has the origin {}, which does not exist", node.origin.0),
+                ),
+                Some(o) if o.name.is_empty() => {
+                    self.error(Rule::Origins, format!("the origin of {id} ({op}) has no name"))
+                }
                 Some(_) => {}
             }
             if !self.exists(node.output) || self.graph.value(node.output).def != ValueDef::Node(id) {
@@ -152,11 +157,17 @@ impl Verifier<'_> {
                 continue;
             }
             if previous.is_some_and(|p| p >= node.output) {
-                self.error(Rule::Order, format!("{id} ({op}) makes {}, before the value of the node above it", node.output));
+                self.error(
+                    Rule::Order,
+                    format!("{id} ({op}) makes {}, before the value of the node above it", node.output),
+                );
             }
             previous = Some(node.output);
             if let Some(&bad) = node.inputs.iter().find(|&&v| !self.exists(v) || v >= node.output) {
-                self.error(Rule::Order, format!("{id} ({op}) makes {} but reads {bad}, which is not above it", node.output));
+                self.error(
+                    Rule::Order,
+                    format!("{id} ({op}) makes {} but reads {bad}, which is not above it", node.output),
+                );
                 continue;
             }
             let types: Vec<&TensorType> = node.inputs.iter().map(|&v| self.graph.ty(v)).collect();
@@ -168,7 +179,10 @@ impl Verifier<'_> {
                 Err(e) => self.error(Rule::Types, format!("{id} (of `{}`): {e}", self.origin_name(id))),
                 Ok(ty) if ty != *self.graph.ty(node.output) => {
                     let stored = self.graph.ty(node.output);
-                    self.error(Rule::Types, format!("{id} ({op}) gives {ty}, but {} is declared {stored}", node.output));
+                    self.error(
+                        Rule::Types,
+                        format!("{id} ({op}) gives {ty}, but {} is declared {stored}", node.output),
+                    );
                 }
                 Ok(_) => {}
             }

@@ -253,7 +253,8 @@ impl Reader {
             Some(Attr::List(items)) => items
                 .iter()
                 .map(|(w, arg)| {
-                    step_parse(w, arg.as_deref()).ok_or_else(|| format!("`{w}` is no epilogue step, or has a wrong argument"))
+                    step_parse(w, arg.as_deref())
+                        .ok_or_else(|| format!("`{w}` is no epilogue step, or has a wrong argument"))
                 })
                 .collect(),
         }
@@ -284,9 +285,7 @@ pub(super) fn operation(name: &str, attrs: Vec<(String, Attr)>, ty: Option<&Tens
         "select" => Op::Select,
         "cast" => Op::Cast(declared()?.dtype),
         "matmul" => Op::MatMul { epilogue: r.epilogue()? },
-        "conv" => {
-            Op::Conv { window: r.window()?, groups: r.number_or("groups", Some(1))?, epilogue: r.epilogue()? }
-        }
+        "conv" => Op::Conv { window: r.window()?, groups: r.number_or("groups", Some(1))?, epilogue: r.epilogue()? },
         "conv_transpose" => {
             let (window, groups) = (r.window()?, r.number_or("groups", Some(1))?);
             let extra = r.maybe_numbers("extra")?.unwrap_or(vec![0; window.kernel.len()]);
@@ -324,10 +323,9 @@ pub(super) fn operation(name: &str, attrs: Vec<(String, Attr)>, ty: Option<&Tens
         "gather" => Op::Gather { axis: r.number("axis")? },
         "gather_elements" => Op::GatherElements { axis: r.number("axis")? },
         "gather_nd" => Op::GatherNd { batch_dims: r.number_or("batch_dims", Some(0))? },
-        "scatter_elements" => Op::ScatterElements {
-            axis: r.number("axis")?,
-            mode: r.choice("mode", &SCATTER_MODES, scatter_name)?,
-        },
+        "scatter_elements" => {
+            Op::ScatterElements { axis: r.number("axis")?, mode: r.choice("mode", &SCATTER_MODES, scatter_name)? }
+        }
         "scatter_nd" => Op::ScatterNd { mode: r.choice("mode", &SCATTER_MODES, scatter_name)? },
         "top_k_values" => Op::TopKValues { k: r.number("k")?, axis: r.number("axis")?, largest: !r.flag("smallest")? },
         "top_k_indices" => {

@@ -93,7 +93,10 @@ fn errors_say_where_and_what() {
         ("%c = const [1, two] : i8[2]", "line 3, column 18: `two` is no i8"),
         ("%c = const [1, 2] : i8[3]", "line 3, column 8: i8[3] has 3 elements, but 2 are written"),
         ("%c = const splat 300 : u8[3]", "line 3, column 20: `300` is no u8"),
-        ("%c = const splat 0 : u8[1000000x1000000]", "line 3, column 20: a splat of u8[1000000x1000000] exceeds 1073741824 bytes"),
+        (
+            "%c = const splat 0 : u8[1000000x1000000]",
+            "line 3, column 20: a splat of u8[1000000x1000000] exceeds 1073741824 bytes",
+        ),
         ("%c = const base64 \"?\" : u8[1]", "line 3, column 21: this is not base64"),
         ("%c = input : f33[1]", "line 3, column 16: `f33` is no element type"),
         ("%c = input : f32[1x-2]", "line 3, column 20: `-2` is no extent"),
@@ -107,7 +110,10 @@ fn errors_say_where_and_what() {
     for (line, want) in cases {
         assert_eq!(error(line), want, "{line}");
     }
-    assert_eq!(parse("graph \"g\" {").unwrap_err().to_string(), "line 1, column 12: expected a value, an output or `}`, found the end of the text");
+    assert_eq!(
+        parse("graph \"g\" {").unwrap_err().to_string(),
+        "line 1, column 12: expected a value, an output or `}`, found the end of the text"
+    );
 }
 
 #[test]

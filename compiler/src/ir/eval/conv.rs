@@ -3,15 +3,17 @@
 use super::buffer::{narrow, tensor, view, widen};
 use super::cast;
 use super::epilogue;
-use super::gemm::Gemm;
+use super::gemm::{self, Gemm, Order};
 use super::window::Geometry;
 use crate::ir::{DType, EpilogueStep, Tensor, TensorType, Window};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements of a block of gathered columns: about what the second-level cache holds.
 const COLUMN_BLOCK: usize = 1 << 17;
 
 pub(super) fn eval(
+    order: Order,
     inputs: &[&Tensor],
     window: &Window,
     groups: usize,
@@ -21,25 +23,26 @@ pub(super) fn eval(
     let (x, w) = (inputs[0], inputs[1]);
     let extra = &inputs[2..];
     match ty.dtype {
-        DType::F64 => conv::<f64>(x, w, window, groups, steps, extra, ty),
+        DType::F64 => conv::<f64>(order, x, w, window, groups, steps, extra, ty),
         d if d.is_float() => {
             let wide = TensorType::new(DType::F32, &*ty.shape);
-            narrow(conv::<f32>(&widen(x), &widen(w), window, groups, steps, extra, &wide), ty.dtype)
+            narrow(conv::<f32>(order, &widen(x), &widen(w), window, groups, steps, extra, &wide), ty.dtype)
         }
         DType::I32 => {
             let (x, w) = (cast::eval(x, DType::I32), cast::eval(w, DType::I32));
-            conv::<i32>(&x, &w, window, groups, steps, extra, ty)
+            conv::<i32>(order, &x, &w, window, groups, steps, extra, ty)
         }
         // 64 bits hold the low bits of every other integer, signed or not.
         d => {
             let wide = TensorType::new(DType::I64, &*ty.shape);
             let (x, w) = (cast::eval(x, DType::I64), cast::eval(w, DType::I64));
-            cast::eval(&conv::<i64>(&x, &w, window, groups, &[], &[], &wide), d)
+            cast::eval(&conv::<i64>(order, &x, &w, window, groups, &[], &[], &wide), d)
         }
     }
 }
 
 fn conv<T: Gemm>(
+    order: Order,
     x: &Tensor,
     w: &Tensor,
     window: &Window,
@@ -68,7 +71,7 @@ fn conv<T: Gemm>(
                 for group in 0..groups {
                     let x = &x[group * cg * cells_in..][..cg * cells_in];
                     let w = &ws[group * mg * k..][..mg * k];
-                    dense(&g, cg, mg, x, w, &mut out[group * mg * cells..][..mg * cells]);
+                    dense(order, &g, cg, mg, x, w, &mut out[group * mg * cells..][..mg * cells]);
                 }
             }
         }
@@ -78,53 +81,56 @@ fn conv<T: Gemm>(
 }
 
 /// One group of one image: `w` is `mg x (cg * taps)`, `out` is `mg x cells`.
-fn dense<T: Gemm>(g: &Geometry, cg: usize, mg: usize, x: &[T], w: &[T], out: &mut [T]) {
+fn dense<T: Gemm>(order: Order, g: &Geometry, cg: usize, mg: usize, x: &[T], w: &[T], out: &mut [T]) {
     let k = cg * g.taps();
     let cells = g.output_cells();
     if g.is_pointwise() {
-        super::gemm::product(mg, k, cells, w, x, out);
+        gemm::product(order, mg, k, cells, w, x, out);
         return;
     }
-    let rows = cells / g.row();
-    // Blocks of whole output rows, small enough for the cache and enough of them for all cores.
-    let fit = (COLUMN_BLOCK / k / g.row()).max(1);
-    let block = fit.min(rows.div_ceil(rayon::current_num_threads()));
-    let blocks: Vec<usize> = (0..rows.div_ceil(block)).collect();
+    // Blocks of output cells, small enough for the cache and enough of them for all cores.
+    let block = (COLUMN_BLOCK / k).clamp(64, 4096).min(cells.div_ceil(rayon::current_num_threads()).next_multiple_of(8));
+    let starts: Vec<usize> = (0..cells).step_by(block).collect();
     // A wave of blocks at a time, so that their results never double the memory of the output.
-    for wave in blocks.chunks(4 * rayon::current_num_threads()) {
+    for wave in starts.chunks(4 * rayon::current_num_threads()) {
         let parts: Vec<Vec<T>> = wave
             .par_iter()
-            .map(|&b| {
-                let rows = b * block..((b + 1) * block).min(rows);
-                let n = rows.len() * g.row();
-                let columns = columns(g, cg, x, rows);
+            .map(|&start| {
+                let range = start..(start + block).min(cells);
+                let n = range.len();
                 let mut part = vec![T::ZERO; mg * n];
-                T::gemm(mg, k, n, w, &columns, &mut part);
+                T::gemm(order, mg, k, n, w, &columns(g, cg, x, range), &mut part);
                 part
             })
             .collect();
-        for (&b, part) in wave.iter().zip(parts) {
+        for (&start, part) in wave.iter().zip(parts) {
             let n = part.len() / mg;
             for (m, part) in part.chunks_exact(n).enumerate() {
-                out[m * cells + b * block * g.row()..][..n].copy_from_slice(part);
+                out[m * cells + start..][..n].copy_from_slice(part);
             }
         }
     }
 }
 
-/// The input cells under the window for the given output rows: `(cg * taps) x (rows * row)`.
-fn columns<T: Gemm>(g: &Geometry, cg: usize, x: &[T], rows: std::ops::Range<usize>) -> Vec<T> {
+/// The input cells under the window for a range of output cells: `(cg * taps) x range.len()`.
+fn columns<T: Gemm>(g: &Geometry, cg: usize, x: &[T], cells: Range<usize>) -> Vec<T> {
     let (taps, row, cells_in) = (g.taps(), g.row(), g.input_cells());
-    let n = rows.len() * row;
+    let n = cells.len();
     let mut columns = vec![T::ZERO; cg * taps * n];
-    for tap in 0..taps {
-        for (i, r) in rows.clone().enumerate() {
+    for r in cells.start / row..cells.end.div_ceil(row) {
+        // The part of this output row that lies in the range, and where it starts in the block.
+        let part = cells.start.max(r * row) - r * row..cells.end.min((r + 1) * row) - r * row;
+        let block = r * row + part.start - cells.start;
+        for tap in 0..taps {
             let (range, at) = g.reads(r, tap);
-            if range.is_empty() {
+            let (first, end) = (range.start.max(part.start), range.end.min(part.end));
+            if first >= end {
                 continue;
             }
+            let at = at + (first - range.start) * g.row_stride();
+            let to = block + first - part.start..block + end - part.start;
             for c in 0..cg {
-                let to = &mut columns[(c * taps + tap) * n + i * row..][range.clone()];
+                let to = &mut columns[(c * taps + tap) * n..][to.clone()];
                 copy_run(&x[c * cells_in + at..], g.row_stride(), to);
             }
         }

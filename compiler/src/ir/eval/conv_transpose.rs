@@ -1,19 +1,29 @@
 //! Transposed convolution: each input cell adds the scaled kernel to the output.
 
 use super::buffer::{narrow, tensor, view, widen};
-use super::gemm::{self, Gemm};
+use super::gemm::{self, Gemm, Order};
 use super::strided;
 use crate::ir::{DType, Tensor, TensorType, Window};
 
-pub(super) fn eval(x: &Tensor, w: &Tensor, window: &Window, groups: usize, ty: &TensorType) -> Tensor {
+/// Elements of a block of scaled kernels that waits to be added.
+const SPREAD_BLOCK: usize = 1 << 20;
+
+pub(super) fn eval(order: Order, x: &Tensor, w: &Tensor, window: &Window, groups: usize, ty: &TensorType) -> Tensor {
     if ty.dtype == DType::F64 {
-        return transposed::<f64>(x, w, window, groups, ty);
+        return transposed::<f64>(order, x, w, window, groups, ty);
     }
     let wide = TensorType::new(DType::F32, &*ty.shape);
-    narrow(transposed::<f32>(&widen(x), &widen(w), window, groups, &wide), ty.dtype)
+    narrow(transposed::<f32>(order, &widen(x), &widen(w), window, groups, &wide), ty.dtype)
 }
 
-fn transposed<T: Gemm>(x: &Tensor, w: &Tensor, window: &Window, groups: usize, ty: &TensorType) -> Tensor {
+fn transposed<T: Gemm>(
+    order: Order,
+    x: &Tensor,
+    w: &Tensor,
+    window: &Window,
+    groups: usize,
+    ty: &TensorType,
+) -> Tensor {
     let (c, mg) = (x.shape[1], w.shape[1]);
     let cg = c / groups;
     let (input, output) = (&x.shape[2..], &ty.shape[2..]);
@@ -27,16 +37,21 @@ fn transposed<T: Gemm>(x: &Tensor, w: &Tensor, window: &Window, groups: usize, t
     let by_group = super::buffer::reshaped(w, &[groups, cg, mg * taps]);
     let turned = strided::transpose(&by_group, &[0, 2, 1]);
     let (xs, ws) = (view::<T>(x), view::<T>(&turned));
-    let mut spread = vec![T::ZERO; mg * taps * cells_in];
+    // Rows are (output channel, tap); as many at a time as fit the block.
+    let rows = mg * taps;
+    let block = (SPREAD_BLOCK / cells_in).clamp(1, rows);
+    let mut spread = vec![T::ZERO; block * cells_in];
     for n in 0..x.shape[0] {
         for g in 0..groups {
             let x = &xs[(n * c + g * cg) * cells_in..][..cg * cells_in];
-            gemm::product(mg * taps, cg, cells_in, &ws[g * mg * taps * cg..][..mg * taps * cg], x, &mut spread);
             let out = &mut out[(n * groups + g) * mg * cells..][..mg * cells];
-            for m in 0..mg {
-                for tap in 0..taps {
-                    let from = &spread[(m * taps + tap) * cells_in..][..cells_in];
-                    add_tap(window, tap, input, output, from, &mut out[m * cells..][..cells]);
+            for first in (0..rows).step_by(block) {
+                let here = block.min(rows - first);
+                let w = &ws[(g * rows + first) * cg..][..here * cg];
+                let spread = &mut spread[..here * cells_in];
+                gemm::product(order, here, cg, cells_in, w, x, spread);
+                for (row, from) in (first..).zip(spread.chunks_exact(cells_in)) {
+                    add_tap(window, row % taps, input, output, from, &mut out[row / taps * cells..][..cells]);
                 }
             }
         }

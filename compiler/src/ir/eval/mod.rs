@@ -31,6 +31,8 @@ mod tests;
 mod unary;
 mod window;
 
+use gemm::Order;
+
 use super::{Graph, Op, PadMode, Tensor, TensorType, ValueDef, ValueId};
 
 /// Bytes that live values may take by default: 16 GiB.
@@ -124,7 +126,7 @@ fn run(graph: &Graph, inputs: &[Tensor], free: bool) -> Result<Vec<Option<Tensor
         }
         let operands: Vec<&Tensor> =
             node.inputs.iter().map(|v| values[v.0 as usize].as_ref().expect("operands come first")).collect();
-        let result = eval_typed(&node.op, &operands, ty).map_err(|reason| EvalError::Node {
+        let result = eval_typed(Order::Fast, &node.op, &operands, ty).map_err(|reason| EvalError::Node {
             node: graph.origin_name(node).to_string(),
             op: node.op.name().to_string(),
             reason,
@@ -183,23 +185,26 @@ impl Uses {
 
 /// The result of one primitive. Operands that do not fit are an error, as is an index outside
 /// its axis.
+///
+/// For constants that go into programs: sums run in a fixed order, so that the bits are the same on
+/// every processor. [`eval`] sums in the fastest order instead and may differ in the last places.
 pub fn eval_op(op: &Op, inputs: &[&Tensor]) -> Result<Tensor, String> {
     let types: Vec<TensorType> = inputs.iter().map(|t| TensorType::new(t.dtype, t.shape.clone())).collect();
     let types: Vec<&TensorType> = types.iter().collect();
     let ty = op.result_type(&types).map_err(|e| e.reason)?;
-    eval_typed(op, inputs, &ty)
+    eval_typed(Order::Fixed, op, inputs, &ty)
 }
 
 /// The result of a primitive whose operands are known to fit and to give `ty`.
-fn eval_typed(op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Result<Tensor, String> {
+fn eval_typed(order: Order, op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Result<Tensor, String> {
     Ok(match op {
         Op::Unary(u) => unary::eval(*u, inputs[0]),
         Op::Binary(b) => binary::eval(*b, inputs[0], inputs[1], ty),
         Op::Select => binary::select(inputs[0], inputs[1], inputs[2], ty),
         Op::Cast(to) => cast::eval(inputs[0], *to),
-        Op::MatMul { epilogue } => matmul::eval(inputs, epilogue, ty),
-        Op::Conv { window, groups, epilogue } => conv::eval(inputs, window, *groups, epilogue, ty),
-        Op::ConvTranspose { window, groups, .. } => conv_transpose::eval(inputs[0], inputs[1], window, *groups, ty),
+        Op::MatMul { epilogue } => matmul::eval(order, inputs, epilogue, ty),
+        Op::Conv { window, groups, epilogue } => conv::eval(order, inputs, window, *groups, epilogue, ty),
+        Op::ConvTranspose { window, groups, .. } => conv_transpose::eval(order, inputs[0], inputs[1], window, *groups, ty),
         Op::Pool { kind, window } => pool::eval(inputs[0], *kind, window, ty),
         Op::Reduce { kind, axes, .. } => reduce::eval(inputs[0], *kind, axes, ty),
         Op::ArgReduce { max, axis, last, .. } => scan::arg_reduce(inputs[0], *max, *axis, *last, &ty.shape)?,

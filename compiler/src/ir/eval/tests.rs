@@ -141,3 +141,27 @@ fn frees_and_keeps_the_right_values() {
     assert_eq!(eval_all(&g, &[x]).unwrap().len(), 3);
     assert!(matches!(eval(&g, &[]), Err(EvalError::InputCount { want: 1, got: 0 })));
 }
+
+#[test]
+fn fast_and_fixed_order_agree_where_sums_are_exact() {
+    // Large enough for several blocks of columns and for both cores.
+    let (c, m, l, k) = (3, 20, 10_000, 5);
+    let x: Vec<f32> = (0..c * l).map(|i| ((i * 7 % 3) as f32) - 1.0).collect();
+    let w: Vec<f32> = (0..m * c * k).map(|i| ((i * 5 % 3) as f32) - 1.0).collect();
+    let mut g = Graph::new("g");
+    let (x, w) = (f32s(&[1, c, l], &x), f32s(&[m, c, k], &w));
+    let input = g.add_input("x", TensorType::new(DType::F32, [1, c, l]));
+    let weights = g.add_const("w", w.clone());
+    let o = g.add_origin("n");
+    let op = Op::Conv { window: window(k, 3, 2, 1), groups: 1, epilogue: vec![] };
+    let y = g.add_node(op.clone(), &[input, weights], o).unwrap();
+    let t = g.add_node(Op::Transpose { perm: vec![0, 2, 1] }, &[y], o).unwrap();
+    let z = g.add_node(Op::MatMul { epilogue: vec![] }, &[y, t], o).unwrap();
+    g.add_output("y", y);
+    g.add_output("z", z);
+    let fast = eval(&g, std::slice::from_ref(&x)).unwrap();
+    let conv = eval_op(&op, &[&x, &w]).unwrap();
+    assert!(fast[0] == conv);
+    let turned = eval_op(&Op::Transpose { perm: vec![0, 2, 1] }, &[&conv]).unwrap();
+    assert!(fast[1] == eval_op(&Op::MatMul { epilogue: vec![] }, &[&conv, &turned]).unwrap());
+}

@@ -135,10 +135,7 @@ pub fn resolve<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Pass>, Pipelin
             passes.extend(pipeline.passes.iter().filter_map(|n| find(n)));
         } else {
             let known = TABLE.iter().map(|p| p.name).chain(PIPELINES.iter().map(|p| p.name));
-            return Err(PipelineError::Unknown {
-                name: name.to_string(),
-                known: known.collect::<Vec<_>>().join(", "),
-            });
+            return Err(PipelineError::Unknown { name: name.to_string(), known: known.collect::<Vec<_>>().join(", ") });
         }
     }
     Ok(passes)

@@ -89,7 +89,8 @@ fn dense<T: Gemm>(order: Order, g: &Geometry, cg: usize, mg: usize, x: &[T], w: 
         return;
     }
     // Blocks of output cells, small enough for the cache and enough of them for all cores.
-    let block = (COLUMN_BLOCK / k).clamp(64, 4096).min(cells.div_ceil(rayon::current_num_threads()).next_multiple_of(8));
+    let block =
+        (COLUMN_BLOCK / k).clamp(64, 4096).min(cells.div_ceil(rayon::current_num_threads()).next_multiple_of(8));
     let starts: Vec<usize> = (0..cells).step_by(block).collect();
     // A wave of blocks at a time, so that their results never double the memory of the output.
     for wave in starts.chunks(4 * rayon::current_num_threads()) {

@@ -17,7 +17,8 @@ pub(super) fn eval(order: Order, inputs: &[&Tensor], steps: &[EpilogueStep], ty:
     match ty.dtype {
         DType::F64 => product::<f64>(order, a, b, steps, extra, ty),
         d if d.is_float() => {
-            let wide = product::<f32>(order, &widen(a), &widen(b), steps, extra, &TensorType::new(DType::F32, &*ty.shape));
+            let wide =
+                product::<f32>(order, &widen(a), &widen(b), steps, extra, &TensorType::new(DType::F32, &*ty.shape));
             narrow(wide, ty.dtype)
         }
         DType::I32 => product::<i32>(order, &cast::eval(a, DType::I32), &cast::eval(b, DType::I32), steps, extra, ty),

@@ -204,7 +204,9 @@ fn eval_typed(order: Order, op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Res
         Op::Cast(to) => cast::eval(inputs[0], *to),
         Op::MatMul { epilogue } => matmul::eval(order, inputs, epilogue, ty),
         Op::Conv { window, groups, epilogue } => conv::eval(order, inputs, window, *groups, epilogue, ty),
-        Op::ConvTranspose { window, groups, .. } => conv_transpose::eval(order, inputs[0], inputs[1], window, *groups, ty),
+        Op::ConvTranspose { window, groups, .. } => {
+            conv_transpose::eval(order, inputs[0], inputs[1], window, *groups, ty)
+        }
         Op::Pool { kind, window } => pool::eval(inputs[0], *kind, window, ty),
         Op::Reduce { kind, axes, .. } => reduce::eval(inputs[0], *kind, axes, ty),
         Op::ArgReduce { max, axis, last, .. } => scan::arg_reduce(inputs[0], *max, *axis, *last, &ty.shape)?,

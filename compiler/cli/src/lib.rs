@@ -1,1 +1,14 @@
-//! placeholder
+//! The thin library behind the `quadrille` command line, for embedders: load, import, rewrite,
+//! compile, check, simulate, compare.
+//!
+//! It joins the other crates and holds what belongs to none of them: files of tensors, the
+//! comparison with its tolerances, exit causes, the trace. It must not know how any of the
+//! joined parts work inside.
+
+pub mod compare;
+pub mod data;
+pub mod failure;
+pub mod file;
+pub mod machine;
+
+pub use failure::{Cause, Failure, Problem};

@@ -1,0 +1,63 @@
+//! One serialised ONNX `TensorProto`: `input_0.pb` of a test data set.
+
+use crate::failure::Failure;
+use prost::Message;
+use quadrille_compiler::import;
+use quadrille_isa::{DType, Tensor};
+use quadrille_onnx::{ElementType, proto::TensorProto};
+use std::path::Path;
+
+/// Reads a tensor with its name, possibly empty.
+pub fn read(path: &Path) -> Result<(String, Tensor), Failure> {
+    let (name, t) = quadrille_onnx::load_tensor(path).map_err(|e| match e {
+        quadrille_onnx::LoadError::Io { path, source } => Failure::io("read", &path, &source),
+        e => Failure::wrong(format!("{}: not a serialised tensor: {e}", path.display())),
+    })?;
+    let t = import::tensor(&t).map_err(|e| Failure::wrong(format!("{}: {}", path.display(), e.reason)))?;
+    Ok((name, t))
+}
+
+/// Writes a tensor with its name.
+pub fn encode(name: &str, t: &Tensor) -> Vec<u8> {
+    TensorProto {
+        dims: t.shape.iter().map(|&d| d as i64).collect(),
+        data_type: element(t.dtype) as i32,
+        name: name.to_string(),
+        raw_data: Some(t.data.clone()),
+        ..TensorProto::default()
+    }
+    .encode_to_vec()
+}
+
+fn element(dtype: DType) -> ElementType {
+    match dtype {
+        DType::F16 => ElementType::F16,
+        DType::BF16 => ElementType::BF16,
+        DType::F32 => ElementType::F32,
+        DType::F64 => ElementType::F64,
+        DType::I8 => ElementType::I8,
+        DType::I16 => ElementType::I16,
+        DType::I32 => ElementType::I32,
+        DType::I64 => ElementType::I64,
+        DType::U8 => ElementType::U8,
+        DType::U16 => ElementType::U16,
+        DType::U32 => ElementType::U32,
+        DType::U64 => ElementType::U64,
+        DType::Bool => ElementType::Bool,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_every_type() {
+        for dtype in DType::ALL {
+            let data: Vec<u8> = (0..6 * dtype.size()).map(|i| u8::from(i % 2 == 0)).collect();
+            let t = Tensor::new(dtype, vec![2, 3], data).unwrap();
+            let (name, back) = quadrille_onnx::decode_tensor(encode("x", &t).into()).unwrap();
+            assert_eq!((name.as_str(), import::tensor(&back).unwrap()), ("x", t));
+        }
+    }
+}

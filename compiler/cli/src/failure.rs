@@ -1,0 +1,210 @@
+//! Why a command did not do what was asked: grouped by whose fault it is, printed as text or
+//! as JSON, and turned into an exit code.
+//!
+//! Every part of the project has its own error type; here they become one. Must not know how a
+//! command came to it.
+
+use quadrille_compiler::import::{ImportError, ImportErrorKind, ImportErrors};
+use quadrille_onnx::LoadError;
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+
+/// Whose fault it is; decides the exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The model, the program or its data are wrong, or a result is: exit code 1.
+    Wrong,
+    /// The command was called wrongly: exit code 2.
+    Usage,
+    /// Right, but Quadrille does not do it: exit code 3.
+    Unsupported,
+    /// Right and supported, but too large for the machine: exit code 4.
+    DoesNotFit,
+}
+
+impl Cause {
+    /// The exit code of the process.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Cause::Wrong => 1,
+            Cause::Usage => 2,
+            Cause::Unsupported => 3,
+            Cause::DoesNotFit => 4,
+        }
+    }
+}
+
+/// One thing that is wrong, and where. Fields that do not apply are `null` in JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Problem {
+    /// Name of the user's node (or input, output, dim).
+    pub node: Option<String>,
+    /// Operator.
+    pub op: Option<String>,
+    /// Version of the operator set.
+    pub opset: Option<i64>,
+    /// Types of the operands or of the result.
+    pub shape: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+/// Why a command failed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Failure {
+    /// Whose fault it is.
+    pub cause: Cause,
+    /// What was being done to what, in one line.
+    pub message: String,
+    /// All problems found; may be empty when the message says it all.
+    pub problems: Vec<Problem>,
+}
+
+impl Failure {
+    /// A failure that one line explains.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Failure {
+        Failure { cause, message: message.into(), problems: Vec::new() }
+    }
+
+    /// The model, program or data are wrong.
+    pub fn wrong(message: impl Into<String>) -> Failure {
+        Failure::new(Cause::Wrong, message)
+    }
+
+    /// The command was called wrongly.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Cause::Usage, message)
+    }
+
+    /// Adds a problem.
+    pub fn with(mut self, problem: Problem) -> Failure {
+        self.problems.push(problem);
+        self
+    }
+
+    /// A file that cannot be read or written. A path that was given on the command line and does
+    /// not exist is a wrong call; anything else is the file's fault.
+    pub fn io(what: &str, path: &Path, e: &std::io::Error) -> Failure {
+        let cause = if e.kind() == std::io::ErrorKind::NotFound { Cause::Usage } else { Cause::Wrong };
+        Failure::new(cause, format!("cannot {what} {}: {}", path.display(), io_reason(e)))
+    }
+
+    /// A model that was not read.
+    pub fn load(path: &Path, e: LoadError) -> Failure {
+        match e {
+            LoadError::Io { path, source } => Failure::io("read", &path, &source),
+            LoadError::Invalid(problems) => Failure {
+                cause: Cause::Wrong,
+                message: format!("{}: the model is not well formed", path.display()),
+                problems: problems
+                    .into_iter()
+                    .map(|p| Problem { node: Some(p.place), reason: p.reason, ..Problem::default() })
+                    .collect(),
+            },
+            e => {
+                let cause = if e.is_unsupported() { Cause::Unsupported } else { Cause::Wrong };
+                Failure::new(cause, format!("{}: {e}", path.display()))
+            }
+        }
+    }
+
+    /// A model that did not become a graph. A missing dim is a wrong call; a wrong model weighs
+    /// more than an unsupported one.
+    pub fn import(path: &Path, e: &ImportErrors) -> Failure {
+        let has = |k| e.errors.iter().any(|e| e.kind == k);
+        let (cause, what) = if has(ImportErrorKind::Invalid) {
+            (Cause::Wrong, "the model is wrong")
+        } else if has(ImportErrorKind::Unsupported) {
+            (Cause::Unsupported, "the model is not supported")
+        } else {
+            (Cause::Usage, "the model leaves open what must be known")
+        };
+        let n = e.errors.len();
+        let problems = e.errors.iter().map(problem).collect();
+        let message = format!("{}: {what} ({n} problem{})", path.display(), if n == 1 { "" } else { "s" });
+        Failure { cause, message, problems }
+    }
+
+    /// The object that `--format json` prints.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({ "error": {
+            "cause": self.cause,
+            "exit_code": self.cause.exit_code(),
+            "message": self.message,
+            "problems": self.problems,
+        }})
+    }
+}
+
+/// One import problem as ours.
+pub(crate) fn problem(e: &ImportError) -> Problem {
+    let filled = |s: &str| (!s.is_empty()).then(|| s.to_string());
+    let op = match e.domain.as_str() {
+        "" => filled(&e.op),
+        d => filled(&e.op).map(|op| format!("{d}.{op}")),
+    };
+    Problem {
+        node: filled(&e.node),
+        opset: op.is_some().then_some(e.opset),
+        op,
+        shape: (!e.operands.is_empty()).then(|| e.operands.join(", ")),
+        reason: e.reason.clone(),
+        remedy: filled(&e.remedy),
+    }
+}
+
+/// What the system says, without its error number.
+fn io_reason(e: &std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_string(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_string(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
+        _ => e.to_string(),
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = &self.node {
+            write!(f, "{node}")?;
+        }
+        let about: Vec<String> = [
+            self.op.as_ref().map(|op| match self.opset {
+                Some(v) => format!("{op}, opset {v}"),
+                None => op.clone(),
+            }),
+            self.shape.clone(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !about.is_empty() {
+            write!(f, " ({})", about.join(", "))?;
+        }
+        if self.node.is_some() || !about.is_empty() {
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.reason)?;
+        self.remedy.as_ref().map_or(Ok(()), |r| write!(f, "; {r}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 20;
+        f.write_str(&self.message)?;
+        for p in self.problems.iter().take(SHOWN) {
+            write!(f, "\n  {p}")?;
+        }
+        if self.problems.len() > SHOWN {
+            write!(f, "\n  … and {} more (--format json lists all)", self.problems.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}

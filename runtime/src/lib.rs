@@ -1,1 +1,4 @@
-//! placeholder
+//! Loads, checks and executes programs. Depends on the instruction types alone: the judge
+//! shares no code with the compiler.
+
+pub mod wafer;

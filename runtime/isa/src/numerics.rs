@@ -107,3 +107,107 @@ pub const CANONICAL_NAN: u32 = 0x7FC0_0000;
 pub fn canonical(x: f32) -> f32 {
     if x.is_nan() { f32::from_bits(CANONICAL_NAN) } else { x }
 }
+
+/// `f64` to `f16` bits, rounded once to nearest even; beyond the range it becomes infinite,
+/// NaN becomes the canonical `0x7E00`.
+pub fn f64_to_f16(x: f64) -> u16 {
+    if x.is_nan() {
+        return CANONICAL_NAN_F16;
+    }
+    let sign = if x.is_sign_negative() { 0x8000 } else { 0 };
+    let magnitude = x.abs();
+    if magnitude >= 65520.0 {
+        return sign | 0x7C00;
+    }
+    // Exponent of the unit in the last place: subnormals share the one of the smallest normal.
+    let exponent = ((magnitude.to_bits() >> 52) as i64 - 1023).max(-14);
+    // Scaling by a power of two is exact, so the only rounding is the one asked for.
+    let per_unit = f64::from_bits(((1023 + 10 - exponent) as u64) << 52);
+    let units = (magnitude * per_unit).round_ties_even() as u16;
+    sign | ((((exponent + 14) as u16) << 10) + units)
+}
+
+/// `f16` bits to `f32` for inner loops: the same value as [`f16_to_f32`] except that NaN
+/// payloads may differ.
+#[inline]
+pub fn f16_to_f32_fast(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7FFF) << 13;
+    let value = if bits & 0x7C00 == 0x7C00 {
+        f32::from_bits(magnitude | 0x7F80_0000)
+    } else {
+        // Times 2^112: moves the exponent bias from 15 to 127, subnormals included, exactly.
+        f32::from_bits(magnitude) * f32::from_bits(0x7780_0000)
+    };
+    f32::from_bits(value.to_bits() | u32::from(bits & 0x8000) << 16)
+}
+
+/// `a * b + c` in f64, rounded to odd: rounding the result once more, to f32 or to f16, gives
+/// the correctly rounded sum. Needs `a * b` exact in f64, which holds for operands that are
+/// f16 or f32 values.
+#[inline]
+pub fn fma_round_to_odd(a: f64, b: f64, c: f64) -> f64 {
+    let product = a * b;
+    let sum = product + c;
+    if !sum.is_finite() {
+        return sum;
+    }
+    // The exact error of the sum (Knuth's two-sum); no overflow, no subnormals in this range.
+    let c_part = sum - product;
+    let error = (product - (sum - c_part)) + (c - c_part);
+    if error == 0.0 || sum.to_bits() & 1 == 1 {
+        sum
+    } else if (error > 0.0) == (sum > 0.0) {
+        f64::from_bits(sum.to_bits() + 1)
+    } else {
+        f64::from_bits(sum.to_bits() - 1)
+    }
+}
+
+/// The one NaN that f16 results carry on the machines.
+pub const CANONICAL_NAN_F16: u16 = 0x7E00;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_f16_survives_a_trip_through_f64() {
+        for bits in 0..=u16::MAX {
+            let x = f16_to_f32(bits);
+            assert_eq!(f16_to_f32_fast(bits).is_nan(), x.is_nan());
+            if !x.is_nan() {
+                assert_eq!(f16_to_f32_fast(bits).to_bits(), x.to_bits());
+                assert_eq!(f64_to_f16(f64::from(x)), bits);
+            }
+        }
+        assert_eq!(f64_to_f16(f64::NAN), CANONICAL_NAN_F16);
+        assert_eq!(f64_to_f16(65519.99), 0x7BFF);
+        assert_eq!(f64_to_f16(-65520.0), 0xFC00);
+        assert_eq!(f64_to_f16(2f64.powi(-25)), 0);
+        assert_eq!(f64_to_f16(2f64.powi(-25) * 1.0001), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn f64_to_f16_agrees_with_half_where_f32_is_exact(x in any::<f32>()) {
+            prop_assume!(!x.is_nan());
+            prop_assert_eq!(f64_to_f16(f64::from(x)), f32_to_f16(x));
+        }
+
+        #[test]
+        fn round_to_odd_then_f32_is_a_fused_multiply_add(a in any::<f32>(), b in any::<f32>(), c in any::<f32>()) {
+            let want = canonical(fma_f32(a, b, c));
+            let got = canonical(fma_round_to_odd(f64::from(a), f64::from(b), f64::from(c)) as f32);
+            prop_assert_eq!(want.to_bits(), got.to_bits());
+        }
+
+        #[test]
+        fn round_to_odd_near_ties(a in 1u32..1 << 12, b in 1u32..1 << 12, shift in 20i32..40, c in 1u32..1 << 24) {
+            let (a, b) = (a as f32, b as f32 * 2f32.powi(-shift));
+            let c = c as f32;
+            let want = fma_f32(a, b, c);
+            prop_assert_eq!(want.to_bits(), (fma_round_to_odd(f64::from(a), f64::from(b), f64::from(c)) as f32).to_bits());
+        }
+    }
+}

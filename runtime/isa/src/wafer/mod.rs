@@ -5,6 +5,7 @@ pub mod binary;
 pub mod machine;
 pub mod pe;
 pub mod program;
+pub mod scalar;
 pub mod text;
 
 pub use machine::*;

@@ -1,0 +1,18 @@
+//! Checks and simulates programs for the `wafer` machine.
+//!
+//! Written from the machine page and the program types alone: it knows routes, queues, tasks
+//! and their timing, and must not know how a compiler chose them. [`check`] proves a program
+//! sound without running data; [`simulate`] is the definition of what a program does, cycle by
+//! cycle and bit by bit. `docs/isa-wafer.md` states the rules of both.
+
+mod check;
+mod fabric;
+mod lower;
+mod ports;
+mod rule;
+mod sim;
+mod typing;
+
+pub use check::{CheckReport, check};
+pub use rule::{CheckError, Rule};
+pub use sim::{Options, Peek, SimError, SimResult, WaitingPe, simulate, simulate_with};

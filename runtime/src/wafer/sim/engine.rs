@@ -1,0 +1,773 @@
+//! The cycle loop and the cores: tasks, launches, microthreads and the datapath.
+//!
+//! Order within a cycle: what becomes true at its start (arrivals, ends of launches), then the
+//! cores, then the network, all deciding on the state at the start; then the cores' own
+//! effects on queues. Knows no values (see `vector`) and no routes (see `network`).
+
+use super::super::fabric::{Fabric, NONE};
+use super::super::lower::{self, Execution, Fault, LowClass, LowOp};
+use super::super::ports;
+use super::super::rule::{CheckError, Rule};
+use super::host::Host;
+use super::network::{Effects, Event, Network};
+use super::vector::{Flight, Queues, Room, SYNC};
+use super::{Peek, SimError, SimResult, WaitingPe, unsupported_machine};
+use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program};
+use quadrille_isa::{Tensor, wafer};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Slots of the event wheel: above every fixed latency.
+const WHEEL: usize = 256;
+
+/// Where a core's control flow is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Control {
+    /// No task runs.
+    Idle,
+    /// The task switch is under way; then the body begins.
+    Switching,
+    /// At the next operation of the body, or its end.
+    Next,
+    /// The launch is under way; then the operation is in flight.
+    Launching(Execution),
+    /// The synchronous operation is in flight.
+    Waiting,
+}
+
+struct Core {
+    pe: Pe,
+    class: u32,
+    params: Vec<i32>,
+    offsets: Vec<i32>,
+    mem_base: usize,
+    mem_len: u32,
+    active: u64,
+    blocked: u64,
+    control: Control,
+    task: u8,
+    op: u16,
+    repeats_left: u32,
+    /// The datapath is taken by a launch or a task switch until then.
+    busy_until: u64,
+    flights: Vec<Flight>,
+    /// Queues used by flights, as in [`LowOp::queues`].
+    queues_in_use: u16,
+    next_slot: u8,
+    /// A flight that works alone on memory since a cycle.
+    bulk: Option<(u8, u64)>,
+    listed: bool,
+}
+
+/// Everything that does not change during a run.
+struct Plan<'a> {
+    program: &'a Program,
+    fabric: &'a Fabric,
+    classes: Vec<LowClass>,
+    launch: u64,
+    switch: u64,
+    ramp: u64,
+    to_fabric: u64,
+}
+
+pub(super) struct Engine<'a> {
+    plan: Plan<'a>,
+    cores: Vec<Core>,
+    /// Core of each site or [`NONE`].
+    core_of: Vec<u32>,
+    site_of: Vec<u32>,
+    memory: Vec<u8>,
+    network: Network<'a>,
+    host: Host<'a>,
+    effects: Effects,
+    wheel: Vec<Vec<Event>>,
+    wheel_count: usize,
+    later: BinaryHeap<Reverse<(u64, u32)>>,
+    active: Vec<u32>,
+    next_active: Vec<u32>,
+    popped: Vec<(u32, u8)>,
+    pushed: Vec<(u32, u8)>,
+    cycle: u64,
+    last_event: u64,
+    first_launch: Option<u64>,
+    core_cycles: u64,
+}
+
+/// The queues of one site, as a flight sees them during a step.
+struct SiteQueues<'n, 'a> {
+    network: &'n mut Network<'a>,
+    site: u32,
+    popped: &'n mut Vec<(u32, u8)>,
+    pushed: &'n mut Vec<(u32, u8)>,
+}
+
+impl Queues for SiteQueues<'_, '_> {
+    fn pop(&mut self, queue: u8) -> u32 {
+        self.popped.push((self.site, queue));
+        self.network.pop_input(self.site, queue)
+    }
+
+    fn push(&mut self, queue: u8, word: u32) {
+        self.pushed.push((self.site, queue));
+        self.network.push_output(self.site, queue, word);
+    }
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(
+        program: &'a Program,
+        machine: &Machine,
+        fabric: &'a Fabric,
+        inputs: &'a [Tensor],
+    ) -> Result<Engine<'a>, CheckError> {
+        let l = &machine.latency;
+        for (ok, what) in [
+            (l.vector_launch >= 1 && (l.vector_launch as usize) < WHEEL, "vector_launch must be 1 to 255"),
+            (l.task_switch >= 1 && (l.task_switch as usize) < WHEEL, "task_switch must be 1 to 255"),
+            (l.fabric_to_fabric >= 1 && (l.fabric_to_fabric as usize) < WHEEL, "fabric_to_fabric must be 1 to 255"),
+            (machine.router.ramp_cycles >= 1 && machine.router.ramp_cycles < 256, "ramp_cycles must be 1 to 255"),
+            (machine.router.link_buffer_wavelets < 1024, "link_buffer_wavelets must be below 1024"),
+            (
+                machine.queues.input_depth_words.iter().chain(&machine.queues.output_depth_words).all(|&d| d < 1024),
+                "queue depths must be below 1024",
+            ),
+        ] {
+            if !ok {
+                return Err(unsupported_machine(what));
+            }
+        }
+        let mut faults = Vec::new();
+        let classes: Vec<LowClass> = program.classes.iter().map(|c| lower::lower(c, machine, &mut faults)).collect();
+        if let Some(f) = faults.into_iter().next() {
+            return Err(CheckError::new(f.rule, f.message));
+        }
+        let mut cores = Vec::new();
+        let (mut core_of, mut site_of) = (vec![NONE; fabric.sites.len()], Vec::new());
+        let mut memory_len = 0usize;
+        let sram = machine.geometry.sram_bytes_per_pe;
+        for (ix, site) in fabric.sites.iter().enumerate() {
+            let Some(region) = program.regions.get(site.region as usize) else { continue };
+            let class = &classes[region.class.0 as usize];
+            let fault = |f: Fault| CheckError::new(f.rule, f.message).at(site.pe);
+            let mut active = 0;
+            let mut blocked = 0;
+            for (t, task) in class.tasks.iter().enumerate() {
+                active |= u64::from(task.active) << t;
+                blocked |= u64::from(task.blocked) << t;
+            }
+            core_of[ix] = cores.len() as u32;
+            site_of.push(ix as u32);
+            cores.push(Core {
+                pe: site.pe,
+                class: region.class.0,
+                params: lower::params(region, site.pe).map_err(fault)?,
+                offsets: vec![0; usize::from(class.step_slots)],
+                mem_base: memory_len,
+                mem_len: sram,
+                active,
+                blocked,
+                control: Control::Idle,
+                task: 0,
+                op: 0,
+                repeats_left: 0,
+                busy_until: 0,
+                flights: Vec::new(),
+                queues_in_use: 0,
+                next_slot: 0,
+                bulk: None,
+                listed: false,
+            });
+            memory_len += sram as usize;
+        }
+        // Zeroed pages that are never touched cost address space only.
+        let mut memory = vec![0u8; memory_len];
+        for data in &program.data {
+            let len = data.len as usize;
+            let shared = data.bytes.len() == len;
+            for (k, pe) in data.rect.pes().enumerate() {
+                let Some(core) = fabric.site(pe).map(|s| core_of[s as usize]).filter(|&c| c != NONE) else { continue };
+                let from = if shared { 0 } else { k * len };
+                let at = cores[core as usize].mem_base + data.addr as usize;
+                memory[at..at + len].copy_from_slice(&data.bytes[from..from + len]);
+            }
+        }
+        let plan = Plan {
+            program,
+            fabric,
+            classes,
+            launch: u64::from(l.vector_launch),
+            switch: u64::from(l.task_switch),
+            ramp: u64::from(machine.router.ramp_cycles),
+            to_fabric: u64::from(l.fabric_to_fabric),
+        };
+        let mut engine = Engine {
+            plan,
+            next_active: (0..cores.len() as u32).collect(),
+            cores,
+            core_of,
+            site_of,
+            memory,
+            network: Network::new(fabric, program, machine),
+            host: Host::new(program, inputs),
+            effects: Effects::default(),
+            wheel: vec![Vec::new(); WHEEL],
+            wheel_count: 0,
+            later: BinaryHeap::new(),
+            active: Vec::new(),
+            popped: Vec::new(),
+            pushed: Vec::new(),
+            cycle: 0,
+            last_event: 0,
+            first_launch: None,
+            core_cycles: 0,
+        };
+        for core in &mut engine.cores {
+            core.listed = true;
+        }
+        for (row, color) in engine.host.senders() {
+            if let Some(word) = engine.host.next(row, color) {
+                engine.network.offer(row, color, word);
+            }
+        }
+        Ok(engine)
+    }
+
+    /// A bound that every program of this size that makes progress stays below: all elements
+    /// of all ports and all SRAM, each handled by the longest task, and then some.
+    fn derived_limit(&self) -> u64 {
+        let program = self.plan.program;
+        let words: u64 = program
+            .in_ports
+            .iter()
+            .map(|p| ports::wavelets(p, program.inputs[p.tensor as usize].dtype))
+            .chain(program.out_ports.iter().map(|p| ports::wavelets(p, program.outputs[p.tensor as usize].dtype)))
+            .fold(0, u64::saturating_add);
+        let mut longest = 0u64;
+        for core in &self.cores {
+            for task in &self.plan.classes[core.class as usize].tasks {
+                let repeat = u64::from(lower::repeat(task, &core.params).unwrap_or(0));
+                let mut once = self.plan.switch;
+                for op in &task.body {
+                    let n = lower::element_count(op, &core.params).unwrap_or(0);
+                    once = once.saturating_add(self.plan.launch + n / u64::from(op.rate) + 1);
+                }
+                longest = longest.max(once.saturating_mul(repeat.max(1)));
+            }
+        }
+        let pes = self.cores.len() as u64 + 1;
+        let hops = u64::from(u16::MAX);
+        // Tasks started by wavelets: at most one start per wavelet; tasks started by tasks are
+        // taken to do as many starts as there are tasks and PEs.
+        let starts = words.saturating_add(pes.saturating_mul(64)).min(1 << 24);
+        longest.saturating_mul(starts).saturating_add(hops * 64).clamp(1_000_000, 20_000_000_000)
+    }
+
+    /// Runs to the end.
+    pub(super) fn run(&mut self, max_cycles: Option<u64>) -> Result<(), SimError> {
+        let limit = max_cycles.unwrap_or_else(|| self.derived_limit());
+        loop {
+            let events = std::mem::take(&mut self.wheel[(self.cycle % WHEEL as u64) as usize]);
+            self.wheel_count -= events.len();
+            for &event in &events {
+                self.happen(event);
+            }
+            let mut events = events;
+            events.clear();
+            self.wheel[(self.cycle % WHEEL as u64) as usize] = events;
+            while let Some(&Reverse((at, core))) = self.later.peek()
+                && at <= self.cycle
+            {
+                self.later.pop();
+                self.wake(core);
+            }
+            self.active.append(&mut self.next_active);
+            let active = std::mem::take(&mut self.active);
+            for &core in &active {
+                self.cores[core as usize].listed = false;
+            }
+            for &core in &active {
+                self.core_cycle(core)?;
+            }
+            self.active = active;
+            self.active.clear();
+            self.network.begin();
+            self.network.cycle(&mut self.effects);
+            self.settle()?;
+            if !self.network.busy() && self.next_active.is_empty() {
+                match self.next_event() {
+                    Some(at) => self.cycle = at,
+                    None => return self.end(),
+                }
+            } else {
+                self.cycle += 1;
+            }
+            if self.cycle >= limit {
+                return Err(SimError::Runaway { limit });
+            }
+        }
+    }
+
+    /// Effects of the cycle, visible at the next one.
+    fn settle(&mut self) -> Result<(), SimError> {
+        let (now, ramp) = (self.cycle, self.plan.ramp);
+        let mut effects = std::mem::take(&mut self.effects);
+        if !effects.to_input.is_empty() || !effects.to_node.is_empty() || !effects.out.is_empty() {
+            self.last_event = now;
+        }
+        for (site, queue) in effects.to_input.drain(..) {
+            self.at(now + ramp, Event::Input(site, queue));
+        }
+        for node in effects.to_node.drain(..) {
+            self.at(now + ramp, Event::Node(node));
+        }
+        for (row, color, word) in effects.out.drain(..) {
+            if !self.host.receive(row, color, word, now) {
+                let pe = Pe { x: (self.plan.width() - 1) as u16, y: row };
+                return Err(self.trap(
+                    CheckError::new(Rule::Traffic, "more wavelets leave here than the output ports name")
+                        .at(pe)
+                        .color(wafer::Color(color)),
+                ));
+            }
+        }
+        for (row, color) in effects.sent.drain(..) {
+            if let Some(word) = self.host.next(row, color) {
+                self.network.offer(row, color, word);
+            }
+        }
+        for site in effects.freed.drain(..) {
+            self.wake(self.core_of[site as usize]);
+        }
+        self.effects = effects;
+        let mut popped = std::mem::take(&mut self.popped);
+        for (site, queue) in popped.drain(..) {
+            self.network.free_input(site, queue);
+        }
+        self.popped = popped;
+        let mut pushed = std::mem::take(&mut self.pushed);
+        for (site, queue) in pushed.drain(..) {
+            if self.plan.to_fabric == 1 {
+                self.network.output_ready(site, queue);
+            } else {
+                self.at(now + self.plan.to_fabric, Event::Output(site, queue));
+            }
+        }
+        self.pushed = pushed;
+        Ok(())
+    }
+
+    fn at(&mut self, cycle: u64, event: Event) {
+        self.wheel_count += 1;
+        self.wheel[(cycle % WHEEL as u64) as usize].push(event);
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        let later = self.later.peek().map(|&Reverse((at, _))| at);
+        if self.wheel_count == 0 {
+            return later;
+        }
+        let wheel = (1..WHEEL as u64)
+            .map(|d| self.cycle + d)
+            .find(|c| !self.wheel[(c % WHEEL as u64) as usize].is_empty());
+        [wheel, later].into_iter().flatten().min()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Node(node) => self.network.node_ready(node),
+            Event::Input(site, queue) => {
+                self.network.input_ready(site, queue);
+                let core = self.core_of[site as usize];
+                if core != NONE {
+                    let c = &self.cores[core as usize];
+                    if c.control == Control::Idle || c.queues_in_use >> queue & 1 == 1 {
+                        self.wake(core);
+                    }
+                }
+            }
+            Event::Output(site, queue) => self.network.output_ready(site, queue),
+            Event::Core(core) => self.wake(core),
+        }
+    }
+
+    fn wake(&mut self, core: u32) {
+        if let Some(c) = self.cores.get_mut(core as usize)
+            && !c.listed
+        {
+            c.listed = true;
+            self.next_active.push(core);
+        }
+    }
+
+    fn wake_at(&mut self, core: u32, at: u64) {
+        if at - self.cycle < WHEEL as u64 {
+            self.at(at, Event::Core(core));
+        } else {
+            self.later.push(Reverse((at, core)));
+        }
+    }
+
+    fn trap(&self, error: CheckError) -> SimError {
+        SimError::Trap { cycle: self.cycle, error: Box::new(error) }
+    }
+
+    fn fault(&self, core: usize, fault: Fault) -> SimError {
+        let c = &self.cores[core];
+        let class = &self.plan.classes[c.class as usize];
+        let place = class.tasks.get(usize::from(c.task)).map_or(String::new(), |t| {
+            format!("task `{}`, operation {}: ", t.name, c.op)
+        });
+        self.trap(CheckError::new(fault.rule, format!("{place}{}", fault.message)).at(c.pe))
+    }
+
+    /// One cycle of a core: control first, else one step of one ready operation.
+    fn core_cycle(&mut self, ix: u32) -> Result<(), SimError> {
+        let i = ix as usize;
+        self.catch_up(i)?;
+        if self.cores[i].busy_until > self.cycle {
+            return Ok(());
+        }
+        loop {
+            match self.cores[i].control {
+                Control::Idle => {
+                    let Some(task) = self.pick(i) else { break };
+                    let core = &mut self.cores[i];
+                    core.active &= !(1 << task);
+                    core.task = task;
+                    core.op = 0;
+                    core.control = Control::Switching;
+                    return self.occupy(ix, self.plan.switch);
+                }
+                Control::Switching => {
+                    let core = &self.cores[i];
+                    let task = &self.plan.classes[core.class as usize].tasks[usize::from(core.task)];
+                    let repeat = lower::repeat(task, &core.params).map_err(|f| self.fault(i, f))?;
+                    let empty = repeat == 0 || task.body.is_empty();
+                    self.cores[i].repeats_left = repeat;
+                    if empty {
+                        self.end_task(i)?;
+                    } else {
+                        self.cores[i].control = Control::Next;
+                    }
+                }
+                Control::Next => {
+                    let core = &mut self.cores[i];
+                    let class = &self.plan.classes[core.class as usize];
+                    let task = &class.tasks[usize::from(core.task)];
+                    if usize::from(core.op) == task.body.len() {
+                        core.repeats_left -= 1;
+                        if core.repeats_left == 0 {
+                            self.end_task(i)?;
+                            continue;
+                        }
+                        core.op = 0;
+                    }
+                    let op = &task.body[usize::from(core.op)];
+                    let ex = lower::execute(op, &core.params, &mut core.offsets, class.sram_limit)
+                        .and_then(|ex| issue_conflict(core, op).map_or(Ok(ex), Err));
+                    let ex = match ex {
+                        Ok(ex) => ex,
+                        Err(f) => return Err(self.fault(i, f)),
+                    };
+                    core.control = Control::Launching(ex);
+                    self.first_launch.get_or_insert(self.cycle);
+                    return self.occupy(ix, self.plan.launch);
+                }
+                Control::Launching(ex) => {
+                    let core = &mut self.cores[i];
+                    let op = &self.plan.classes[core.class as usize].tasks[usize::from(core.task)].body
+                        [usize::from(core.op)];
+                    let slot = match op.issue {
+                        IssueMode::Sync => SYNC,
+                        IssueMode::Async(k) => k,
+                    };
+                    let flight = Flight::new(slot, core.task, core.op, ex);
+                    core.op += 1;
+                    core.control = if slot == SYNC && flight.n > 0 { Control::Waiting } else { Control::Next };
+                    if flight.n == 0 {
+                        self.act(i, &op_actions(&self.plan, &self.cores[i], &flight))?;
+                    } else {
+                        core.queues_in_use |= op.queues;
+                        let at = core.flights.partition_point(|f| f.slot < slot);
+                        core.flights.insert(at, flight);
+                    }
+                }
+                Control::Waiting => {
+                    if self.cores[i].flights.iter().any(|f| f.slot == SYNC) {
+                        break;
+                    }
+                    self.cores[i].control = Control::Next;
+                }
+            }
+        }
+        self.datapath(ix)
+    }
+
+    /// Takes the datapath for a launch or a task switch.
+    fn occupy(&mut self, ix: u32, cycles: u64) -> Result<(), SimError> {
+        let until = self.cycle + cycles;
+        self.cores[ix as usize].busy_until = until;
+        self.core_cycles += cycles;
+        self.last_event = self.last_event.max(until - 1);
+        self.wake_at(ix, until);
+        Ok(())
+    }
+
+    fn room(&self, site: u32, op: &LowOp) -> Room {
+        let q = &self.network.queues[site as usize];
+        let mut room = Room { words: [0; 3], space: 0 };
+        for (k, operand) in op.operands[..3].iter().enumerate() {
+            if let Some(queue) = operand.access.queue() {
+                room.words[k] = q.input.get(usize::from(queue)).copied().flatten().map_or(0, |f| u32::from(f.ready));
+            }
+        }
+        if let Some(queue) = op.operands[3].access.queue() {
+            room.space = q.output.get(usize::from(queue)).copied().flatten().map_or(0, |f| u32::from(f.space()));
+        }
+        room
+    }
+
+    fn datapath(&mut self, ix: u32) -> Result<(), SimError> {
+        let i = ix as usize;
+        let site = self.site_of[i];
+        let core = &self.cores[i];
+        if core.flights.is_empty() {
+            return Ok(());
+        }
+        let class = &self.plan.classes[core.class as usize];
+        let op_of = |f: &Flight| &class.tasks[usize::from(f.task)].body[usize::from(f.op)];
+        // The first ready flight at or after the pointer, cyclically; and whether others are.
+        let first = core.flights.partition_point(|f| f.slot < core.next_slot);
+        let count = core.flights.len();
+        let mut chosen = None;
+        let mut others = false;
+        for k in 0..count {
+            let at = (first + k) % count;
+            let f = &core.flights[at];
+            let op = op_of(f);
+            let m = f.ready(op, self.room(site, op));
+            if m > 0 {
+                if chosen.is_some() {
+                    others = true;
+                    break;
+                }
+                chosen = Some((at, m));
+            }
+        }
+        let Some((at, m)) = chosen else { return Ok(()) };
+        let flight = &core.flights[at];
+        let op = op_of(flight);
+        let slot = flight.slot;
+        if op.memory_only() && !others {
+            let cycles = (flight.n - flight.done).div_ceil(u64::from(op.rate));
+            if cycles > 1 {
+                let now = self.cycle;
+                self.cores[i].bulk = Some((slot, now));
+                self.wake_at(ix, now + cycles);
+                return Ok(());
+            }
+        }
+        self.core_cycles += 1;
+        self.last_event = self.last_event.max(self.cycle);
+        self.advance(i, at, u64::from(m))?;
+        self.wake(ix);
+        Ok(())
+    }
+
+    /// Does `m` elements of a flight, and its actions when that was all.
+    fn advance(&mut self, i: usize, at: usize, m: u64) -> Result<(), SimError> {
+        let core = &mut self.cores[i];
+        let class = &self.plan.classes[core.class as usize];
+        let flight = &mut core.flights[at];
+        let op = &class.tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        let memory = &mut self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
+        let mut queues = SiteQueues {
+            network: &mut self.network,
+            site: self.site_of[i],
+            popped: &mut self.popped,
+            pushed: &mut self.pushed,
+        };
+        flight.step(op, m, memory, &mut queues);
+        core.next_slot = flight.slot + 1;
+        if core.next_slot > SYNC {
+            core.next_slot = 0;
+        }
+        if flight.done == flight.n {
+            let flight = core.flights.remove(at);
+            core.queues_in_use &= !op.queues;
+            let actions = op_actions(&self.plan, &self.cores[i], &flight);
+            self.act(i, &actions)?;
+        }
+        Ok(())
+    }
+
+    /// Brings a flight that works alone up to the present cycle.
+    fn catch_up(&mut self, i: usize) -> Result<(), SimError> {
+        let core = &mut self.cores[i];
+        let Some((slot, since)) = core.bulk.take() else { return Ok(()) };
+        let Some(at) = core.flights.iter().position(|f| f.slot == slot) else { return Ok(()) };
+        let flight = &core.flights[at];
+        let op = &self.plan.classes[core.class as usize].tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        let rate = u64::from(op.rate);
+        let left = flight.n - flight.done;
+        let cycles = (self.cycle - since).min(left.div_ceil(rate));
+        if cycles == 0 {
+            return Ok(());
+        }
+        self.core_cycles += cycles;
+        self.last_event = self.last_event.max(since + cycles - 1);
+        self.advance(i, at, left.min(cycles * rate))
+    }
+
+    fn pick(&self, i: usize) -> Option<u8> {
+        let core = &self.cores[i];
+        let class = &self.plan.classes[core.class as usize];
+        let queues = &self.network.queues[self.site_of[i] as usize];
+        (0..class.tasks.len() as u8).find(|&t| {
+            if core.blocked >> t & 1 == 1 {
+                return false;
+            }
+            match class.tasks[usize::from(t)].data {
+                None => core.active >> t & 1 == 1,
+                Some(q) => queues.input.get(usize::from(q)).copied().flatten().is_some_and(|f| f.ready > 0),
+            }
+        })
+    }
+
+    fn end_task(&mut self, i: usize) -> Result<(), SimError> {
+        let core = &mut self.cores[i];
+        core.control = Control::Idle;
+        let actions = self.plan.classes[core.class as usize].tasks[usize::from(core.task)].on_end.clone();
+        self.act(i, &actions)
+    }
+
+    fn act(&mut self, i: usize, actions: &[Action]) -> Result<(), SimError> {
+        for action in actions {
+            let core = &mut self.cores[i];
+            match *action {
+                Action::Activate(t) => {
+                    let bit = 1u64 << t.0;
+                    if core.active & bit != 0 {
+                        let name = self.plan.classes[core.class as usize].tasks[usize::from(t.0)].name.clone();
+                        let message = format!("task `{name}` is activated while it already is: one activation is lost");
+                        return Err(self.fault(i, Fault::new(Rule::Activation, message)));
+                    }
+                    core.active |= bit;
+                }
+                Action::Block(t) => core.blocked |= 1 << t.0,
+                Action::Unblock(t) => core.blocked &= !(1 << t.0),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing moves any more: finished, or stuck.
+    fn end(&self) -> Result<(), SimError> {
+        let mut waiting = Vec::new();
+        for core in &self.cores {
+            let class = &self.plan.classes[core.class as usize];
+            for f in &core.flights {
+                let task = &class.tasks[usize::from(f.task)];
+                let op = &task.body[usize::from(f.op)];
+                waiting.push(WaitingPe {
+                    pe: core.pe,
+                    what: format!(
+                        "task `{}`, operation {} ({:?}) has done {} of {} elements and waits for {}",
+                        task.name,
+                        f.op,
+                        op.op,
+                        f.done,
+                        f.n,
+                        waits_for(op)
+                    ),
+                });
+            }
+        }
+        let width = self.plan.width();
+        for (row, color, left, sends) in self.host.unfinished() {
+            let x = if sends { 0 } else { (width - 1) as u16 };
+            let what = format!(
+                "{} port, color {color}: {left} elements not yet {}",
+                if sends { "input" } else { "output" },
+                if sends { "sent" } else { "received" }
+            );
+            waiting.push(WaitingPe { pe: Pe { x, y: row }, what });
+        }
+        for (site, _, what) in self.network.stuck() {
+            waiting.push(WaitingPe { pe: self.plan.fabric.sites[site as usize].pe, what });
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        waiting.truncate(16);
+        Err(SimError::Deadlock { cycle: self.last_event, waiting })
+    }
+
+    /// Outputs and figures of a finished run.
+    pub(super) fn finish(mut self, peeks: &[Peek]) -> Result<SimResult, SimError> {
+        let mut peeked = Vec::with_capacity(peeks.len());
+        for p in peeks {
+            let core = self.plan.fabric.site(p.pe).map(|s| self.core_of[s as usize]).filter(|&c| c != NONE);
+            let Some(core) = core.map(|c| &self.cores[c as usize]) else {
+                return Err(SimError::Input(format!("no program runs on PE ({}, {})", p.pe.x, p.pe.y)));
+            };
+            if u64::from(p.addr) + u64::from(p.len) > u64::from(core.mem_len) {
+                return Err(SimError::Input(format!("bytes {} + {} are not in SRAM", p.addr, p.len)));
+            }
+            let at = core.mem_base + p.addr as usize;
+            peeked.push(self.memory[at..at + p.len as usize].to_vec());
+        }
+        let mut outputs = Vec::new();
+        for (t, bytes) in self.plan.program.outputs.iter().zip(self.host.take_outputs()) {
+            outputs.push(Tensor::new(t.dtype, t.shape.clone(), bytes).map_err(|e| SimError::Input(e.to_string()))?);
+        }
+        let end = self.last_event + 1;
+        Ok(SimResult {
+            outputs,
+            cycles: end,
+            kernel_cycles: self.first_launch.map_or(0, |l| end.saturating_sub(l)),
+            interval_cycles: self.host.interval(),
+            peeked,
+            core_cycles: self.core_cycles,
+            router_cycles: self.network.router_cycles,
+        })
+    }
+}
+
+impl Plan<'_> {
+    fn width(&self) -> u32 {
+        self.fabric.width()
+    }
+}
+
+fn waits_for(op: &LowOp) -> String {
+    let mut on = Vec::new();
+    for operand in &op.operands[..3] {
+        if let Some(q) = operand.access.queue() {
+            on.push(format!("input queue {q}"));
+        }
+    }
+    if let Some(q) = op.operands[3].access.queue() {
+        on.push(format!("space in output queue {q}"));
+    }
+    on.join(" or ")
+}
+
+fn op_actions(plan: &Plan<'_>, core: &Core, flight: &Flight) -> Vec<Action> {
+    plan.classes[core.class as usize].tasks[usize::from(flight.task)].body[usize::from(flight.op)].on_done.clone()
+}
+
+/// Why an operation cannot be issued now.
+fn issue_conflict(core: &Core, op: &LowOp) -> Option<Fault> {
+    if let IssueMode::Async(k) = op.issue
+        && core.flights.iter().any(|f| f.slot == k)
+    {
+        return Some(Fault::new(Rule::Microthread, format!("microthread {k} is still in flight")));
+    }
+    let both = core.queues_in_use & op.queues;
+    (both != 0).then(|| {
+        let q = both.trailing_zeros();
+        let what = if q < 8 { format!("input queue {q}") } else { format!("output queue {}", q - 8) };
+        Fault::new(Rule::QueueUse, format!("{what} is in use by an operation in flight"))
+    })
+}

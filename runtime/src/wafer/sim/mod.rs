@@ -1,0 +1,177 @@
+//! The simulator: the definition of what a `wafer` program does, cycle by cycle and bit by bit.
+//!
+//! Event-driven: a PE or router in which nothing can happen costs nothing. Knows the timing
+//! rules of `docs/isa-wafer.md`; must not know how programs are made. A program that breaks a
+//! rule ends in an error, never in a panic or a hang.
+
+mod engine;
+mod host;
+mod network;
+mod vector;
+
+use super::fabric;
+use super::ports;
+use super::rule::{CheckError, Errors, Rule};
+use quadrille_isa::Tensor;
+use quadrille_isa::wafer::{Machine, Pe, Program};
+use std::fmt;
+
+/// A range of one PE's SRAM to read after the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peek {
+    /// The PE.
+    pub pe: Pe,
+    /// First byte.
+    pub addr: u32,
+    /// Number of bytes.
+    pub len: u32,
+}
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Stop with [`SimError::Runaway`] after this many cycles; by default a bound that follows
+    /// from the program's size (see `docs/isa-wafer.md`).
+    pub max_cycles: Option<u64>,
+    /// SRAM to read at the end, in order: whole-mesh kernels leave their results there.
+    pub peeks: Vec<Peek>,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug)]
+pub struct SimResult {
+    /// The outputs, in the program's order.
+    pub outputs: Vec<Tensor>,
+    /// Cycles from 0 to the last event, inclusive: the last wavelet out or the last SRAM write.
+    pub cycles: u64,
+    /// Cycles from the start of the first operation's launch to the last event, inclusive.
+    pub kernel_cycles: u64,
+    /// Between the ends of the last two images, when all outputs have a leading batch of at
+    /// least two: the cycle of an image is that of its last element over all outputs.
+    pub interval_cycles: Option<u64>,
+    /// Contents of [`Options::peeks`].
+    pub peeked: Vec<Vec<u8>>,
+    /// PE-cycles in which a datapath worked (steps, launches and task switches).
+    pub core_cycles: u64,
+    /// PE-cycles in which a router moved at least one wavelet.
+    pub router_cycles: u64,
+}
+
+/// A PE (or port) that waits when nothing moves any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WaitingPe {
+    /// Where; ports are given as the PE at their edge.
+    pub pe: Pe,
+    /// For what.
+    pub what: String,
+}
+
+/// Why a run has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The program breaks rules that do not need a run to see.
+    #[error("the program is not valid: {}", first(.0))]
+    Invalid(Vec<CheckError>),
+    /// The inputs given are not those that the program declares.
+    #[error("input: {0}")]
+    Input(String),
+    /// A PE did something that no PE can.
+    #[error("trap at cycle {cycle}: {error}")]
+    Trap {
+        /// When.
+        cycle: u64,
+        /// Where and why.
+        error: Box<CheckError>,
+    },
+    /// Nothing moves any more, and the program is not finished.
+    #[error("deadlock at cycle {cycle}: {}", list(.waiting))]
+    Deadlock {
+        /// The last cycle in which something happened.
+        cycle: u64,
+        /// Who waits for what; at most 16.
+        waiting: Vec<WaitingPe>,
+    },
+    /// The step limit is reached.
+    #[error("still running after {limit} cycles")]
+    Runaway {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+fn first(errors: &[CheckError]) -> String {
+    match errors {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [one, rest @ ..] => format!("{one} (and {} more)", rest.len()),
+    }
+}
+
+fn list(waiting: &[WaitingPe]) -> String {
+    let mut out = Vec::new();
+    for w in waiting.iter().take(6) {
+        out.push(w.to_string());
+    }
+    out.join("; ")
+}
+
+impl fmt::Display for WaitingPe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PE ({}, {}) {}", self.pe.x, self.pe.y, self.what)
+    }
+}
+
+/// Runs a program with [`Options::default`].
+///
+/// # Errors
+/// See [`SimError`].
+pub fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<SimResult, SimError> {
+    simulate_with(program, machine, inputs, &Options::default())
+}
+
+/// Runs a program.
+///
+/// # Errors
+/// See [`SimError`].
+pub fn simulate_with(
+    program: &Program,
+    machine: &Machine,
+    inputs: &[Tensor],
+    options: &Options,
+) -> Result<SimResult, SimError> {
+    let mut errors = Errors::new();
+    super::check::structure(program, machine, &mut errors);
+    ports::check(program, machine, &mut errors);
+    let fabric = fabric::build(program, machine, &mut errors);
+    if !errors.is_empty() {
+        return Err(SimError::Invalid(errors.list));
+    }
+    check_inputs(program, inputs)?;
+    let mut engine = engine::Engine::new(program, machine, &fabric, inputs).map_err(|e| SimError::Invalid(vec![e]))?;
+    engine.run(options.max_cycles)?;
+    engine.finish(&options.peeks)
+}
+
+fn check_inputs(program: &Program, inputs: &[Tensor]) -> Result<(), SimError> {
+    if inputs.len() != program.inputs.len() {
+        return Err(SimError::Input(format!(
+            "the program has {} inputs, {} were given",
+            program.inputs.len(),
+            inputs.len()
+        )));
+    }
+    for (want, got) in program.inputs.iter().zip(inputs) {
+        if want.dtype != got.dtype || want.shape != got.shape {
+            return Err(SimError::Input(format!(
+                "`{}` is {}{:?}, but {}{:?} was given",
+                want.name, want.dtype, want.shape, got.dtype, got.shape
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The error for a machine description whose figures the timing rules cannot express.
+fn unsupported_machine(what: &str) -> CheckError {
+    CheckError::new(Rule::Machine, format!("this machine description cannot be simulated: {what}"))
+}

@@ -1,0 +1,488 @@
+//! Routers, links and ramps: one grant per output and cycle, decided on the state at the start
+//! of the cycle.
+//!
+//! Each router keeps, per output, the colors that want it and the colors that have space
+//! behind it; a grant is a round-robin choice among both. Knows wavelets, buffers and masks;
+//! knows nothing of tasks.
+
+use super::super::fabric::{Fabric, From, NONE, PORTS, To, opposite};
+use quadrille_isa::wafer::{Machine, Port, Program};
+
+/// The sixth "output" of a router: from the output queues into the ramp.
+pub(super) const UP: usize = 5;
+
+/// A FIFO of wavelets in the shared arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fifo {
+    base: u32,
+    cap: u16,
+    head: u16,
+    /// Wavelets held, on the ramp included.
+    pub(super) len: u16,
+    /// Wavelets that may leave.
+    pub(super) ready: u16,
+}
+
+impl Fifo {
+    fn new(arena: &mut Vec<u32>, cap: u32) -> Fifo {
+        let base = arena.len() as u32;
+        arena.resize(arena.len() + cap as usize, 0);
+        Fifo { base, cap: cap as u16, head: 0, len: 0, ready: 0 }
+    }
+
+    pub(super) fn has_space(&self) -> bool {
+        self.len < self.cap
+    }
+
+    pub(super) fn space(&self) -> u16 {
+        self.cap - self.len
+    }
+
+    fn push(&mut self, arena: &mut [u32], word: u32) {
+        let mut at = self.head + self.len;
+        if at >= self.cap {
+            at -= self.cap;
+        }
+        arena[self.base as usize + usize::from(at)] = word;
+        self.len += 1;
+    }
+
+    fn front(&self, arena: &[u32]) -> u32 {
+        arena[self.base as usize + usize::from(self.head)]
+    }
+
+    fn pop(&mut self) {
+        self.head += 1;
+        if self.head == self.cap {
+            self.head = 0;
+        }
+        self.len -= 1;
+        self.ready -= 1;
+    }
+}
+
+/// A node's input buffer and its copies still to make.
+#[derive(Clone, Copy, Debug)]
+struct NodeState {
+    fifo: Fifo,
+    /// Outputs that the wavelet at the head has yet to go to.
+    pending: u8,
+    tx: u8,
+    color: u8,
+    rx: u8,
+    site: u32,
+    /// Site whose router (or [`NONE`]: the host row) must hear of freed space.
+    upstream: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Router {
+    want: [u32; 6],
+    space: [u32; 6],
+    next_color: [u8; 6],
+    listed: bool,
+}
+
+/// Input and output queues of a PE.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PeQueues {
+    /// By queue; `None` when not bound.
+    pub(super) input: Vec<Option<Fifo>>,
+    pub(super) output: Vec<Option<Fifo>>,
+    pub(super) in_color: Vec<u8>,
+    pub(super) out_color: Vec<u8>,
+}
+
+/// Something that becomes true some cycles later.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    /// A wavelet reaches a node's buffer over the ramp.
+    Node(u32),
+    /// A wavelet reaches an input queue.
+    Input(u32, u8),
+    /// A word pushed by the datapath can be taken by the ramp.
+    Output(u32, u8),
+    /// The core has something to do.
+    Core(u32),
+}
+
+/// One input row of the host: colors with wavelets to send, colors with space.
+#[derive(Clone, Copy, Debug, Default)]
+struct HostRow {
+    want: u32,
+    space: u32,
+    next_color: u8,
+}
+
+/// What a cycle of the network did that others must hear of.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Words that reach an input queue after the ramp: (site, queue).
+    pub(super) to_input: Vec<(u32, u8)>,
+    /// Nodes that get a wavelet after the ramp.
+    pub(super) to_node: Vec<u32>,
+    /// Wavelets that left by an output port: (row, color, word).
+    pub(super) out: Vec<(u16, u8, u32)>,
+    /// Host rows that sent a wavelet of this color and need its successor.
+    pub(super) sent: Vec<(u16, u8)>,
+    /// Cores whose output queue got space.
+    pub(super) freed: Vec<u32>,
+}
+
+pub(super) struct Network<'a> {
+    fabric: &'a Fabric,
+    nodes: Vec<NodeState>,
+    routers: Vec<Router>,
+    pub(super) queues: Vec<PeQueues>,
+    arena: Vec<u32>,
+    hosts: Vec<HostRow>,
+    host_words: Vec<[u32; 24]>,
+    active: Vec<u32>,
+    next_active: Vec<u32>,
+    active_rows: Vec<u16>,
+    next_rows: Vec<u16>,
+    row_listed: Vec<bool>,
+    grants: Vec<(u32, u8, u8)>,
+    host_grants: Vec<(u16, u8)>,
+    pub(super) router_cycles: u64,
+}
+
+/// First set bit of `mask` at or after `from`, cyclically.
+#[inline]
+fn round_robin(mask: u32, from: u8) -> u8 {
+    let later = mask & (u32::MAX << from);
+    (if later != 0 { later } else { mask }).trailing_zeros() as u8
+}
+
+impl<'a> Network<'a> {
+    pub(super) fn new(fabric: &'a Fabric, program: &Program, machine: &Machine) -> Network<'a> {
+        let mut arena = Vec::new();
+        let link = machine.router.link_buffer_wavelets;
+        let ramp = machine.router.ramp_cycles;
+        let blank = Router { want: [0; 6], space: [0; 6], next_color: [0; 6], listed: false };
+        let mut routers = vec![blank; fabric.sites.len()];
+        let mut queues = vec![PeQueues::default(); fabric.sites.len()];
+        for (q, site) in queues.iter_mut().zip(&fabric.sites) {
+            let Some(region) = program.regions.get(site.region as usize) else { continue };
+            for (color, &depth) in region.in_colors.iter().zip(&machine.queues.input_depth_words) {
+                // The ramp's own registers hold as many wavelets as it has stages.
+                q.input.push(color.map(|_| Fifo::new(&mut arena, depth + ramp)));
+                q.in_color.push(color.map_or(0, |c| c.0));
+            }
+            for (color, &depth) in region.out_colors.iter().zip(&machine.queues.output_depth_words) {
+                q.output.push(color.map(|_| Fifo::new(&mut arena, depth)));
+                q.out_color.push(color.map_or(0, |c| c.0));
+            }
+        }
+        let height = machine.geometry.height_pes as usize;
+        let mut hosts = vec![HostRow::default(); height];
+        let mut nodes = Vec::with_capacity(fabric.nodes.len());
+        for node in &fabric.nodes {
+            let cap = if node.rx == Port::Ramp { link + ramp } else { link };
+            let mut tx = 0u8;
+            for port in PORTS {
+                match node.to[port as usize] {
+                    To::Unused => continue,
+                    _ => tx |= 1 << port as u8,
+                }
+                // Downstream buffers begin empty.
+                routers[node.site as usize].space[port as usize] |= 1 << node.color;
+            }
+            let upstream = match node.from {
+                From::Node(up) => fabric.nodes[up as usize].site,
+                From::Host(row) => {
+                    hosts[usize::from(row)].space |= 1 << node.color;
+                    NONE
+                }
+                _ => {
+                    routers[node.site as usize].space[UP] |= 1 << node.color;
+                    node.site
+                }
+            };
+            nodes.push(NodeState {
+                fifo: Fifo::new(&mut arena, cap),
+                pending: 0,
+                tx,
+                color: node.color,
+                rx: node.rx as u8,
+                site: node.site,
+                upstream,
+            });
+        }
+        Network {
+            fabric,
+            nodes,
+            routers,
+            queues,
+            arena,
+            host_words: vec![[0; 24]; height],
+            hosts,
+            active: Vec::new(),
+            next_active: Vec::new(),
+            active_rows: Vec::new(),
+            next_rows: Vec::new(),
+            row_listed: vec![false; height],
+            grants: Vec::new(),
+            host_grants: Vec::new(),
+            router_cycles: 0,
+        }
+    }
+
+    /// True when a router or a host row may act in the next cycle.
+    pub(super) fn busy(&self) -> bool {
+        !self.next_active.is_empty() || !self.next_rows.is_empty()
+    }
+
+    /// Nodes and queues that hold wavelets: (site, color, description).
+    pub(super) fn stuck(&self) -> impl Iterator<Item = (u32, u8, String)> + '_ {
+        let routers = self.nodes.iter().filter(|n| n.fifo.len > 0).map(|n| {
+            let waits: Vec<String> = PORTS
+                .into_iter()
+                .filter(|&p| n.pending >> p as u8 & 1 == 1)
+                .map(|p| format!("{p:?}"))
+                .collect();
+            (n.site, n.color, format!("router holds {} wavelets of color {} for {}", n.fifo.len, n.color, waits.join("+")))
+        });
+        let queues = self.queues.iter().enumerate().flat_map(|(site, q)| {
+            let inputs = q.input.iter().zip(&q.in_color).enumerate().filter_map(move |(ix, (f, &c))| {
+                f.filter(|f| f.len > 0)
+                    .map(|f| (site as u32, c, format!("input queue {ix} holds {} wavelets of color {c}", f.len)))
+            });
+            let outputs = q.output.iter().zip(&q.out_color).enumerate().filter_map(move |(ix, (f, &c))| {
+                f.filter(|f| f.len > 0)
+                    .map(|f| (site as u32, c, format!("output queue {ix} holds {} wavelets of color {c}", f.len)))
+            });
+            inputs.chain(outputs)
+        });
+        queues.chain(routers)
+    }
+
+    /// Takes a word from an input queue now; its space is given back by [`Network::free_input`]
+    /// at the end of the cycle.
+    pub(super) fn pop_input(&mut self, site: u32, queue: u8) -> u32 {
+        let fifo = self.queues[site as usize].input[usize::from(queue)].as_mut().expect("bound queues only are popped");
+        let word = fifo.front(&self.arena);
+        fifo.pop();
+        word
+    }
+
+    /// Puts a word into an output queue; the ramp sees it when [`Network::output_ready`] says so.
+    pub(super) fn push_output(&mut self, site: u32, queue: u8, word: u32) {
+        let fifo =
+            self.queues[site as usize].output[usize::from(queue)].as_mut().expect("bound queues only are pushed");
+        fifo.push(&mut self.arena, word);
+    }
+
+    /// End of cycle: an input queue has space again.
+    pub(super) fn free_input(&mut self, site: u32, queue: u8) {
+        let color = self.queues[site as usize].in_color[usize::from(queue)];
+        self.routers[site as usize].space[Port::Ramp as usize] |= 1 << color;
+        self.list(site);
+    }
+
+    /// A pushed word may enter the ramp from the next decision on.
+    pub(super) fn output_ready(&mut self, site: u32, queue: u8) {
+        let q = &mut self.queues[site as usize];
+        let color = q.out_color[usize::from(queue)];
+        if let Some(fifo) = q.output[usize::from(queue)].as_mut() {
+            fifo.ready += 1;
+        }
+        self.routers[site as usize].want[UP] |= 1 << color;
+        self.list(site);
+    }
+
+    /// A wavelet on the ramp reaches the router.
+    pub(super) fn node_ready(&mut self, node: u32) {
+        let n = &mut self.nodes[node as usize];
+        n.fifo.ready += 1;
+        if n.fifo.ready == 1 {
+            self.want_head(node);
+        }
+    }
+
+    /// A wavelet on the ramp reaches an input queue.
+    pub(super) fn input_ready(&mut self, site: u32, queue: u8) {
+        if let Some(fifo) = self.queues[site as usize].input[usize::from(queue)].as_mut() {
+            fifo.ready += 1;
+        }
+    }
+
+    /// The host has a wavelet of this color for a row.
+    pub(super) fn offer(&mut self, row: u16, color: u8, word: u32) {
+        let r = usize::from(row);
+        self.hosts[r].want |= 1 << color;
+        self.host_words[r][usize::from(color)] = word;
+        self.list_row(row);
+    }
+
+    fn list(&mut self, site: u32) {
+        let r = &mut self.routers[site as usize];
+        if !r.listed {
+            r.listed = true;
+            self.next_active.push(site);
+        }
+    }
+
+    fn list_row(&mut self, row: u16) {
+        if !self.row_listed[usize::from(row)] {
+            self.row_listed[usize::from(row)] = true;
+            self.next_rows.push(row);
+        }
+    }
+
+    fn want_head(&mut self, node: u32) {
+        let n = &mut self.nodes[node as usize];
+        n.pending = n.tx;
+        let (site, tx, bit) = (n.site, n.tx, 1u32 << n.color);
+        let r = &mut self.routers[site as usize];
+        for port in 0..5 {
+            if tx >> port & 1 == 1 {
+                r.want[port] |= bit;
+            }
+        }
+        self.list(site);
+    }
+
+    /// Makes what was listed up to now the routers of the cycle about to be decided.
+    pub(super) fn begin(&mut self) {
+        self.active.append(&mut self.next_active);
+        self.active_rows.append(&mut self.next_rows);
+    }
+
+    /// Decides and applies one cycle.
+    pub(super) fn cycle(&mut self, effects: &mut Effects) {
+        let active = std::mem::take(&mut self.active);
+        for &site in &active {
+            let r = &mut self.routers[site as usize];
+            r.listed = false;
+            let before = self.grants.len();
+            for out in 0..6 {
+                let mask = r.want[out] & r.space[out];
+                if mask != 0 {
+                    let color = round_robin(mask, r.next_color[out]);
+                    r.next_color[out] = (color + 1) % 24;
+                    self.grants.push((site, out as u8, color));
+                }
+            }
+            self.router_cycles += u64::from(self.grants.len() > before);
+        }
+        let rows = std::mem::take(&mut self.active_rows);
+        for &row in &rows {
+            self.row_listed[usize::from(row)] = false;
+            let h = &mut self.hosts[usize::from(row)];
+            let mask = h.want & h.space;
+            if mask != 0 {
+                let color = round_robin(mask, h.next_color);
+                h.next_color = (color + 1) % 24;
+                self.host_grants.push((row, color));
+            }
+        }
+        let grants = std::mem::take(&mut self.grants);
+        for &(site, out, color) in &grants {
+            self.list(site);
+            if usize::from(out) == UP {
+                self.take_output(site, color, effects);
+            } else {
+                self.send(site, out, color, effects);
+            }
+        }
+        let host_grants = std::mem::take(&mut self.host_grants);
+        for &(row, color) in &host_grants {
+            let word = self.host_words[usize::from(row)][usize::from(color)];
+            self.hosts[usize::from(row)].want &= !(1 << color);
+            self.list_row(row);
+            effects.sent.push((row, color));
+            let site = self.fabric.site(quadrille_isa::wafer::Pe { x: 0, y: row });
+            if let Some(node) = site.and_then(|s| self.fabric.node(s, color)) {
+                self.arrive(node, word);
+            }
+        }
+        // Keep the allocations.
+        (self.grants, self.host_grants, self.active, self.active_rows) = (grants, host_grants, active, rows);
+        self.grants.clear();
+        self.host_grants.clear();
+        self.active.clear();
+        self.active_rows.clear();
+    }
+
+    /// From an output queue into the ramp.
+    fn take_output(&mut self, site: u32, color: u8, effects: &mut Effects) {
+        let q = &mut self.queues[site as usize];
+        let Some(ix) = (0..q.output.len()).find(|&k| q.out_color[k] == color && q.output[k].is_some()) else { return };
+        let Some(fifo) = q.output[ix].as_mut() else { return };
+        let word = fifo.front(&self.arena);
+        fifo.pop();
+        if fifo.ready == 0 {
+            self.routers[site as usize].want[UP] &= !(1 << color);
+        }
+        effects.freed.push(site);
+        let Some(node) = self.fabric.node(site, color) else { return };
+        let n = &mut self.nodes[node as usize];
+        n.fifo.push(&mut self.arena, word);
+        if !n.fifo.has_space() {
+            self.routers[site as usize].space[UP] &= !(1 << color);
+        }
+        effects.to_node.push(node);
+    }
+
+    /// From a router by one of its five outputs.
+    fn send(&mut self, site: u32, out: u8, color: u8, effects: &mut Effects) {
+        let Some(node) = self.fabric.node(site, color) else { return };
+        let bit = 1u32 << color;
+        let n = &mut self.nodes[node as usize];
+        let word = n.fifo.front(&self.arena);
+        n.pending &= !(1 << out);
+        self.routers[site as usize].want[usize::from(out)] &= !bit;
+        if n.pending == 0 {
+            n.fifo.pop();
+            let (more, upstream, rx) = (n.fifo.ready > 0, n.upstream, n.rx);
+            // Space is there again for the next decision.
+            if upstream == NONE {
+                let row = self.fabric.sites[site as usize].pe.y;
+                self.hosts[usize::from(row)].space |= bit;
+                self.list_row(row);
+            } else {
+                let port = if rx == Port::Ramp as u8 { UP } else { opposite(PORTS[usize::from(rx)]) as usize };
+                self.routers[upstream as usize].space[port] |= bit;
+                self.list(upstream);
+            }
+            if more {
+                self.want_head(node);
+            }
+        }
+        match self.fabric.nodes[node as usize].to[usize::from(out)] {
+            To::Node(next) => self.arrive(next, word),
+            To::Queue(q) => {
+                let Some(fifo) = self.queues[site as usize].input[usize::from(q)].as_mut() else { return };
+                fifo.push(&mut self.arena, word);
+                if !fifo.has_space() {
+                    self.routers[site as usize].space[Port::Ramp as usize] &= !bit;
+                }
+                effects.to_input.push((site, q));
+            }
+            To::Host(row) => effects.out.push((row, color, word)),
+            To::Unused => {}
+        }
+    }
+
+    /// A wavelet comes over a link into a node's buffer.
+    fn arrive(&mut self, node: u32, word: u32) {
+        let n = &mut self.nodes[node as usize];
+        n.fifo.push(&mut self.arena, word);
+        n.fifo.ready += 1;
+        let (full, first) = (!n.fifo.has_space(), n.fifo.ready == 1);
+        let (color, rx, upstream, site) = (n.color, n.rx, n.upstream, n.site);
+        if full {
+            if upstream == NONE {
+                let row = self.fabric.sites[site as usize].pe.y;
+                self.hosts[usize::from(row)].space &= !(1 << color);
+            } else {
+                let port = opposite(PORTS[usize::from(rx)]) as usize;
+                self.routers[upstream as usize].space[port] &= !(1 << color);
+            }
+        }
+        if first {
+            self.want_head(node);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! One operation in flight on a PE: how far it is, and how it does its next elements.
+//!
+//! Knows values, packing and addresses; knows nothing of when a step happens.
+
+use super::super::lower::{Access, Execution, LowOp};
+use quadrille_isa::wafer::{ElemType, PeOp, scalar};
+
+/// An operation in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    /// 0..8 a microthread, 8 the task's synchronous operation.
+    pub(super) slot: u8,
+    pub(super) task: u8,
+    pub(super) op: u16,
+    pub(super) ex: Execution,
+    /// Elements done, of `n`.
+    pub(super) done: u64,
+    pub(super) n: u64,
+    /// Inner and outer index of the next element.
+    i0: u32,
+    i1: u32,
+    /// By operand: the wavelet being taken apart or filled, or the row's scalar.
+    word: [u32; 4],
+    /// True while the scalar of the present outer row has been read.
+    row_loaded: bool,
+}
+
+/// Slot of the synchronous operation.
+pub(super) const SYNC: u8 = 8;
+
+/// What a flight may use in one step: words waiting in its input queues and room in its
+/// output queue, in wavelets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// By source operand; ignored for operands not on the fabric.
+    pub(super) words: [u32; 3],
+    /// Free words of the output queue; ignored without a fabric destination.
+    pub(super) space: u32,
+}
+
+/// Where a flight's words come from and go to.
+pub(super) trait Queues {
+    fn pop(&mut self, queue: u8) -> u32;
+    fn push(&mut self, queue: u8, word: u32);
+}
+
+impl Flight {
+    pub(super) fn new(slot: u8, task: u8, op: u16, ex: Execution) -> Flight {
+        Flight {
+            slot,
+            task,
+            op,
+            ex,
+            done: 0,
+            n: ex.n(),
+            i0: 0,
+            i1: 0,
+            word: [0; 4],
+            row_loaded: false,
+        }
+    }
+
+    /// Elements that one step can do: the rate, what is left, words and space. `words` counts
+    /// whole wavelets; a half taken wavelet gives its other half.
+    pub(super) fn ready(&self, op: &LowOp, room: Room) -> u32 {
+        let mut m = u64::from(op.rate).min(self.n - self.done);
+        for (operand, &words) in op.operands[..3].iter().zip(&room.words) {
+            let per = u64::from(operand.ty.per_wavelet());
+            match operand.access {
+                Access::Fabric(_) => {
+                    let held = (per - self.done % per) % per;
+                    m = m.min(u64::from(words) * per + held);
+                }
+                Access::FabricRow(_) => {
+                    let n0 = u64::from(self.ex.n0);
+                    let left = if self.row_loaded { n0 - u64::from(self.i0) } else { 0 };
+                    let rows_begun = u64::from(self.i1) + u64::from(self.row_loaded);
+                    let held = (per - rows_begun % per) % per;
+                    m = m.min(left + (u64::from(words) * per + held) * n0);
+                }
+                _ => {}
+            }
+        }
+        let dst = &op.operands[3];
+        if let Access::Fabric(_) = dst.access {
+            let per = u64::from(dst.ty.per_wavelet());
+            let full = |m: u64| {
+                let end = self.done + m;
+                // Words that leave the register: whole ones, and the padded tail at the end.
+                if end == self.n { end.div_ceil(per) - self.done / per } else { end / per - self.done / per }
+            };
+            while m > 0 && full(m) > u64::from(room.space) {
+                m -= 1;
+            }
+        }
+        m as u32
+    }
+
+    /// Does `m` elements. The caller has made sure of words, space and addresses.
+    pub(super) fn step(&mut self, op: &LowOp, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
+        let ty = [op.operands[0].ty, op.operands[1].ty, op.operands[2].ty];
+        let to = op.operands[3].ty;
+        let sources = op.op.arity();
+        for _ in 0..m {
+            let mut v = [0u32; 3];
+            for (k, slot) in v[..sources].iter_mut().enumerate() {
+                let operand = &op.operands[k];
+                *slot = match operand.access {
+                    Access::Mem => load(mem, self.address(k), operand.ty),
+                    Access::Imm(bits) => bits,
+                    Access::Fabric(q) => {
+                        if operand.ty.per_wavelet() == 1 {
+                            queues.pop(q)
+                        } else if self.done.is_multiple_of(2) {
+                            self.word[k] = queues.pop(q);
+                            self.word[k] & 0xFFFF
+                        } else {
+                            self.word[k] >> 16
+                        }
+                    }
+                    Access::MemRow => {
+                        let a = self.ex.addr[k];
+                        load(mem, a.start + i64::from(self.i1) * a.s1, operand.ty)
+                    }
+                    Access::FabricRow(q) => {
+                        if !self.row_loaded {
+                            self.row_loaded = true;
+                            if operand.ty.per_wavelet() == 1 || self.i1.is_multiple_of(2) {
+                                self.word[k] = queues.pop(q);
+                            } else {
+                                self.word[k] >>= 16;
+                            }
+                        }
+                        if operand.ty.per_wavelet() == 1 { self.word[k] } else { self.word[k] & 0xFFFF }
+                    }
+                    Access::None => 0,
+                };
+            }
+            match op.operands[3].access {
+                Access::Mem => {
+                    let bits = value(op.op, v, ty, to);
+                    store(mem, self.address(3), to, bits);
+                }
+                Access::Fabric(q) => {
+                    let bits = value(op.op, v, ty, to);
+                    match to {
+                        ElemType::F16 | ElemType::I16 => {
+                            if self.done.is_multiple_of(2) {
+                                self.word[3] = bits & 0xFFFF;
+                            } else {
+                                self.word[3] |= bits << 16;
+                            }
+                            if self.done % 2 == 1 || self.done + 1 == self.n {
+                                queues.push(q, self.word[3]);
+                            }
+                        }
+                        ElemType::I8 => queues.push(q, i32::from(bits as i8) as u32),
+                        ElemType::I32 | ElemType::F32 => queues.push(q, bits),
+                    }
+                }
+                _ => {}
+            }
+            self.done += 1;
+            self.i0 += 1;
+            if self.i0 == self.ex.n0 {
+                self.i0 = 0;
+                self.i1 += 1;
+                self.row_loaded = false;
+            }
+        }
+    }
+
+    #[inline]
+    fn address(&self, k: usize) -> i64 {
+        let a = self.ex.addr[k];
+        a.start + i64::from(self.i1) * a.s1 + i64::from(self.i0) * a.s0
+    }
+}
+
+#[inline]
+fn value(op: PeOp, v: [u32; 3], ty: [ElemType; 3], to: ElemType) -> u32 {
+    scalar::eval(op, v, ty, to)
+}
+
+#[inline]
+fn load(mem: &[u8], at: i64, ty: ElemType) -> u32 {
+    let at = at as usize;
+    match ty.bytes() {
+        1 => u32::from(mem[at]),
+        2 => u32::from(u16::from_le_bytes([mem[at], mem[at + 1]])),
+        _ => u32::from_le_bytes([mem[at], mem[at + 1], mem[at + 2], mem[at + 3]]),
+    }
+}
+
+#[inline]
+fn store(mem: &mut [u8], at: i64, ty: ElemType, bits: u32) {
+    let at = at as usize;
+    let size = ty.bytes() as usize;
+    mem[at..at + size].copy_from_slice(&bits.to_le_bytes()[..size]);
+}

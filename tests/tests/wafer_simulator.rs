@@ -23,12 +23,7 @@ fn a_copy_in_sram_takes_launch_and_elements_over_rate() {
     let mut b = Builder::small();
     let values: Vec<f32> = (0..10).map(|i| i as f32).collect();
     b.data_f32(Rect::pe(3, 3), 0, &values);
-    b.region(
-        Rect::pe(3, 3),
-        vec![start(vec![op(PeOp::Mov, 10, dst(mem(F32, 100)), &[src(mem(F32, 0))])])],
-        &[],
-        &[],
-    );
+    b.region(Rect::pe(3, 3), vec![start(vec![op(PeOp::Mov, 10, dst(mem(F32, 100)), &[src(mem(F32, 0))])])], &[], &[]);
     let r = run(&b, &[], &[(3, 3, 100, 40)]);
     assert_eq!(f32_values(&r.peeked[0]), values);
     // Task switch 8, launch 4, ten elements at two a cycle.
@@ -67,12 +62,7 @@ fn broadcast(p: u16, n: i32) -> Builder {
     let mut b = Builder::on("wafer");
     b.data_f32(Rect::pe(0, 0), 0, &(0..n).map(|i| i as f32).collect::<Vec<_>>());
     b.region(Rect::pe(0, 0), vec![start(vec![op(PeOp::Mov, n, to(0, F32), &[src(mem(F32, 0))])])], &[], &[5]);
-    b.region(
-        rect(1, 0, p - 1, 1),
-        vec![start(vec![op(PeOp::Mov, n, dst(mem(F32, 0)), &[from(0, F32)])])],
-        &[5],
-        &[],
-    );
+    b.region(rect(1, 0, p - 1, 1), vec![start(vec![op(PeOp::Mov, n, dst(mem(F32, 0)), &[from(0, F32)])])], &[5], &[]);
     b.route(Rect::pe(0, 0), 5, Ramp, &[East]);
     if p > 2 {
         b.route(rect(1, 0, p - 2, 1), 5, West, &[East, Ramp]);
@@ -128,8 +118,7 @@ fn chain_reduce_is_within_four_percent_of_the_published_model() {
     for (p, n) in [(2, 1), (15, 128), (64, 256), (200, 1000)] {
         let b = chain_reduce(p, n);
         let r = run(&b, &[], &[(0, 0, 0, n as u32 * 4)]);
-        let want: Vec<f32> =
-            (0..n).map(|i| (0..i32::from(p)).map(|x| (i + x) as f32).sum::<f32>()).collect();
+        let want: Vec<f32> = (0..n).map(|i| (0..i32::from(p)).map(|x| (i + x) as f32).sum::<f32>()).collect();
         assert_eq!(f32_values(&r.peeked[0]), want);
         let published = n as u64 + (2 * 2 + 2) * (u64::from(p) - 1);
         // All launches happen at once before the first wavelet, so one launch adds in all.

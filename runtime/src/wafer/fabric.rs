@@ -205,9 +205,8 @@ pub(crate) fn build(program: &Program, machine: &Machine, errors: &mut Errors) -
             let site = &mut sites[ix as usize];
             let range = site.first_node as usize..(site.first_node + site.node_count) as usize;
             if nodes[range].iter().any(|n| n.color == r.color.0) {
-                errors.push(
-                    CheckError::new(Rule::RoutePlace, "two routes of one color at one PE").at(pe).color(r.color),
-                );
+                errors
+                    .push(CheckError::new(Rule::RoutePlace, "two routes of one color at one PE").at(pe).color(r.color));
                 continue;
             }
             // `to` marks wanted ports as "Host" until they are linked below.
@@ -266,9 +265,7 @@ fn link(fabric: &mut Fabric, program: &Program, machine: &Machine, errors: &mut 
                     Some(n) if fabric.nodes[n as usize].to[opposite(port) as usize] != To::Unused => From::Node(n),
                     _ => From::Nowhere,
                 },
-                None if port == Port::West
-                    && program.in_ports.iter().any(|p| p.row == pe.y && p.color == color) =>
-                {
+                None if port == Port::West && program.in_ports.iter().any(|p| p.row == pe.y && p.color == color) => {
                     From::Host(pe.y)
                 }
                 None => From::Nowhere,
@@ -446,9 +443,8 @@ fn check_bindings(fabric: &Fabric, program: &Program, errors: &mut Errors) {
             }
         }
     }
-    let edge = |pe: Pe, color: Color| {
-        fabric.site(pe).and_then(|s| fabric.node(s, color.0)).map(|n| fabric.nodes[n as usize])
-    };
+    let edge =
+        |pe: Pe, color: Color| fabric.site(pe).and_then(|s| fabric.node(s, color.0)).map(|n| fabric.nodes[n as usize]);
     for (ix, p) in program.in_ports.iter().enumerate() {
         let pe = Pe { x: 0, y: p.row };
         if edge(pe, p.color).is_none_or(|n| n.rx != Port::West) {

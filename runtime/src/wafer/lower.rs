@@ -254,10 +254,8 @@ pub(crate) fn lower(class: &PeClass, machine: &Machine, faults: &mut Vec<Fault>)
 fn lower_op(op: &VecOp, machine: &Machine, slots: &mut u16) -> Result<LowOp, Fault> {
     let operand_fault = |m: String| Fault::new(Rule::Operand, m);
     let arity = op.op.arity();
-    let row_scalars = [&op.a, &op.b, &op.c]
-        .iter()
-        .filter(|s| matches!(s, Src::RowScalar(_) | Src::FabricRowScalar(..)))
-        .count();
+    let row_scalars =
+        [&op.a, &op.b, &op.c].iter().filter(|s| matches!(s, Src::RowScalar(_) | Src::FabricRowScalar(..))).count();
     if row_scalars > 1 || (row_scalars == 1 && op.op != PeOp::Fma) {
         return Err(operand_fault(format!(
             "{:?} has {row_scalars} row scalars; only Fma takes one, and only one",

@@ -157,9 +157,7 @@ pub(crate) fn check(program: &Program, machine: &Machine, errors: &mut Errors) {
         for (ix, port) in ports.iter().enumerate() {
             let pe = Pe { x: x as u16, y: port.row };
             let mut fail = |rule: Rule, message: String| {
-                errors.push(
-                    CheckError::new(rule, format!("{what} port {ix}: {message}")).at(pe).color(port.color),
-                );
+                errors.push(CheckError::new(rule, format!("{what} port {ix}: {message}")).at(pe).color(port.color));
             };
             let Some(tensor) = tensors.get(port.tensor as usize) else {
                 fail(Rule::Reference, format!("tensor {} does not exist", port.tensor));
@@ -179,10 +177,9 @@ pub(crate) fn check(program: &Program, machine: &Machine, errors: &mut Errors) {
             let len = tensor_len(tensor).unwrap_or(0);
             match (elements(port), range(port)) {
                 (None, _) => fail(Rule::Port, "the element count of its loops overflows".to_owned()),
-                (Some(_), Some((lo, hi))) if lo < 0 || hi >= i128::from(len) => fail(
-                    Rule::Port,
-                    format!("names elements {lo} to {hi}, but `{}` has {len} elements", tensor.name),
-                ),
+                (Some(_), Some((lo, hi))) if lo < 0 || hi >= i128::from(len) => {
+                    fail(Rule::Port, format!("names elements {lo} to {hi}, but `{}` has {len} elements", tensor.name))
+                }
                 _ => {}
             }
         }

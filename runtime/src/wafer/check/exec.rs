@@ -353,16 +353,8 @@ impl Exec<'_> {
                 self.high_byte = self.high_byte.max(hi as u32);
             }
         }
-        let mut flight = Flight {
-            slot,
-            task: pe.task,
-            op: pe.op,
-            n: ex.n(),
-            ex,
-            done: 0,
-            taken_before: [0; 3],
-            pushed_before: 0,
-        };
+        let mut flight =
+            Flight { slot, task: pe.task, op: pe.op, n: ex.n(), ex, done: 0, taken_before: [0; 3], pushed_before: 0 };
         pe.op += 1;
         for (k, operand) in op.operands[..3].iter().enumerate() {
             if let Some(q) = operand.access.queue() {
@@ -484,7 +476,8 @@ impl Exec<'_> {
     }
 
     fn lost(&self, i: usize, t: TaskIx) -> CheckError {
-        let message = format!("task `{}` can be activated while it is active: one activation is lost", self.task_name(i, t.0));
+        let message =
+            format!("task `{}` can be activated while it is active: one activation is lost", self.task_name(i, t.0));
         self.error(i, Rule::Activation, message)
     }
 
@@ -609,9 +602,10 @@ impl Exec<'_> {
             if !needed {
                 continue;
             }
-            let at = self.pes[i].flights.iter().position(|f| {
-                self.low_op(i, f).on_done.iter().any(|a| parts(*a) == (kind, TaskIx(task)))
-            });
+            let at = self.pes[i]
+                .flights
+                .iter()
+                .position(|f| self.low_op(i, f).on_done.iter().any(|a| parts(*a) == (kind, TaskIx(task))));
             let Some(at) = at else { return Ok(None) };
             if self.pes[i].flights[at].done < self.pes[i].flights[at].n {
                 return Ok(None);

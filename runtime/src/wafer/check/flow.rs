@@ -91,12 +91,7 @@ const UNBOUNDED: u64 = u64::MAX / 4;
 impl Flows {
     /// Builds the nets of a network without errors. `offers` gives the wavelets of each input
     /// port row and color.
-    pub(super) fn new(
-        fabric: &Fabric,
-        machine: &Machine,
-        program: &Program,
-        offers: impl Fn(u16, u8) -> u64,
-    ) -> Flows {
+    pub(super) fn new(fabric: &Fabric, machine: &Machine, program: &Program, offers: impl Fn(u16, u8) -> u64) -> Flows {
         let link = u64::from(machine.router.link_buffer_wavelets);
         let ramp = u64::from(machine.router.ramp_cycles);
         let mut flows = Flows {

@@ -68,12 +68,9 @@ fn check_region(program: &Program, machine: &Machine, ix: usize, region: &Region
             }
             if colors[..q].contains(&Some(*color)) {
                 errors.push(
-                    CheckError::new(
-                        Rule::QueueColor,
-                        format!("region {ix}: two {what} queues are bound to one color"),
-                    )
-                    .at(corner)
-                    .color(*color),
+                    CheckError::new(Rule::QueueColor, format!("region {ix}: two {what} queues are bound to one color"))
+                        .at(corner)
+                        .color(*color),
                 );
             }
         }
@@ -241,9 +238,7 @@ fn check_data(program: &Program, machine: &Machine, errors: &mut Errors) {
         }
         if data.len > 0 {
             placed.extend(
-                data.rect
-                    .pes()
-                    .map(|pe| (u32::from(pe.y) * width + u32::from(pe.x), data.addr, end as u32, ix as u32)),
+                data.rect.pes().map(|pe| (u32::from(pe.y) * width + u32::from(pe.x), data.addr, end as u32, ix as u32)),
             );
         }
     }

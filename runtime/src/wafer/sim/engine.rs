@@ -366,9 +366,8 @@ impl<'a> Engine<'a> {
         if self.wheel_count == 0 {
             return later;
         }
-        let wheel = (1..WHEEL as u64)
-            .map(|d| self.cycle + d)
-            .find(|c| !self.wheel[(c % WHEEL as u64) as usize].is_empty());
+        let wheel =
+            (1..WHEEL as u64).map(|d| self.cycle + d).find(|c| !self.wheel[(c % WHEEL as u64) as usize].is_empty());
         [wheel, later].into_iter().flatten().min()
     }
 
@@ -414,9 +413,10 @@ impl<'a> Engine<'a> {
     fn fault(&self, core: usize, fault: Fault) -> SimError {
         let c = &self.cores[core];
         let class = &self.plan.classes[c.class as usize];
-        let place = class.tasks.get(usize::from(c.task)).map_or(String::new(), |t| {
-            format!("task `{}`, operation {}: ", t.name, c.op)
-        });
+        let place = class
+            .tasks
+            .get(usize::from(c.task))
+            .map_or(String::new(), |t| format!("task `{}`, operation {}: ", t.name, c.op));
         self.trap(CheckError::new(fault.rule, format!("{place}{}", fault.message)).at(c.pe))
     }
 

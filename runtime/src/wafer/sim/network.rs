@@ -236,12 +236,13 @@ impl<'a> Network<'a> {
     /// Nodes and queues that hold wavelets: (site, color, description).
     pub(super) fn stuck(&self) -> impl Iterator<Item = (u32, u8, String)> + '_ {
         let routers = self.nodes.iter().filter(|n| n.fifo.len > 0).map(|n| {
-            let waits: Vec<String> = PORTS
-                .into_iter()
-                .filter(|&p| n.pending >> p as u8 & 1 == 1)
-                .map(|p| format!("{p:?}"))
-                .collect();
-            (n.site, n.color, format!("router holds {} wavelets of color {} for {}", n.fifo.len, n.color, waits.join("+")))
+            let waits: Vec<String> =
+                PORTS.into_iter().filter(|&p| n.pending >> p as u8 & 1 == 1).map(|p| format!("{p:?}")).collect();
+            (
+                n.site,
+                n.color,
+                format!("router holds {} wavelets of color {} for {}", n.fifo.len, n.color, waits.join("+")),
+            )
         });
         let queues = self.queues.iter().enumerate().flat_map(|(site, q)| {
             let inputs = q.input.iter().zip(&q.in_color).enumerate().filter_map(move |(ix, (f, &c))| {

@@ -46,18 +46,7 @@ pub(super) trait Queues {
 
 impl Flight {
     pub(super) fn new(slot: u8, task: u8, op: u16, ex: Execution) -> Flight {
-        Flight {
-            slot,
-            task,
-            op,
-            ex,
-            done: 0,
-            n: ex.n(),
-            i0: 0,
-            i1: 0,
-            word: [0; 4],
-            row_loaded: false,
-        }
+        Flight { slot, task, op, ex, done: 0, n: ex.n(), i0: 0, i1: 0, word: [0; 4], row_loaded: false }
     }
 
     /// Elements that one step can do: the rate, what is left, words and space. `words` counts

@@ -131,9 +131,7 @@ fn rule_programs() -> Vec<(Rule, &'static str, Builder)> {
             b.route(Rect::pe(8, 8), 7, Ramp, &[East]);
         })
     });
-    add(Rule::RouteSink, "no queue at the ramp", &|| {
-        edit(&|b| b.program.routes[0].tx = set(&[East, Ramp]))
-    });
+    add(Rule::RouteSink, "no queue at the ramp", &|| edit(&|b| b.program.routes[0].tx = set(&[East, Ramp])));
     add(Rule::RouteLoop, "four routers in a ring", &|| {
         edit(&|b| {
             b.route(Rect::pe(8, 8), 7, South, &[East]);
@@ -182,7 +180,9 @@ fn rule_programs() -> Vec<(Rule, &'static str, Builder)> {
             b.program.classes[0].tasks[0].body.push(op(PeOp::Add, 4, dst(mem(F32, 64)), &[x, y]));
         })
     });
-    add(Rule::Microthread, "number 8", &|| edit(&|b| b.program.classes[0].tasks[0].body[0].issue = IssueMode::Async(8)));
+    add(Rule::Microthread, "number 8", &|| {
+        edit(&|b| b.program.classes[0].tasks[0].body[0].issue = IssueMode::Async(8))
+    });
     add(Rule::Microthread, "reused in flight", &|| {
         edit(&|b| {
             let body = &mut b.program.classes[0].tasks[0].body;
@@ -218,12 +218,7 @@ fn rule_programs() -> Vec<(Rule, &'static str, Builder)> {
         b.program.regions[0].in_colors.push(Some(Color(2)));
         b.route(Rect::pe(4, 0), 2, South, &[Ramp]);
         b.route(Rect::pe(4, 1), 2, Ramp, &[North]);
-        b.region(
-            Rect::pe(4, 1),
-            vec![start(vec![op(PeOp::Mov, 4, to(0, F32), &[src(mem(F32, 0))])])],
-            &[],
-            &[2],
-        );
+        b.region(Rect::pe(4, 1), vec![start(vec![op(PeOp::Mov, 4, to(0, F32), &[src(mem(F32, 0))])])], &[], &[2]);
         b
     });
     add(Rule::TaskOrder, "an operation in flight against a later task", &|| {
@@ -280,7 +275,12 @@ fn rule_programs() -> Vec<(Rule, &'static str, Builder)> {
         edit(&|b| {
             b.program.inputs.push(b.program.inputs[0].clone());
             b.program.in_ports.push(port(1, 1, 3, 0, 16));
-            b.region(Rect::pe(0, 1), vec![start(vec![op(PeOp::Mov, 16, dst(mem(F32, 0)), &[from(0, F32)])])], &[3], &[]);
+            b.region(
+                Rect::pe(0, 1),
+                vec![start(vec![op(PeOp::Mov, 16, dst(mem(F32, 0)), &[from(0, F32)])])],
+                &[3],
+                &[],
+            );
             b.route(Rect::pe(0, 1), 3, West, &[Ramp]);
         })
     });

@@ -5,10 +5,13 @@
 //! comparison with its tolerances, exit causes, the trace. It must not know how any of the
 //! joined parts work inside.
 
+pub mod commands;
 pub mod compare;
 pub mod data;
 pub mod failure;
 pub mod file;
 pub mod machine;
+pub mod pipeline;
+pub mod report;
 
 pub use failure::{Cause, Failure, Problem};

@@ -10,7 +10,7 @@ mod seeded;
 mod set;
 
 pub use seeded::seeded;
-pub use set::{DataSet, Named, assign};
+pub use set::{DataSet, Named, Tensors, assign};
 
 use crate::failure::Failure;
 use crate::file;

@@ -1,0 +1,85 @@
+//! Arguments of every command that takes a model to a target.
+
+use crate::compare::Precision;
+use crate::data::Named;
+use crate::failure::Failure;
+use crate::machine::{Machine, Target};
+use crate::pipeline::Preparation;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Model, machine, and what the model leaves open.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// The machine to compile for
+    #[arg(long, value_enum)]
+    pub target: Option<Target>,
+
+    /// A shipped machine description by name, or a TOML file [default: the target's full-size machine]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub machine: Option<String>,
+
+    /// Arithmetic of the program [default: f16]
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+
+    /// Extent of a named dim of the model, e.g. `--dim batch=1`; dims not given are taken from the data
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
+    pub dims: Vec<(String, usize)>,
+
+    /// Folder of input_k.pb and output_k.pb (ONNX's convention), in the model's order
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Input tensor from a .npy, .npz or .pb file; inputs not given are seeded
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = Named::parse)]
+    pub inputs: Vec<Named>,
+
+    /// Passes and pipelines to run instead of the standard `clean,rewrite,clean`
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub passes: Option<Vec<String>>,
+}
+
+pub(super) fn dim(text: &str) -> Result<(String, usize), String> {
+    // Names of dims may hold `=`, extents not.
+    let (name, n) = text.rsplit_once('=').ok_or("expected NAME=N, as in batch=1")?;
+    let n = n.parse().map_err(|_| format!("`{n}` is not an extent"))?;
+    if name.is_empty() {
+        return Err("expected NAME=N, as in batch=1".into());
+    }
+    Ok((name.to_string(), n))
+}
+
+impl ModelArgs {
+    /// The machine that was asked for.
+    pub fn machine(&self) -> Result<Machine, Failure> {
+        Machine::choose(self.target, self.machine.as_deref())
+    }
+
+    /// The precision that was asked for.
+    pub fn precision(&self) -> Precision {
+        self.precision.unwrap_or(Precision::F16)
+    }
+
+    /// Extents by name; a name given twice with different extents is a wrong call.
+    pub fn dims(&self) -> Result<BTreeMap<String, usize>, Failure> {
+        ModelArgs::collect_dims(&self.dims)
+    }
+
+    /// Extents by name, from a list.
+    pub(super) fn collect_dims(list: &[(String, usize)]) -> Result<BTreeMap<String, usize>, Failure> {
+        let mut dims = BTreeMap::new();
+        for (name, n) in list {
+            if dims.insert(name.clone(), *n).is_some_and(|old| old != *n) {
+                return Err(Failure::usage(format!("--dim {name} is given twice, with different extents")));
+            }
+        }
+        Ok(dims)
+    }
+
+    /// What happens between import and compilation.
+    pub fn preparation(&self) -> Preparation {
+        Preparation { passes: self.passes.clone() }
+    }
+}

@@ -1,0 +1,319 @@
+//! `run`: compile or load, check, simulate, compare.
+
+use super::model_args::ModelArgs;
+use super::output::{self, Format};
+use super::progress::Progress;
+use super::{run_table, verify};
+use crate::compare::{Comparison, Precision, Tolerance, compare};
+use crate::data::{self, Named, npz};
+use crate::failure::Failure;
+use crate::file;
+use crate::machine::Machine;
+use crate::pipeline::{self, Checked, Compiled, Feeds};
+use crate::report::{CheckVerdict, NodeComparison, RunReport, Timings};
+use quadrille_compiler::ir::{self, Graph, Tensor, TensorType, ValueDef};
+use quadrille_isa::container::AnyProgram;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Compile or load, check, simulate and compare
+///
+/// Compiles a model (or loads a program), proves it with the static checker, simulates it, and
+/// compares the outputs with those expected, else with the oracle's. Exit code 1 if the checker
+/// objects, if simulated bits differ from the tiled graph's, or if the outputs are too far off.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// An ONNX model or a program file
+    model: PathBuf,
+
+    #[command(flatten)]
+    args: ModelArgs,
+
+    /// Expected output from a .npy, .npz or .pb file
+    #[arg(long = "expect", value_name = "NAME=FILE", value_parser = Named::parse)]
+    expects: Vec<Named>,
+
+    /// Write outputs to a .npy, .npz or .pb file; without a NAME, the only one, or all as .npz
+    #[arg(long = "output", value_name = "NAME=FILE", value_parser = Named::parse)]
+    outputs: Vec<Named>,
+
+    /// Also compare values inside the model: --expect may then name any of them, and without one the
+    /// optimised graph is compared with the imported one value by value
+    #[arg(long)]
+    node_reference: bool,
+
+    /// Seed of inputs that are not given
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+
+    /// Relative tolerance, replacing the precision's: |got - want| <= atol + rtol |want|
+    #[arg(long, value_name = "X", value_parser = tolerance)]
+    rtol: Option<f64>,
+
+    /// Absolute tolerance, replacing the precision's
+    #[arg(long, value_name = "X", value_parser = tolerance)]
+    atol: Option<f64>,
+
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v.is_finite() && v >= 0.0 => Ok(v),
+        _ => Err("expected a number, 0 or more".into()),
+    }
+}
+
+/// What is simulated and what is known about it.
+struct Job {
+    machine: Machine,
+    program: AnyProgram,
+    inputs: Vec<Tensor>,
+    output_names: Vec<String>,
+    expected: BTreeMap<String, Tensor>,
+    /// For a model: what it was compiled from and to.
+    compiled: Option<(Graph, Compiled)>,
+    nodes: Option<Vec<NodeComparison>>,
+    timings: Timings,
+}
+
+impl Args {
+    /// Runs the command.
+    pub fn run(&self) -> Result<u8, Failure> {
+        let progress = Progress::new();
+        let job = if pipeline::is_program(&self.model)? {
+            self.from_program(&progress)?
+        } else {
+            self.from_model(&progress)?
+        };
+        let report = self.prove(job, &progress)?;
+        drop(progress);
+        match self.format {
+            Format::Json => output::print_json(&report)?,
+            Format::Text => output::print(&run_table::render(&report))?,
+        }
+        Ok(u8::from(!report.is_fine()))
+    }
+
+    fn from_program(&self, progress: &Progress) -> Result<Job, Failure> {
+        let (program, import_s) = progress.stage("loading", || pipeline::load_program(&self.model));
+        let program = program?;
+        if self.args.target.is_some_and(|t| t.name() != program.target()) {
+            return Err(Failure::usage(format!("{}: a {} program", self.model.display(), program.target())));
+        }
+        let machine = verify::machine_of(&self.model, &program, self.args.machine.as_deref())?;
+        let declared: Vec<(String, TensorType)>;
+        let output_names: Vec<String>;
+        match &program {
+            AnyProgram::Tsp(p) => {
+                declared = typed(p.inputs.iter().map(|t| (&t.name, t.dtype, &t.shape)));
+                output_names = p.outputs.iter().map(|t| t.name.clone()).collect();
+            }
+            AnyProgram::Wafer(p) => {
+                declared = typed(p.inputs.iter().map(|t| (&t.name, t.dtype, &t.shape)));
+                output_names = p.outputs.iter().map(|t| t.name.clone()).collect();
+            }
+        }
+        let names: Vec<String> = declared.iter().map(|d| d.0.clone()).collect();
+        let feeds =
+            Feeds::read(self.args.data.as_deref(), &self.args.inputs, &self.expects, &names, &output_names, &[])?;
+        Ok(Job {
+            inputs: feeds.for_types(&declared, self.seed)?,
+            machine,
+            program,
+            output_names,
+            expected: feeds.expected,
+            compiled: None,
+            nodes: None,
+            timings: Timings { import_s: Some(import_s), ..Timings::default() },
+        })
+    }
+
+    fn from_model(&self, progress: &Progress) -> Result<Job, Failure> {
+        let machine = self.args.machine()?;
+        let (imported, import_s) = progress.stage("importing", || {
+            let model = pipeline::load(&self.model)?;
+            let (inputs, outputs) = (pipeline::input_names(&model), pipeline::output_names(&model));
+            let inner: Vec<String> = match self.node_reference {
+                true => model.graph.nodes.iter().flat_map(|n| n.outputs.iter().cloned()).collect(),
+                false => Vec::new(),
+            };
+            let files = (&self.args.inputs, &self.expects);
+            let feeds = Feeds::read(self.args.data.as_deref(), files.0, files.1, &inputs, &outputs, &inner)?;
+            let graph = pipeline::import(&self.model, &model, &self.args.dims()?, &feeds)?;
+            Ok::<_, Failure>((graph, feeds))
+        });
+        let (graph, feeds) = imported?;
+        let inputs = feeds.for_graph(&graph, self.seed)?;
+        let (compiled, compile_s) = progress.stage("compiling", || {
+            let optimized = pipeline::prepare(&graph, machine.target(), &self.args.preparation())?;
+            let compiled = pipeline::compile(&optimized, &machine, self.args.precision())?;
+            Ok::<_, Failure>((optimized, compiled))
+        });
+        let (optimized, compiled) = compiled?;
+        let nodes = match self.node_reference {
+            true => Some(self.compare_nodes(&graph, &optimized, &inputs, &feeds.expected)?),
+            false => None,
+        };
+        let output_names: Vec<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
+        Ok(Job {
+            program: compiled.program.clone(),
+            machine,
+            inputs,
+            expected: feeds.expected.into_iter().filter(|(n, _)| output_names.contains(n)).collect(),
+            output_names,
+            compiled: Some((graph, compiled)),
+            nodes,
+            timings: Timings { import_s: Some(import_s), compile_s: Some(compile_s), ..Timings::default() },
+        })
+    }
+
+    fn prove(&self, mut job: Job, progress: &Progress) -> Result<RunReport, Failure> {
+        let (checked, check_s) = progress.stage("checking", || pipeline::check(&job.program, &job.machine));
+        let checked = checked?;
+        job.timings.check_s = Some(check_s);
+        // A program that breaks a rule has no meaning to simulate.
+        if !checked.errors.is_empty() {
+            return Ok(self.report(&job, checked, None, None, None));
+        }
+        let (simulated, simulate_s) =
+            progress.stage("simulating", || pipeline::simulate(&job.program, &job.machine, &job.inputs));
+        let simulated = simulated?;
+        job.timings.simulate_s = Some(simulate_s);
+        let (exact, comparison) = progress
+            .stage("comparing", || {
+                let exact = match &job.compiled {
+                    Some((_, c)) => Some(c.tiled.eval(&job.inputs)? == simulated.outputs),
+                    None => None,
+                };
+                Ok::<_, Failure>((exact, self.compare_outputs(&job, &simulated.outputs)?))
+            })
+            .0?;
+        self.write_outputs(&job.output_names, &simulated.outputs)?;
+        Ok(self.report(&job, checked, Some(simulated), exact, comparison))
+    }
+
+    fn report(
+        &self,
+        job: &Job,
+        checked: Checked,
+        simulated: Option<pipeline::Simulated>,
+        exact: Option<bool>,
+        compare: Option<Comparison>,
+    ) -> RunReport {
+        let estimate = job.compiled.as_ref().map(|(_, c)| c.estimate);
+        RunReport {
+            model: self.model.display().to_string(),
+            target: job.machine.target(),
+            machine: job.machine.name().to_string(),
+            precision: job.compiled.as_ref().map(|_| self.args.precision()),
+            cycles: simulated.as_ref().map(|s| s.cycles),
+            bound_cycles: estimate.map(|e| e.bound_cycles),
+            mapping_bound_cycles: estimate.map(|e| e.mapping_bound_cycles),
+            clock_mhz: job.machine.clock_mhz(),
+            check: CheckVerdict { ok: checked.errors.is_empty(), errors: checked.errors },
+            exact,
+            compare,
+            sram_bytes: estimate.map(|e| e.sram_bytes),
+            program_bytes: Some(pipeline::text_bytes(&job.program, &job.machine)),
+            pes: pipeline::pes(&job.program),
+            interval_cycles: simulated.as_ref().and_then(|s| s.interval_cycles),
+            timings: job.timings,
+            peak_memory_bytes: file::peak_memory_bytes(),
+            nodes: job.nodes.clone(),
+        }
+    }
+
+    fn accepted(&self) -> Tolerance {
+        match (self.rtol, self.atol) {
+            (None, None) => Tolerance::of(self.args.precision.unwrap_or(Precision::F16)),
+            (rtol, atol) => Tolerance::numpy(rtol, atol),
+        }
+    }
+
+    /// Against what is expected; without that, against the oracle. A program alone has neither.
+    fn compare_outputs(&self, job: &Job, got: &[Tensor]) -> Result<Option<Comparison>, Failure> {
+        let want: Vec<Option<Tensor>> = match (&job.compiled, job.expected.is_empty()) {
+            (_, false) => job.output_names.iter().map(|n| job.expected.get(n).cloned()).collect(),
+            (Some((graph, _)), true) => pipeline::evaluate(graph, &job.inputs)?.into_iter().map(Some).collect(),
+            (None, true) => return Ok(None),
+        };
+        let triples: Vec<(&str, &Tensor, &Tensor)> = job
+            .output_names
+            .iter()
+            .zip(got)
+            .zip(&want)
+            .filter_map(|((n, g), w)| Some((n.as_str(), g, w.as_ref()?)))
+            .collect();
+        compare(&triples, self.accepted()).map_err(|e| Failure::wrong(e.to_string()))
+    }
+
+    /// Values inside the model, worst first: those expected against the oracle's, or, when none
+    /// inside is given, the optimised graph's against the imported graph's of the same name.
+    fn compare_nodes(
+        &self,
+        imported: &Graph,
+        optimized: &Graph,
+        inputs: &[Tensor],
+        expected: &BTreeMap<String, Tensor>,
+    ) -> Result<Vec<NodeComparison>, Failure> {
+        let all = |g: &Graph| ir::eval::eval_all(g, inputs).map_err(|e| Failure::wrong(e.to_string()));
+        let oracle = all(imported)?;
+        let inside = |n: &String| !imported.outputs.iter().any(|o| o.name == *n);
+        let mut other: BTreeMap<String, Tensor> =
+            expected.iter().filter(|(n, _)| inside(n)).map(|(n, t)| (n.clone(), t.clone())).collect();
+        if other.is_empty() {
+            let values = all(optimized)?;
+            other = named(optimized).map(|(i, n)| (n.to_string(), values[i].clone())).collect();
+        }
+        let mut out = Vec::new();
+        for (i, name) in named(imported) {
+            let Some(want) = other.get(name) else { continue };
+            let ValueDef::Node(node) = imported.values()[i].def else { continue };
+            let Ok(Some(compare)) = compare(&[(name, &oracle[i], want)], self.accepted()) else { continue };
+            let node = imported.origin_name(imported.node(node)).to_string();
+            out.push(NodeComparison { value: name.to_string(), node, compare });
+        }
+        out.sort_by(|a, b| b.compare.max_rel.total_cmp(&a.compare.max_rel));
+        Ok(out)
+    }
+
+    fn write_outputs(&self, names: &[String], outputs: &[Tensor]) -> Result<(), Failure> {
+        for f in &self.outputs {
+            match &f.name {
+                Some(n) => {
+                    let i = names.iter().position(|o| o == n);
+                    let i = i.ok_or_else(|| Failure::usage(format!("the model has no output `{n}`")))?;
+                    data::write(&f.file, n, &outputs[i])?;
+                }
+                None if outputs.len() == 1 => data::write(&f.file, &names[0], &outputs[0])?,
+                None => write_all(&f.file, names, outputs)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn typed<'a>(tensors: impl Iterator<Item = (&'a String, ir::DType, &'a Vec<usize>)>) -> Vec<(String, TensorType)> {
+    tensors.map(|(n, d, s)| (n.clone(), TensorType::new(d, s.clone()))).collect()
+}
+
+/// Values with a name of the user's, by index.
+fn named(g: &Graph) -> impl Iterator<Item = (usize, &str)> {
+    g.values().iter().enumerate().map(|(i, v)| (i, v.name.as_str())).filter(|(_, n)| !n.is_empty())
+}
+
+fn write_all(path: &Path, names: &[String], outputs: &[Tensor]) -> Result<(), Failure> {
+    if data::extension(path) != "npz" {
+        return Err(Failure::usage(format!(
+            "{}: the model has {} outputs: give NAME=FILE for each, or a .npz file",
+            path.display(),
+            outputs.len()
+        )));
+    }
+    let arrays: Vec<(&str, &Tensor)> = names.iter().map(String::as_str).zip(outputs).collect();
+    let bytes = npz::encode(&arrays).map_err(|e| Failure::usage(format!("cannot write {}: {e}", path.display())))?;
+    file::write(path, &bytes)
+}

@@ -1,0 +1,101 @@
+//! The text form of a run's report: a short table an engineer can read at a glance.
+
+use crate::report::RunReport;
+use comfy_table::{Table, presets};
+
+/// Renders a report.
+pub(super) fn render(r: &RunReport) -> String {
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    let precision = r.precision.map_or(String::new(), |p| format!(", {}", p.name()));
+    rows.push(("model", r.model.clone()));
+    rows.push(("machine", format!("{} ({}{precision}), {} MHz", r.machine, r.target.name(), r.clock_mhz)));
+    if let Some(c) = r.cycles {
+        rows.push(("cycles", format!("{} ({})", grouped(c), micros(c, r.clock_mhz))));
+        for (what, bound) in [("bound", r.bound_cycles), ("mapping bound", r.mapping_bound_cycles)] {
+            if let Some(b) = bound {
+                let ratio = if b > 0 { format!("; cycles are {:.2} x", c as f64 / b as f64) } else { String::new() };
+                rows.push((what, format!("{} cycles{ratio}", grouped(b))));
+            }
+        }
+    }
+    if let Some(i) = r.interval_cycles {
+        rows.push(("interval", format!("{} cycles from one image to the next", grouped(i))));
+    }
+    if let Some(b) = r.sram_bytes {
+        rows.push(("SRAM", bytes(b)));
+    }
+    if let Some(b) = r.program_bytes {
+        rows.push(("program text", bytes(b)));
+    }
+    if let Some(n) = r.pes {
+        rows.push(("PEs", grouped(n)));
+    }
+    rows.push(("check", if r.check.ok { "clean".into() } else { format!("{} errors", r.check.errors.len()) }));
+    if let Some(e) = r.exact {
+        let exact = if e { "bits equal the tiled graph's" } else { "NO: bits differ from the tiled graph's" };
+        rows.push(("exact", exact.into()));
+    }
+    if let Some(c) = &r.compare {
+        let verdict = if c.ok { "close enough" } else { "TOO FAR OFF" };
+        rows.push((
+            "compare",
+            format!(
+                "{verdict}: max abs {:.3e}, max rel {:.3e}, {} ulp, cosine {:.6} (worst output `{}`)",
+                c.max_abs,
+                c.max_rel,
+                grouped(c.max_ulp),
+                c.cosine,
+                c.worst_output
+            ),
+        ));
+    }
+    let t = r.timings;
+    let stages = [("import", t.import_s), ("compile", t.compile_s), ("check", t.check_s), ("simulate", t.simulate_s)];
+    let stages: Vec<String> = stages.iter().filter_map(|(n, s)| s.map(|s| format!("{n} {s:.3} s"))).collect();
+    rows.push(("time", stages.join(", ")));
+    if let Some(b) = r.peak_memory_bytes {
+        rows.push(("peak memory", bytes(b)));
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    for (what, value) in rows {
+        table.add_row([what.to_string(), value]);
+    }
+    let mut text = format!("{}\n", table.trim_fmt());
+    for e in &r.check.errors {
+        text += &format!("  {}\n", e.message);
+    }
+    for n in r.nodes.iter().flatten().take(20) {
+        let ok = if n.compare.ok { "ok " } else { "OFF" };
+        text += &format!(
+            "  {ok} {} (node {}): max abs {:.3e}, max rel {:.3e}\n",
+            n.value, n.node, n.compare.max_abs, n.compare.max_rel
+        );
+    }
+    text
+}
+
+/// 1234567 as 1,234,567.
+pub(super) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn micros(cycles: u64, clock_mhz: u32) -> String {
+    format!("{:.2} us", cycles as f64 / f64::from(clock_mhz))
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..10_240 => format!("{n} B"),
+        10_240..10_485_760 => format!("{:.1} KiB", n as f64 / 1024.0),
+        _ => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+    }
+}

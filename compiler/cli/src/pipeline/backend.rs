@@ -1,0 +1,121 @@
+//! What the two targets have in common, seen from outside: compile, check, simulate.
+
+use super::unsupported;
+use crate::compare::Precision;
+use crate::failure::Failure;
+use crate::machine::{Machine, Target};
+use quadrille_compiler::ir::Graph;
+use quadrille_isa::Tensor;
+use quadrille_isa::container::AnyProgram;
+
+/// What the compiler expects of a program, and what no program can beat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Estimate {
+    /// From the model and the machine alone.
+    pub bound_cycles: u64,
+    /// From the best mapping.
+    pub mapping_bound_cycles: u64,
+    /// Expected length.
+    pub cycles: u64,
+    /// SRAM that data takes.
+    pub sram_bytes: u64,
+    /// Program text.
+    pub program_bytes: u64,
+}
+
+/// The graph that was scheduled: the bit-exact meaning of the program.
+pub enum Tiled {}
+
+impl Tiled {
+    /// Its outputs, bit for bit those of a right simulation.
+    pub fn eval(&self, _inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        match *self {}
+    }
+
+    /// The text form.
+    pub fn print(&self) -> String {
+        match *self {}
+    }
+}
+
+/// A compiled model.
+#[allow(missing_docs)]
+pub struct Compiled {
+    pub program: AnyProgram,
+    pub tiled: Tiled,
+    pub estimate: Estimate,
+}
+
+/// One broken rule.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Finding {
+    /// Id of the rule.
+    pub rule: String,
+    /// Where, and what is wrong.
+    pub message: String,
+}
+
+/// What the static checker says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checked {
+    /// Broken rules; a long list is cut.
+    pub errors: Vec<Finding>,
+    /// Length that follows from the program, where the checker computes it.
+    pub cycles: Option<u64>,
+}
+
+/// What a simulation gives.
+#[derive(Clone, Debug)]
+pub struct Simulated {
+    /// In the program's order.
+    pub outputs: Vec<Tensor>,
+    /// From the barrier or first launch to the last event.
+    pub cycles: u64,
+    /// Cycles from one image to the next, on a mesh with several in flight.
+    pub interval_cycles: Option<u64>,
+}
+
+/// Rewrites a graph for a target.
+pub(super) fn rewrite(_graph: &Graph, target: Target) -> Result<Graph, Failure> {
+    Err(unsupported(format!("this build has no rewriter for {}", target.name())))
+}
+
+/// Compiles an optimised graph.
+pub fn compile(_graph: &Graph, machine: &Machine, _precision: Precision) -> Result<Compiled, Failure> {
+    Err(unsupported(format!("this build has no compiler for {}", machine.target().name())))
+}
+
+/// Checks a program without running it.
+pub fn check(_program: &AnyProgram, machine: &Machine) -> Result<Checked, Failure> {
+    Err(unsupported(format!("this build has no checker for {}", machine.target().name())))
+}
+
+/// Runs a program.
+pub fn simulate(_program: &AnyProgram, machine: &Machine, _inputs: &[Tensor]) -> Result<Simulated, Failure> {
+    Err(unsupported(format!("this build has no simulator for {}", machine.target().name())))
+}
+
+/// Bytes of program text: on the mesh, of all PEs together.
+pub fn text_bytes(program: &AnyProgram, machine: &Machine) -> u64 {
+    match (program, machine) {
+        (AnyProgram::Tsp(p), Machine::Tsp(m)) => p.text_bytes(m.program.instruction_bytes),
+        (AnyProgram::Wafer(p), Machine::Wafer(m)) => p
+            .regions
+            .iter()
+            .filter_map(|r| {
+                let class = p.classes.get(r.class.0 as usize)?;
+                let bytes = class.text_bytes(m.program.vector_op_bytes, m.program.task_bytes);
+                Some(u64::from(r.rect.area()) * u64::from(bytes))
+            })
+            .sum(),
+        _ => 0,
+    }
+}
+
+/// PEs that run something, on the mesh.
+pub fn pes(program: &AnyProgram) -> Option<u64> {
+    match program {
+        AnyProgram::Tsp(_) => None,
+        AnyProgram::Wafer(p) => Some(p.regions.iter().map(|r| u64::from(r.rect.area())).sum()),
+    }
+}

@@ -1,0 +1,133 @@
+//! The way of a model, stage by stage: load, import, rewrite, compile, check, simulate.
+//!
+//! Each stage is a function from one type to the next, so an embedder may stop anywhere. Knows
+//! what stages there are and what goes from one to the other; must not know how a stage works,
+//! nor anything of command lines.
+
+mod backend;
+mod feeds;
+
+pub use backend::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, check, compile, pes, simulate, text_bytes};
+pub use feeds::{Feeds, input_names, output_names};
+
+use crate::failure::{Cause, Failure, Problem};
+use crate::file;
+use crate::machine::Target;
+use quadrille_compiler::import::{self, ImportErrorKind, ImportOptions};
+use quadrille_compiler::ir::{self, Graph};
+use quadrille_compiler::passes;
+use quadrille_isa::container::{self, AnyProgram};
+use quadrille_onnx::Model;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Reads an ONNX model, with its external data.
+pub fn load(path: &Path) -> Result<Model, Failure> {
+    // `load` maps the file; a folder or an empty file deserve their own words.
+    if path.is_dir() {
+        return Err(Failure::usage(format!("cannot read {}: it is a folder", path.display())));
+    }
+    quadrille_onnx::load(path).map_err(|e| Failure::load(path, e))
+}
+
+/// True when a file holds a program, in either form, and not a model.
+pub fn is_program(path: &Path) -> Result<bool, Failure> {
+    let bytes = file::read(path)?;
+    Ok(bytes.starts_with(&container::MAGIC) || starts_like_text(&bytes))
+}
+
+fn starts_like_text(bytes: &[u8]) -> bool {
+    [&b"tsp program"[..], b"wafer program"].iter().any(|head| bytes.starts_with(head))
+}
+
+/// Reads a program: a container or the text form.
+pub fn load_program(path: &Path) -> Result<AnyProgram, Failure> {
+    let wrong = |e: &dyn std::fmt::Display| Failure::wrong(format!("{}: {e}", path.display()));
+    let bytes = file::read(path)?;
+    if bytes.starts_with(&container::MAGIC) {
+        return container::read(&bytes).map_err(|e| wrong(&e));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) if starts_like_text(&bytes) || text.trim_start().starts_with("//") => {
+            AnyProgram::parse(text).map_err(|e| wrong(&e))
+        }
+        _ => Err(wrong(&"not a program: neither a container nor its text form")),
+    }
+}
+
+/// Model to graph. Dims that `dims` leaves open are taken from the shapes of the feeds, and
+/// inputs whose values decide about shapes become constants.
+pub fn import(path: &Path, model: &Model, dims: &BTreeMap<String, usize>, feeds: &Feeds) -> Result<Graph, Failure> {
+    let mut options = ImportOptions {
+        dims: dims.clone(),
+        input_shapes: feeds.inputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect(),
+        ..ImportOptions::default()
+    };
+    loop {
+        let errors = match import::import(model, &options) {
+            Ok(graph) => return Ok(graph),
+            Err(errors) => errors,
+        };
+        let needs = errors.errors.iter().filter(|e| e.kind == ImportErrorKind::NeedsValue).flat_map(|e| &e.needs);
+        let known: Vec<_> = needs
+            .filter(|n| !options.values.contains_key(*n))
+            .filter_map(|n| feeds.inputs.get(n).map(|t| (n.clone(), t.clone())))
+            .collect();
+        // Each turn makes at least one more input a constant.
+        if known.is_empty() {
+            return Err(Failure::import(path, &errors));
+        }
+        options.values.extend(known);
+    }
+}
+
+/// What to do to an imported graph before it is compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Preparation {
+    /// Passes and pipelines by name instead of the standard way.
+    pub passes: Option<Vec<String>>,
+}
+
+/// Names under which the rewriter can be called among the passes: `rewrite` for the target of
+/// the command.
+pub const REWRITE: &str = "rewrite";
+
+/// Imported graph to optimised graph.
+pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
+    let standard = ["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
+    run_passes(graph, Some(target), how.passes.as_deref().unwrap_or(&standard))
+}
+
+/// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each.
+pub fn run_passes(graph: &Graph, target: Option<Target>, names: &[String]) -> Result<Graph, Failure> {
+    let mut g = graph.clone();
+    for name in names {
+        if name == REWRITE {
+            let target = target.ok_or_else(|| Failure::usage("`rewrite` chooses by a target's cost: give --target"))?;
+            g = backend::rewrite(&g, target)?;
+            ir::verify::verify(&g).map_err(|errors| {
+                let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                Failure::wrong(format!("internal error: `rewrite` broke the graph: {}", list.join("; ")))
+            })?;
+        } else {
+            passes::run_pipeline(&mut g, &[name.as_str()]).map_err(|e| match e {
+                passes::PipelineError::Unknown { .. } => Failure::usage(format!("{e}, and `{REWRITE}`")),
+                e => Failure::wrong(e.to_string()),
+            })?;
+        }
+    }
+    Ok(g)
+}
+
+/// The oracle's outputs of a graph.
+pub fn evaluate(graph: &Graph, inputs: &[ir::Tensor]) -> Result<Vec<ir::Tensor>, Failure> {
+    ir::eval::eval(graph, inputs).map_err(|e| {
+        Failure::wrong("the model cannot be evaluated on these inputs".to_string())
+            .with(Problem { reason: e.to_string(), ..Problem::default() })
+    })
+}
+
+/// A failure of a precision that nothing here compiles yet.
+pub(crate) fn unsupported(message: impl Into<String>) -> Failure {
+    Failure::new(Cause::Unsupported, message)
+}

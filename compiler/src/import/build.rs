@@ -62,7 +62,6 @@ impl Builder {
 
     /// Adds a primitive and does not compute it, even on constants: for what a later pass
     /// wants to see, such as the dequantisation of weights.
-    #[allow(dead_code)]
     pub(crate) fn op_unfolded(&mut self, op: Op, inputs: &[ValueId]) -> Result<ValueId, Fail> {
         self.make(op, inputs, false)
     }
@@ -116,6 +115,20 @@ impl Builder {
     /// A vector of `i64`.
     pub(crate) fn ints(&mut self, v: &[i64]) -> ValueId {
         self.graph.add_const("", Tensor::from_i64(&[v.len()], v))
+    }
+
+    /// 0, 1, … n-1 as `i64` along one axis of a rank, the other axes having one element.
+    pub(crate) fn iota(&mut self, n: usize, rank: usize, axis: usize) -> Result<ValueId, Fail> {
+        const MAX: usize = 1 << 26;
+        if n > MAX {
+            return Err(Fail::unsupported(format!("counting to {n} is not supported"), "use smaller extents"));
+        }
+        let mut shape = vec![1; rank];
+        if let Some(d) = shape.get_mut(axis) {
+            *d = n;
+        }
+        let values: Vec<i64> = (0..n as i64).collect();
+        Ok(self.graph.add_const("", Tensor::from_i64(&shape, &values)))
     }
 
     /// A tensor filled with a scalar.

@@ -15,7 +15,6 @@ pub(crate) enum Val {
     /// A tensor of the graph.
     Tensor(ValueId),
     /// A sequence of known length.
-    #[allow(dead_code)]
     Sequence(Rc<Vec<ValueId>>),
     /// An optional that holds nothing.
     Nothing,
@@ -262,7 +261,6 @@ impl<'a> Call<'_, 'a> {
     }
 
     /// A graph that must be there.
-    #[allow(dead_code)]
     pub(crate) fn graph_attribute(&mut self, name: &str) -> Result<&'a Graph, Fail> {
         match self.attribute(name) {
             None => Err(Fail::invalid(format!("attribute '{name}' is missing"))),

@@ -101,7 +101,6 @@ impl<'a> Importer<'a> {
 
     /// Imports a graph whose inputs are `arguments` in a frame of its own; the values of its
     /// outputs, or what failed.
-    #[allow(dead_code)]
     pub(crate) fn body(&mut self, g: &'a Graph, arguments: Vec<Val>) -> Result<Vec<Val>, Fail> {
         if g.inputs.len() != arguments.len() {
             return Err(Fail::invalid(format!(

@@ -98,26 +98,7 @@ impl WindowAttributes {
         Ok(Resolved { window: w, ceil })
     }
 
-    /// Strides.
-    #[allow(dead_code)]
-    pub(super) fn strides(&self) -> &[usize] {
-        &self.strides
-    }
-
-    /// Dilations.
-    #[allow(dead_code)]
-    pub(super) fn dilations(&self) -> &[usize] {
-        &self.dilations
-    }
-
-    /// Pads as given.
-    #[allow(dead_code)]
-    pub(super) fn pads(&self) -> Option<&[usize]> {
-        self.pads.as_deref()
-    }
-
     /// How pads are chosen.
-    #[allow(dead_code)]
     pub(super) fn auto_pad(&self) -> &'static str {
         self.auto_pad
     }

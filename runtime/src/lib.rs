@@ -2,3 +2,4 @@
 //! shares no code with the compiler.
 
 pub mod wafer;
+pub mod tsp;

@@ -2,7 +2,9 @@
 //!
 //! Knows how to find a queue and an issue by number; knows no rule.
 
-use quadrille_isa::tsp::{Column, Dir, Hemisphere, Issue, IssueRef, Machine, MxmPart, Program, QueueId, SxmUnit, Thread};
+use quadrille_isa::tsp::{
+    Column, Dir, Hemisphere, Issue, IssueRef, Machine, MxmPart, Program, QueueId, SxmUnit, Thread,
+};
 
 /// Number of an issue over the whole program, queue by queue.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -224,9 +224,7 @@ impl Form<'_> {
                         self.machine.lanes()
                     ));
                 }
-                streams
-                    .iter()
-                    .try_for_each(|&id| self.stream("weight stream", Stream { dir: self.plane_dir(), id }, 1))
+                streams.iter().try_for_each(|&id| self.stream("weight stream", Stream { dir: self.plane_dir(), id }, 1))
             }
             Inst::Activations { base, ty } => {
                 self.no_step()?;

@@ -98,17 +98,7 @@ impl Build {
     pub fn link(&mut self, use_: IssueRef, slot: u8, width: u8, def: IssueRef, out: u8) {
         let count = self.executions(use_);
         let def_step = u32::from(self.executions(def) > 1);
-        self.p.provenance.push(Provenance {
-            use_,
-            slot,
-            width,
-            first: 0,
-            count,
-            def,
-            out,
-            def_first: 0,
-            def_step,
-        });
+        self.p.provenance.push(Provenance { use_, slot, width, first: 0, count, def, out, def_first: 0, def_step });
     }
 
     /// The SRAM entry of a MEM instruction.
@@ -392,7 +382,14 @@ pub fn chain() -> Case {
     let add = b.repeat(
         first,
         T0,
-        Inst::Alu { op: AluOp::Add, ty, a: Operand::Stream(group(2)), b: Operand::Stream(group(4)), c: none, dst: None },
+        Inst::Alu {
+            op: AluOp::Add,
+            ty,
+            a: Operand::Stream(group(2)),
+            b: Operand::Stream(group(4)),
+            c: none,
+            dst: None,
+        },
         n - 1,
         1,
         0,
@@ -601,19 +598,84 @@ pub fn sxm_cases() -> Vec<Case> {
     let mut noise = Noise(5);
     let select: Vec<u16> = (0..lanes).map(|_| (noise.next() & 1) as u16).collect();
     let permute: Vec<u16> = (0..lanes).map(|i| (i * 27 + 5) % lanes).collect();
-    let crossed = permute.iter().enumerate().map(|(i, &f)| (i as u32 / 16).abs_diff(u32::from(f) / 16)).max().unwrap_or(0);
+    let crossed =
+        permute.iter().enumerate().map(|(i, &f)| (i as u32 / 16).abs_diff(u32::from(f) / 16)).max().unwrap_or(0);
     let distribute: Vec<u16> =
         (0..lanes).map(|i| if i % 7 == 3 { DISTRIBUTE_ZERO } else { (noise.next() % 16) as u16 }).collect();
     let e = lat.sxm_entry;
     vec![
-        sxm("shift-up", Inst::Shift { from: east(0), to: west(0), lanes: 5 }, SxmUnit::Permuter, vec![], 1, 1, e + lat.sxm_shift),
-        sxm("shift-down", Inst::Shift { from: east(0), to: west(0), lanes: -21 }, SxmUnit::Permuter, vec![], 1, 1, e + lat.sxm_shift),
-        sxm("select", Inst::Select { a: east(0), b: east(1), map: 0, to: west(0) }, SxmUnit::Permuter, vec![select], 2, 1, e + lat.sxm_select),
-        sxm("permute", Inst::Permute { map: 0, from: east(0), to: west(0) }, SxmUnit::Permuter, vec![permute], 1, 1, e + lat.sxm_permute + crossed),
-        sxm("distribute", Inst::Distribute { map: 0, from: east(0), to: west(0) }, SxmUnit::Distributor(3), vec![distribute], 1, 1, e + lat.sxm_distribute),
-        sxm("rotate3", Inst::Rotate { n: 3, from: east(0), to: west(0) }, SxmUnit::Transposer(1), vec![], 3, 9, e + lat.sxm_rotate),
-        sxm("rotate4", Inst::Rotate { n: 4, from: east(0), to: west(0) }, SxmUnit::Transposer(0), vec![], 4, 14, e + lat.sxm_rotate),
-        sxm("transpose", Inst::Transpose { from: east(0), to: west(0) }, SxmUnit::Transposer(1), vec![], 16, 14, e + lat.sxm_transpose),
+        sxm(
+            "shift-up",
+            Inst::Shift { from: east(0), to: west(0), lanes: 5 },
+            SxmUnit::Permuter,
+            vec![],
+            1,
+            1,
+            e + lat.sxm_shift,
+        ),
+        sxm(
+            "shift-down",
+            Inst::Shift { from: east(0), to: west(0), lanes: -21 },
+            SxmUnit::Permuter,
+            vec![],
+            1,
+            1,
+            e + lat.sxm_shift,
+        ),
+        sxm(
+            "select",
+            Inst::Select { a: east(0), b: east(1), map: 0, to: west(0) },
+            SxmUnit::Permuter,
+            vec![select],
+            2,
+            1,
+            e + lat.sxm_select,
+        ),
+        sxm(
+            "permute",
+            Inst::Permute { map: 0, from: east(0), to: west(0) },
+            SxmUnit::Permuter,
+            vec![permute],
+            1,
+            1,
+            e + lat.sxm_permute + crossed,
+        ),
+        sxm(
+            "distribute",
+            Inst::Distribute { map: 0, from: east(0), to: west(0) },
+            SxmUnit::Distributor(3),
+            vec![distribute],
+            1,
+            1,
+            e + lat.sxm_distribute,
+        ),
+        sxm(
+            "rotate3",
+            Inst::Rotate { n: 3, from: east(0), to: west(0) },
+            SxmUnit::Transposer(1),
+            vec![],
+            3,
+            9,
+            e + lat.sxm_rotate,
+        ),
+        sxm(
+            "rotate4",
+            Inst::Rotate { n: 4, from: east(0), to: west(0) },
+            SxmUnit::Transposer(0),
+            vec![],
+            4,
+            14,
+            e + lat.sxm_rotate,
+        ),
+        sxm(
+            "transpose",
+            Inst::Transpose { from: east(0), to: west(0) },
+            SxmUnit::Transposer(1),
+            vec![],
+            16,
+            14,
+            e + lat.sxm_transpose,
+        ),
     ]
 }
 

@@ -215,13 +215,11 @@ impl Checker<'_> {
                         let mut access = Access { cycle: cycle + delay, word: lo, words: 1, mask: all, value, exec };
                         let map = self.constant_map(named[k as usize], table, preload);
                         let mask = match map {
-                            Some(map) => {
-                                self.mapped(map, (lo, hi), exec, &mut |word, superlane| {
-                                    access.word = word;
-                                    access.mask = 1 << superlane;
-                                    to.push(access);
-                                })
-                            }
+                            Some(map) => self.mapped(map, (lo, hi), exec, &mut |word, superlane| {
+                                access.word = word;
+                                access.mask = 1 << superlane;
+                                to.push(access);
+                            }),
                             None if stores => {
                                 // Without a map there is nothing to evaluate: reported as a missing link.
                                 if named[k as usize] != NO_EXEC {
@@ -376,7 +374,10 @@ impl Checker<'_> {
                 if mask & a.mask != 0 {
                     let first = keys[from..n].iter().find(|k| k.3.mask & a.mask != 0).map(|k| k.3.exec);
                     self.report(Finding::new(Rule::MemTwice).at(a.exec).other(first), |c| {
-                        (format!("word {}", a.word), format!("stored a second time as part of `{}`", c.value_name(a.value)))
+                        (
+                            format!("word {}", a.word),
+                            format!("stored a second time as part of `{}`", c.value_name(a.value)),
+                        )
                     });
                 }
                 mask |= a.mask;
@@ -397,8 +398,7 @@ impl Checker<'_> {
             // One write and one scatter at most land together, of one word a superlane.
             let together = &stores[from..to];
             for (n, a) in together.iter().enumerate() {
-                let clash =
-                    together[..n].iter().find(|b| b.exec != a.exec && b.word == a.word && b.mask & a.mask != 0);
+                let clash = together[..n].iter().find(|b| b.exec != a.exec && b.word == a.word && b.mask & a.mask != 0);
                 if let Some(b) = clash {
                     let finding = Finding::new(Rule::MemLanding).cycle(a.cycle).at(a.exec).other(Some(b.exec));
                     self.report(finding, |_| {
@@ -416,11 +416,8 @@ impl Checker<'_> {
         for (o, output) in self.program.outputs.iter().enumerate() {
             let device = usize::from(output.device_bytes);
             let want = elements(output).unwrap_or(0) as u64 * device as u64;
-            let placed: u64 = output
-                .placements
-                .iter()
-                .map(|p| p.loops.iter().map(|l| u64::from(l.count)).product::<u64>())
-                .sum();
+            let placed: u64 =
+                output.placements.iter().map(|p| p.loops.iter().map(|l| u64::from(l.count)).product::<u64>()).sum();
             let unit = format!("output `{}`", output.name);
             if placed != want {
                 self.report_table(Rule::Output, unit, format!("{placed} bytes are placed, it has {want}"));

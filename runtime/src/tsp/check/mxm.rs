@@ -234,7 +234,10 @@ impl Checker<'_> {
                 let before = *install.used.get_or_insert((f16, e.exec));
                 if before.0 != f16 {
                     self.report(Finding::new(Rule::MxmWeights).at(e.exec).other(Some(before.1)), |_| {
-                        (format!("plane {}", even + p as u8), "one install's weights used as f16 and as integers".into())
+                        (
+                            format!("plane {}", even + p as u8),
+                            "one install's weights used as f16 and as integers".into(),
+                        )
                     });
                 }
                 let slot = SLOT_STATE + u8::from(f16 && p == 1);
@@ -286,14 +289,7 @@ impl Checker<'_> {
         });
     }
 
-    fn accumulate(
-        &mut self,
-        e: Event,
-        sum: &Sum,
-        held: &mut [Option<AccRow>],
-        before: &mut Named,
-        links: &Links,
-    ) {
+    fn accumulate(&mut self, e: Event, sum: &Sum, held: &mut [Option<AccRow>], before: &mut Named, links: &Links) {
         let issue = self.flat.issue(e.no);
         let Inst::Accumulate { row, mode, .. } = issue.inst else { return };
         let row = (i64::from(row) + i64::from(e.k) * i64::from(issue.repeat.a)) as usize;

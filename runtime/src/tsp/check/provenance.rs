@@ -135,11 +135,19 @@ impl Checker<'_> {
             return self.bad_entry(Rule::ProvenanceForm, n, "it covers nothing".into());
         }
         if ends > u64::from(uses) {
-            return self.bad_entry(Rule::Reference, n, format!("executions {} to {ends} of {uses} of its use", e.first));
+            return self.bad_entry(
+                Rule::Reference,
+                n,
+                format!("executions {} to {ends} of {uses} of its use", e.first),
+            );
         }
         let last = u64::from(e.def_first) + u64::from(e.count - 1) * u64::from(e.def_step);
         if last >= u64::from(defs) {
-            return self.bad_entry(Rule::Reference, n, format!("executions {} to {last} of {defs} of its definition", e.def_first));
+            return self.bad_entry(
+                Rule::Reference,
+                n,
+                format!("executions {} to {last} of {defs} of its definition", e.def_first),
+            );
         }
         let inst = &self.flat.issue(use_).inst;
         let width = u32::from(e.slot) + u32::from(e.width);
@@ -158,7 +166,11 @@ impl Checker<'_> {
         let def_inst = &self.flat.issue(def).inst;
         if !self.gives(def_inst, def, e, inst) {
             let what = super::describe(def_inst);
-            return self.bad_entry(Rule::ProvenanceForm, n, format!("{what} gives no results {} of width {} there", e.out, e.width));
+            return self.bad_entry(
+                Rule::ProvenanceForm,
+                n,
+                format!("{what} gives no results {} of width {} there", e.out, e.width),
+            );
         }
         Some((use_, def))
     }
@@ -176,9 +188,7 @@ impl Checker<'_> {
             (Inst::Accumulate { .. }, true) => matches!(def_inst, Inst::Accumulate { .. }) && single,
             (Inst::Accumulate { .. }, false) => matches!(def_inst, Inst::Activations { .. }) && single,
             (Inst::InstallWeights, _) => matches!(def_inst, Inst::LoadWeights { .. }) && single,
-            (Inst::Alu { a, b, c, .. }, _)
-                if matches!([a, b, c][usize::from(e.slot / 4).min(2)], Operand::Alu(_)) =>
-            {
+            (Inst::Alu { a, b, c, .. }, _) if matches!([a, b, c][usize::from(e.slot / 4).min(2)], Operand::Alu(_)) => {
                 matches!(def_inst, Inst::Alu { .. }) && e.width == 1 && e.out == OUT_CHAIN
             }
             _ => {

@@ -47,12 +47,8 @@ impl Drives {
     fn spot(&self, s: Stream, cycle: u64, column: Column) -> Spot {
         let (t, c) = (cycle as i64, i64::from(column.0));
         match s.dir {
-            Dir::East => {
-                Spot { stream: self.per_direction + usize::from(s.id), diagonal: t - c, position: column.0 }
-            }
-            Dir::West => {
-                Spot { stream: usize::from(s.id), diagonal: t + c, position: self.columns - 1 - column.0 }
-            }
+            Dir::East => Spot { stream: self.per_direction + usize::from(s.id), diagonal: t - c, position: column.0 },
+            Dir::West => Spot { stream: usize::from(s.id), diagonal: t + c, position: self.columns - 1 - column.0 },
         }
     }
 

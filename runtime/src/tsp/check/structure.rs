@@ -152,7 +152,8 @@ impl Checker<'_> {
                 || end > self.machine.geometry.words_per_slice as usize
                 || !form::data_slice(s.slice, self.machine)
             {
-                let message = format!("segment {n}, {} bytes at {} word {}, does not fit", s.words.len(), s.slice, s.addr);
+                let message =
+                    format!("segment {n}, {} bytes at {} word {}, does not fit", s.words.len(), s.slice, s.addr);
                 self.report_table(Rule::Layout, "image", message);
             }
         }

@@ -22,7 +22,12 @@ pub(super) fn load_image(chip: &mut Chip<'_>, program: &Program) -> Result<(), S
             || !crate::tsp::form::data_slice(segment.slice, chip.machine)
         {
             return Err(SimError::Program {
-                reason: format!("an image segment of {} bytes at {} word {}", segment.words.len(), segment.slice, segment.addr),
+                reason: format!(
+                    "an image segment of {} bytes at {} word {}",
+                    segment.words.len(),
+                    segment.slice,
+                    segment.addr
+                ),
             });
         }
         for (n, word) in segment.words.chunks_exact(lanes).enumerate() {
@@ -74,7 +79,8 @@ pub(super) fn read_output(chip: &mut Chip<'_>, layout: &TensorLayout, values: us
     let (size, device) = (layout.dtype.size(), usize::from(layout.device_bytes));
     let count = elements(layout).unwrap_or(0);
     // Before anything is allocated: a shape may promise more than the chip holds.
-    let placed: u64 = layout.placements.iter().map(|p| p.loops.iter().map(|l| u64::from(l.count)).product::<u64>()).sum();
+    let placed: u64 =
+        layout.placements.iter().map(|p| p.loops.iter().map(|l| u64::from(l.count)).product::<u64>()).sum();
     if placed != (count * device) as u64 {
         let reason = format!("output `{}`: {placed} bytes are placed, it has {}", layout.name, count * device);
         return Err(SimError::Program { reason });

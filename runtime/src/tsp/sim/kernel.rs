@@ -174,9 +174,8 @@ impl IntWeights {
             }
         }
         let columns = last.next_multiple_of(STRIP).min(lanes);
-        let weight = |row: Option<&u16>, n: usize| {
-            row.map_or(0, |&k| i16::from(bytes[usize::from(k) * lanes + n] as i8))
-        };
+        let weight =
+            |row: Option<&u16>, n: usize| row.map_or(0, |&k| i16::from(bytes[usize::from(k) * lanes + n] as i8));
         let mut values = Vec::new();
         for strip in (0..columns).step_by(STRIP) {
             for pair in rows.chunks(2) {

@@ -288,7 +288,10 @@ impl Chip<'_> {
                     let from = usize::from(from);
                     let result = self.chains[from].iter().find(|(cycle, _)| Some(*cycle) == chain_from);
                     let (_, elements) = result.ok_or_else(|| {
-                        format!("no result of ALU {from} comes out; it would have to issue {} cycles earlier", lat.vxm_alu)
+                        format!(
+                            "no result of ALU {from} comes out; it would have to issue {} cycles earlier",
+                            lat.vxm_alu
+                        )
                     })?;
                     value.copy_from_slice(elements);
                 }
@@ -430,7 +433,8 @@ fn admit(program: &Program, machine: &Machine, maps: &[MapInfo], flat: &Flat<'_>
                 return refuse(format!("{}: {reason}", what()));
             }
             let start = matches!(issue.inst, Inst::Sync | Inst::Notify);
-            if start != (index == 0) || start != (issue.cycle < machine.latency.barrier) || (start && issue.cycle != 0) {
+            if start != (index == 0) || start != (issue.cycle < machine.latency.barrier) || (start && issue.cycle != 0)
+            {
                 return refuse(format!("{} at cycle {} against the barrier", what(), issue.cycle));
             }
             let cycle = u64::from(issue.cycle);
@@ -463,10 +467,7 @@ pub fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Resu
     }
     let g = &machine.geometry;
     let lat = &machine.latency;
-    let far = (0..program.maps.len() as i64)
-        .filter_map(|m| map_infos[m as usize].permute_crosses)
-        .max()
-        .unwrap_or(0);
+    let far = (0..program.maps.len() as i64).filter_map(|m| map_infos[m as usize].permute_crosses).max().unwrap_or(0);
     let ahead = [
         lat.mem_read,
         lat.mem_gather,

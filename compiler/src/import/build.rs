@@ -250,20 +250,6 @@ impl Builder {
         self.op(Op::Slice { start: starts, step, shape }, &[x])
     }
 
-    /// The axis reversed.
-    #[allow(dead_code)]
-    pub(crate) fn reverse(&mut self, x: ValueId, axis: usize) -> Result<ValueId, Fail> {
-        let shape = self.shape(x);
-        if shape.get(axis).is_none_or(|&d| d <= 1) {
-            return Ok(x);
-        }
-        let mut start = vec![0; shape.len()];
-        let mut step = vec![1; shape.len()];
-        start[axis] = shape[axis] - 1;
-        step[axis] = -1;
-        self.op(Op::Slice { start, step, shape }, &[x])
-    }
-
     /// Pads with a number; negative entries crop.
     pub(crate) fn pad(&mut self, x: ValueId, before: &[isize], after: &[isize], v: f64) -> Result<ValueId, Fail> {
         if before.iter().chain(after).all(|&p| p == 0) {

@@ -240,7 +240,6 @@ impl<'a> Call<'_, 'a> {
     }
 
     /// Strings that may be left out.
-    #[allow(dead_code)]
     pub(crate) fn string_list(&mut self, name: &str) -> Result<Option<Vec<String>>, Fail> {
         match self.attribute(name) {
             None => Ok(None),

@@ -34,6 +34,11 @@ pub(crate) const fn microsoft(name: &'static str, import: ImportFn) -> OpDef {
     OpDef { domain: "com.microsoft", name, since: 1, import }
 }
 
+/// Shorthand for the tables: an operator of the preview domain.
+pub(crate) const fn preview(name: &'static str, import: ImportFn) -> OpDef {
+    OpDef { domain: "ai.onnx.preview", name, since: 1, import }
+}
+
 static INDEX: LazyLock<HashMap<(&str, &str), &OpDef>> =
     LazyLock::new(|| ops::TABLES.iter().flat_map(|t| t.iter()).map(|d| ((d.domain, d.name), d)).collect());
 

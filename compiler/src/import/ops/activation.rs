@@ -16,6 +16,7 @@ pub(super) const OPS: &[OpDef] = &[
     onnx("Shrink", 9, shrink),
     onnx("Softplus", 7, softplus),
     onnx("Softsign", 7, softsign),
+    onnx("SwiGLU", 28, swiglu),
     onnx("Swish", 24, swish),
     onnx("ThresholdedRelu", 10, thresholded_relu),
 ];
@@ -127,6 +128,20 @@ fn swish(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let s = c.scale(x, f64::from(alpha))?;
     let s = c.unary(Unary::Sigmoid, s)?;
     one(c.mul(x, s)?)
+}
+
+/// swish(gate) * value.
+fn swiglu(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
+    c.at_most(2)?;
+    let alpha = c.float("alpha", 1.0)?;
+    let (gate, value) = (c.x(0)?, c.x(1)?);
+    if c.ty(gate) != c.ty(value) {
+        return Err(Fail::invalid(format!("{} and {} differ", c.ty(gate), c.ty(value))));
+    }
+    let s = c.scale(gate, f64::from(alpha))?;
+    let s = c.unary(Unary::Sigmoid, s)?;
+    let s = c.mul(gate, s)?;
+    one(c.mul(s, value)?)
 }
 
 fn thresholded_relu(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {

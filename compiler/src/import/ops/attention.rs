@@ -52,7 +52,7 @@ fn split_heads(c: &mut Call<'_, '_>, x: ValueId, heads: usize) -> Result<ValueId
 }
 
 /// `[B, H, S, D]` with every head repeated `n` times.
-fn repeat_heads(c: &mut Call<'_, '_>, x: ValueId, n: usize) -> Result<ValueId, Fail> {
+pub(super) fn repeat_heads(c: &mut Call<'_, '_>, x: ValueId, n: usize) -> Result<ValueId, Fail> {
     if n == 1 {
         return Ok(x);
     }

@@ -7,6 +7,7 @@ mod attention;
 mod binary;
 mod cast;
 mod clip;
+mod col2im;
 mod concat;
 mod constant;
 mod control;
@@ -14,19 +15,26 @@ mod conv;
 mod conv_transpose;
 mod cumulative;
 mod depth_space;
+mod det;
 mod dropout;
+mod einsum;
 mod expand;
 mod flatten;
+mod flex_attention;
 mod gather;
 mod gelu;
 mod gemm;
 mod global_pool;
+mod grid_sample;
 mod identity;
+mod known_only;
 mod layer_norm;
+mod linear_attention;
 mod loss;
 mod lp_pool;
 mod matmul;
 mod max_pool_indices;
+mod max_unpool;
 mod norm;
 mod one_hot;
 mod pad;
@@ -35,11 +43,17 @@ mod quantize;
 mod quantized;
 mod range;
 mod reduce;
+mod resample;
 mod reshape;
+mod resize;
+mod reverse_sequence;
+mod rnn;
+mod rnn_activation;
 mod rotary;
 mod scatter;
 mod sequence;
 mod shape;
+mod signal;
 mod slice;
 mod softmax;
 mod split;
@@ -59,6 +73,7 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     binary::OPS,
     cast::OPS,
     clip::OPS,
+    col2im::OPS,
     concat::OPS,
     constant::OPS,
     control::OPS,
@@ -66,18 +81,25 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     conv_transpose::OPS,
     cumulative::OPS,
     depth_space::OPS,
+    det::OPS,
     dropout::OPS,
+    einsum::OPS,
     expand::OPS,
     flatten::OPS,
+    flex_attention::OPS,
     gather::OPS,
     gelu::OPS,
     gemm::OPS,
     global_pool::OPS,
+    grid_sample::OPS,
     identity::OPS,
+    known_only::OPS,
     layer_norm::OPS,
+    linear_attention::OPS,
     loss::OPS,
     lp_pool::OPS,
     matmul::OPS,
+    max_unpool::OPS,
     norm::OPS,
     one_hot::OPS,
     pad::OPS,
@@ -87,10 +109,14 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     range::OPS,
     reduce::OPS,
     reshape::OPS,
+    resize::OPS,
+    reverse_sequence::OPS,
+    rnn::OPS,
     rotary::OPS,
     scatter::OPS,
     sequence::OPS,
     shape::OPS,
+    signal::OPS,
     slice::OPS,
     softmax::OPS,
     split::OPS,

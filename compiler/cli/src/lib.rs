@@ -13,5 +13,6 @@ pub mod file;
 pub mod machine;
 pub mod pipeline;
 pub mod report;
+pub mod trace;
 
 pub use failure::{Cause, Failure, Problem};

@@ -5,6 +5,7 @@ pub mod disasm;
 pub mod machine;
 pub mod opt;
 pub mod run;
+pub mod trace;
 pub mod verify;
 
 mod model_args;
@@ -38,6 +39,7 @@ enum Command {
     Disasm(disasm::Args),
     Opt(opt::Args),
     Machine(machine::Args),
+    Trace(trace::Args),
 }
 
 impl Cli {
@@ -50,6 +52,7 @@ impl Cli {
             Command::Disasm(a) => a.run(),
             Command::Opt(a) => a.run(),
             Command::Machine(a) => a.run(),
+            Command::Trace(a) => a.run(),
         }
     }
 }

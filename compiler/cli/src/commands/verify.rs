@@ -98,9 +98,10 @@ impl Args {
                     text += &format!("{}\n", e.message);
                 }
                 let cycles = checked.cycles.map_or(String::new(), |c| format!(", {c} cycles"));
-                text += &match checked.errors.len() {
+                text += &match checked.error_count {
                     0 => format!("{}: clean{cycles}\n", self.program.display()),
-                    n => format!("{}: {n} rule violations\n", self.program.display()),
+                    1 => format!("{}: 1 error\n", self.program.display()),
+                    n => format!("{}: {n} errors\n", self.program.display()),
                 };
                 output::print(&text)?;
             }

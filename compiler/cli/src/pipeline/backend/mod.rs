@@ -1,5 +1,7 @@
 //! What the two targets have in common, seen from outside: compile, check, simulate.
 
+mod wafer;
+
 use super::unsupported;
 use crate::compare::Precision;
 use crate::failure::Failure;
@@ -60,8 +62,12 @@ pub struct Finding {
 pub struct Checked {
     /// Broken rules; a long list is cut.
     pub errors: Vec<Finding>,
+    /// Broken rules in all.
+    pub error_count: u64,
     /// Length that follows from the program, where the checker computes it.
     pub cycles: Option<u64>,
+    /// Most SRAM that a PE uses, program text included (mesh).
+    pub sram_bytes: Option<u64>,
 }
 
 /// What a simulation gives.
@@ -86,13 +92,19 @@ pub fn compile(_graph: &Graph, machine: &Machine, _precision: Precision) -> Resu
 }
 
 /// Checks a program without running it.
-pub fn check(_program: &AnyProgram, machine: &Machine) -> Result<Checked, Failure> {
-    Err(unsupported(format!("this build has no checker for {}", machine.target().name())))
+pub fn check(program: &AnyProgram, machine: &Machine) -> Result<Checked, Failure> {
+    match (program, machine) {
+        (AnyProgram::Wafer(p), Machine::Wafer(m)) => Ok(wafer::check(p, m)),
+        _ => Err(unsupported(format!("this build has no checker for {}", machine.target().name()))),
+    }
 }
 
 /// Runs a program.
-pub fn simulate(_program: &AnyProgram, machine: &Machine, _inputs: &[Tensor]) -> Result<Simulated, Failure> {
-    Err(unsupported(format!("this build has no simulator for {}", machine.target().name())))
+pub fn simulate(program: &AnyProgram, machine: &Machine, inputs: &[Tensor]) -> Result<Simulated, Failure> {
+    match (program, machine) {
+        (AnyProgram::Wafer(p), Machine::Wafer(m)) => wafer::simulate(p, m, inputs),
+        _ => Err(unsupported(format!("this build has no simulator for {}", machine.target().name()))),
+    }
 }
 
 /// Bytes of program text: on the mesh, of all PEs together.

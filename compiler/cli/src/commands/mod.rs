@@ -1,5 +1,6 @@
 //! The commands: one file each, arguments and all.
 
+pub mod check;
 pub mod compile;
 pub mod disasm;
 pub mod machine;
@@ -33,6 +34,7 @@ const EXIT_CODES: &str = "Exit codes: 0 fine, 1 the model, program or result is 
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Check(check::Args),
     Compile(compile::Args),
     Run(Box<run::Args>),
     Verify(verify::Args),
@@ -46,6 +48,7 @@ impl Cli {
     /// Runs the command; gives the exit code of a run without an error.
     pub fn run(&self) -> Result<u8, Failure> {
         match &self.command {
+            Command::Check(a) => a.run(),
             Command::Compile(a) => a.run(),
             Command::Run(a) => a.run(),
             Command::Verify(a) => a.run(),

@@ -296,6 +296,9 @@ fn rule_programs() -> Vec<(Rule, &'static str, Builder)> {
             op(PeOp::Mov, 4, dst(mem(F32, 0)), &[from(0, F32)]),
         ])])
     });
+    add(Rule::Output, "more wavelets than named", &|| {
+        with_tasks(vec![start(vec![relay(), op(PeOp::Mov, 3, to(0, F32), &[f32imm(0.0)])])])
+    });
     out
 }
 

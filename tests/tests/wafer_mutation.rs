@@ -1,1 +1,95 @@
-fn main() {}
+//! Single random changes to accepted `wafer` programs: each must be rejected by the checker,
+//! be harmless, or be seen in the outputs. A program that the checker accepts must also run to
+//! its end: what is left to the comparison is values alone. Nothing may panic or hang.
+
+mod wafer_support;
+
+use quadrille_isa::Tensor;
+use quadrille_isa::wafer::{Machine, Program};
+use quadrille_runtime::wafer::{Options, check, simulate, simulate_with};
+use std::collections::BTreeMap;
+use wafer_support::mutate::{Rng, mutate};
+use wafer_support::samples;
+
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Rejected(&'static str),
+    Harmless,
+    Compared,
+    /// Accepted, but the run fails: a hole in the checker.
+    Hole(String),
+}
+
+fn judge(program: &Program, machine: &Machine, inputs: &[Tensor], want: &[Tensor]) -> Verdict {
+    let report = check(program, machine);
+    let run = simulate_with(program, machine, inputs, &Options { max_cycles: Some(2_000_000), peeks: Vec::new() });
+    match (report.errors.first(), run) {
+        (Some(e), _) => Verdict::Rejected(e.rule.id()),
+        // A changed declaration of an input is not the program's fault.
+        (None, Err(quadrille_runtime::wafer::SimError::Input(_))) => Verdict::Rejected("input declaration"),
+        (None, Err(e)) => Verdict::Hole(e.to_string()),
+        (None, Ok(r)) if r.outputs == want => Verdict::Harmless,
+        (None, Ok(_)) => Verdict::Compared,
+    }
+}
+
+fn mutations(count: usize, seed: u64) {
+    let (mut rejected, mut harmless, mut compared) = (0, 0, 0);
+    let mut rules: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let mut holes = Vec::new();
+    let samples = samples::all();
+    for s in &samples {
+        let report = check(&s.builder.program, &s.builder.machine);
+        assert!(report.ok(), "{}: {:?}", s.name, report.errors);
+    }
+    let wants: Vec<Vec<Tensor>> = samples
+        .iter()
+        .map(|s| simulate(&s.builder.program, &s.builder.machine, &s.inputs).unwrap().outputs)
+        .collect();
+    for k in 0..count {
+        let which = k % samples.len();
+        let s = &samples[which];
+        let mut rng = Rng(seed.wrapping_add(k as u64));
+        let mutant = mutate(&s.builder.program, &mut rng);
+        match judge(&mutant, &s.builder.machine, &s.inputs, &wants[which]) {
+            Verdict::Rejected(rule) => {
+                rejected += 1;
+                *rules.entry(rule).or_default() += 1;
+            }
+            Verdict::Harmless => harmless += 1,
+            Verdict::Compared => compared += 1,
+            Verdict::Hole(e) => holes.push(format!("{} seed {}: {e}", s.name, seed.wrapping_add(k as u64))),
+        }
+    }
+    println!("{count} mutations: {rejected} rejected, {harmless} harmless, {compared} seen in the outputs; {rules:?}");
+    assert!(holes.is_empty(), "accepted, but does not run:\n{}", holes.join("\n"));
+    assert!(rejected > count / 4 && compared > 0, "the mutations test little");
+}
+
+#[test]
+fn two_hundred_single_mutations_are_all_noticed() {
+    mutations(200, 1);
+}
+
+#[test]
+fn many_more_mutations_are_all_noticed() {
+    mutations(4000, 1_000_000);
+}
+
+#[test]
+fn heavily_damaged_programs_never_panic_or_hang() {
+    let samples = samples::all();
+    for k in 0..2000 {
+        let s = &samples[k % samples.len()];
+        let mut rng = Rng(k as u64);
+        let mut p = s.builder.program.clone();
+        for _ in 0..2 + rng.below(12) {
+            p = mutate(&p, &mut rng);
+        }
+        let accepted = check(&p, &s.builder.machine).ok();
+        let run = simulate_with(&p, &s.builder.machine, &s.inputs, &Options { max_cycles: Some(200_000), peeks: Vec::new() });
+        if let (true, Err(e)) = (accepted, &run) {
+            assert!(matches!(e, quadrille_runtime::wafer::SimError::Input(_)), "{k}: {e}");
+        }
+    }
+}

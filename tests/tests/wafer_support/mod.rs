@@ -186,3 +186,6 @@ pub(crate) fn f16_tensor(shape: &[usize], values: &[f32]) -> Tensor {
 pub(crate) fn f16_values(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(2).map(|c| half::f16::from_bits(u16::from_le_bytes([c[0], c[1]])).to_f32()).collect()
 }
+
+pub(crate) mod mutate;
+pub(crate) mod samples;

@@ -84,7 +84,7 @@ struct Exec<'a> {
 }
 
 /// A PE that executes this many operations without moving a wavelet is taken not to end.
-const QUIET_LIMIT: u64 = 1 << 24;
+const QUIET_LIMIT: u64 = 1 << 21;
 
 /// Runs the program; see the module header.
 pub(super) fn run(
@@ -99,7 +99,11 @@ pub(super) fn run(
         let ports = program.in_ports.iter().filter(|p| p.row == row && p.color.0 == color);
         ports.map(|p| ports::wavelets(p, program.inputs[p.tensor as usize].dtype)).sum()
     };
-    let flows = Flows::new(fabric, machine, program, offers);
+    let takes = |row: u16, color: u8| {
+        let ports = program.out_ports.iter().filter(|p| p.row == row && p.color.0 == color);
+        ports.map(|p| ports::wavelets(p, program.outputs[p.tensor as usize].dtype)).sum()
+    };
+    let flows = Flows::new(fabric, machine, program, offers, takes);
     let mut pes = Vec::new();
     let mut pe_of = vec![NONE; fabric.sites.len()];
     let sram = machine.geometry.sram_bytes_per_pe;
@@ -160,7 +164,7 @@ pub(super) fn run(
     report.operations = exec.operations;
     report.sram_bytes = exec.high_byte.saturating_add(report.program_bytes).min(sram);
     if exec.errors.is_empty() {
-        exec.judge(program);
+        exec.judge();
     }
 }
 
@@ -175,9 +179,6 @@ impl Exec<'_> {
                     self.errors.push(e);
                 }
                 if self.operations > self.operation_limit {
-                    let pe = self.place(pe as usize);
-                    let message = format!("more than {} operations were executed in all", self.operation_limit);
-                    self.errors.push(CheckError::new(Rule::Runaway, message).at(pe));
                     return;
                 }
             }
@@ -294,6 +295,10 @@ impl Exec<'_> {
 
     fn count(&mut self, i: usize) -> Result<(), CheckError> {
         self.operations += 1;
+        if self.operations > self.operation_limit {
+            let message = format!("more than {} operations were executed in all", self.operation_limit);
+            return Err(self.error(i, Rule::Runaway, message));
+        }
         let pe = &mut self.pes[i];
         pe.quiet_operations += 1;
         if pe.quiet_operations > QUIET_LIMIT {

@@ -38,12 +38,22 @@ pub(super) enum Sink {
 pub(super) struct End {
     pub(super) net: NetIx,
     pub(super) sink: Sink,
-    /// Wavelets that queue and ramp hold; unbounded for ports.
-    capacity: u64,
+    /// Wavelets that queue and ramp hold; for ports, all that they name.
+    pub(super) capacity: u64,
     /// Wavelets taken by operations.
     pub(super) consumed: u64,
     /// Wavelets that have arrived at the queue.
     pub(super) arrived: u64,
+}
+
+impl End {
+    /// Wavelets that may have arrived here in all, now.
+    fn limit(&self) -> u64 {
+        match self.sink {
+            Sink::Queue(..) => self.consumed.saturating_add(self.capacity),
+            Sink::Host(_) => self.capacity,
+        }
+    }
 }
 
 /// A router (or a run of routers with one output) of a net's tree.
@@ -90,8 +100,14 @@ const UNBOUNDED: u64 = u64::MAX / 4;
 
 impl Flows {
     /// Builds the nets of a network without errors. `offers` gives the wavelets of each input
-    /// port row and color.
-    pub(super) fn new(fabric: &Fabric, machine: &Machine, program: &Program, offers: impl Fn(u16, u8) -> u64) -> Flows {
+    /// port row and color, `takes` those of each output port row and color.
+    pub(super) fn new(
+        fabric: &Fabric,
+        machine: &Machine,
+        program: &Program,
+        offers: impl Fn(u16, u8) -> u64,
+        takes: impl Fn(u16, u8) -> u64,
+    ) -> Flows {
         let link = u64::from(machine.router.link_buffer_wavelets);
         let ramp = u64::from(machine.router.ramp_cycles);
         let mut flows = Flows {
@@ -146,7 +162,7 @@ impl Flows {
                             let capacity = depth(&machine.queues.input_depth_words, q) + ramp;
                             (Sink::Queue(site, q), capacity, 0)
                         }
-                        To::Host(row) => (Sink::Host(row), UNBOUNDED, 1),
+                        To::Host(row) => (Sink::Host(row), takes(row, node.color), 1),
                     };
                     end[slot] = flows.ends.len() as u32;
                     flows.ends.push(End { net, sink, capacity, consumed: 0, arrived: 0 });
@@ -190,8 +206,7 @@ impl Flows {
         for j in tree.iter_mut() {
             j.limit = UNBOUNDED;
             for &e in j.end.iter().filter(|&&e| e != NONE) {
-                let end = &self.ends[e as usize];
-                j.limit = j.limit.min(end.consumed.saturating_add(end.capacity));
+                j.limit = j.limit.min(self.ends[e as usize].limit());
             }
         }
         for ix in (0..tree.len()).rev() {
@@ -218,7 +233,7 @@ impl Flows {
             j.entered = before.min(j.limit);
             for &e in j.end.iter().filter(|&&e| e != NONE) {
                 let end = &mut self.ends[e as usize];
-                let arrived = j.entered.min(end.consumed.saturating_add(end.capacity));
+                let arrived = j.entered.min(end.limit());
                 if arrived != end.arrived {
                     end.arrived = arrived;
                     if let Sink::Queue(site, _) = end.sink {

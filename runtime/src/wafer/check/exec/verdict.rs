@@ -2,11 +2,9 @@
 //! of wavelets that do not match.
 
 use super::super::super::fabric::NONE;
-use super::super::super::ports;
 use super::super::super::rule::{CheckError, Rule};
 use super::super::flow::{NetIx, Sink, Source};
 use super::{Access, Control, Exec, color_of, sink_place, source_place};
-use quadrille_isa::wafer::Program;
 use std::collections::BTreeMap;
 
 /// Why a PE waits.
@@ -22,7 +20,7 @@ struct Wait {
 }
 
 impl Exec<'_> {
-    pub(super) fn judge(&mut self, program: &Program) {
+    pub(super) fn judge(&mut self) {
         self.check_assumptions();
         let stuck: Vec<bool> = self.pes.iter().map(|p| p.flights.iter().any(|f| f.done < f.n)).collect();
         let waits: Vec<Vec<Wait>> = (0..self.pes.len()).map(|i| self.waits(i)).collect();
@@ -70,6 +68,7 @@ impl Exec<'_> {
                 }
             }
         }
+        self.check_outputs(&mut found, true);
         for e in found {
             self.errors.push(e);
         }
@@ -81,7 +80,11 @@ impl Exec<'_> {
             self.errors.push(e);
         }
         if self.errors.is_empty() {
-            self.check_outputs(program);
+            let mut found = Vec::new();
+            self.check_outputs(&mut found, false);
+            for e in found {
+                self.errors.push(e);
+            }
         }
     }
 
@@ -229,33 +232,27 @@ impl Exec<'_> {
         doomed
     }
 
-    fn check_outputs(&mut self, program: &Program) {
-        let mut wanted: BTreeMap<(u16, u8), u64> = BTreeMap::new();
-        for p in &program.out_ports {
-            let dtype = program.outputs[p.tensor as usize].dtype;
-            *wanted.entry((p.row, p.color.0)).or_default() += ports::wavelets(p, dtype);
-        }
-        let mut found = Vec::new();
+    /// Every output port gets just the wavelets it names.
+    fn check_outputs(&self, found: &mut Vec<CheckError>, too_many: bool) {
         for n in &self.flows.nets {
             for e in n.first_end..n.first_end + n.end_count {
                 let end = &self.flows.ends[e as usize];
-                let Sink::Host(row) = end.sink else { continue };
-                let want = wanted.get(&(row, n.color)).copied().unwrap_or(0);
-                if want != end.consumed {
+                let Sink::Host(_) = end.sink else { continue };
+                let sent = if let Source::Host(_) = n.source { n.offered } else { n.pushed };
+                let wrong = if too_many { sent > end.capacity } else { end.consumed != end.capacity };
+                if wrong {
+                    let message = match too_many {
+                        true => format!("the output ports here name {} wavelets, more are sent", end.capacity),
+                        false => format!("the output ports here name {} wavelets, {sent} are sent", end.capacity),
+                    };
                     found.push(
-                        CheckError::new(
-                            Rule::Output,
-                            format!("the output ports here name {want} wavelets, {} are sent", end.consumed),
-                        )
-                        .at(sink_place(self, end.sink))
-                        .color(color_of(self, end.net))
-                        .other(source_place(self, n.source)),
+                        CheckError::new(Rule::Output, message)
+                            .at(sink_place(self, end.sink))
+                            .color(color_of(self, end.net))
+                            .other(source_place(self, n.source)),
                     );
                 }
             }
-        }
-        for e in found {
-            self.errors.push(e);
         }
     }
 }

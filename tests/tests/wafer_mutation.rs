@@ -42,10 +42,8 @@ fn mutations(count: usize, seed: u64) {
         let report = check(&s.builder.program, &s.builder.machine);
         assert!(report.ok(), "{}: {:?}", s.name, report.errors);
     }
-    let wants: Vec<Vec<Tensor>> = samples
-        .iter()
-        .map(|s| simulate(&s.builder.program, &s.builder.machine, &s.inputs).unwrap().outputs)
-        .collect();
+    let wants: Vec<Vec<Tensor>> =
+        samples.iter().map(|s| simulate(&s.builder.program, &s.builder.machine, &s.inputs).unwrap().outputs).collect();
     for k in 0..count {
         let which = k % samples.len();
         let s = &samples[which];
@@ -87,7 +85,8 @@ fn heavily_damaged_programs_never_panic_or_hang() {
             p = mutate(&p, &mut rng);
         }
         let accepted = check(&p, &s.builder.machine).ok();
-        let run = simulate_with(&p, &s.builder.machine, &s.inputs, &Options { max_cycles: Some(200_000), peeks: Vec::new() });
+        let run =
+            simulate_with(&p, &s.builder.machine, &s.inputs, &Options { max_cycles: Some(200_000), peeks: Vec::new() });
         if let (true, Err(e)) = (accepted, &run) {
             assert!(matches!(e, quadrille_runtime::wafer::SimError::Input(_)), "{k}: {e}");
         }

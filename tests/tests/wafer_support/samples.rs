@@ -92,8 +92,13 @@ fn matvec() -> Sample {
     let table = |row: i32| vec![ParamFn::Affine { base: row * 12, dx: 0, dy: 12 }];
     // Colors 2 and 3 alternate on the way up.
     let add = |q: u8| op(PeOp::Add, 5, to(q, F32), &[src(mem(F32, y_at)), from(1, F32)]);
-    b.region(rect(6, 3, 1, 1), vec![start(vec![receive(), product(), op(PeOp::Mov, 5, to(0, F32), &[src(mem(F32, y_at))])])], &[0], &[2])
-        .params = table(3);
+    b.region(
+        rect(6, 3, 1, 1),
+        vec![start(vec![receive(), product(), op(PeOp::Mov, 5, to(0, F32), &[src(mem(F32, y_at))])])],
+        &[0],
+        &[2],
+    )
+    .params = table(3);
     b.route(Rect::pe(6, 3), 2, Ramp, &[North]);
     b.route(Rect::pe(6, 2), 2, South, &[Ramp]);
     b.region(rect(6, 2, 1, 1), vec![start(vec![receive(), product(), add(0)])], &[0, 2], &[3]).params = table(2);

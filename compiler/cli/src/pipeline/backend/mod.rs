@@ -1,5 +1,6 @@
 //! What the two targets have in common, seen from outside: compile, check, simulate.
 
+mod tsp;
 mod wafer;
 
 use super::unsupported;
@@ -95,7 +96,8 @@ pub fn compile(_graph: &Graph, machine: &Machine, _precision: Precision) -> Resu
 pub fn check(program: &AnyProgram, machine: &Machine) -> Result<Checked, Failure> {
     match (program, machine) {
         (AnyProgram::Wafer(p), Machine::Wafer(m)) => Ok(wafer::check(p, m)),
-        _ => Err(unsupported(format!("this build has no checker for {}", machine.target().name()))),
+        (AnyProgram::Tsp(p), Machine::Tsp(m)) => Ok(tsp::check(p, m)),
+        _ => Err(other_target(program, machine)),
     }
 }
 
@@ -103,7 +105,8 @@ pub fn check(program: &AnyProgram, machine: &Machine) -> Result<Checked, Failure
 pub fn simulate(program: &AnyProgram, machine: &Machine, inputs: &[Tensor]) -> Result<Simulated, Failure> {
     match (program, machine) {
         (AnyProgram::Wafer(p), Machine::Wafer(m)) => wafer::simulate(p, m, inputs),
-        _ => Err(unsupported(format!("this build has no simulator for {}", machine.target().name()))),
+        (AnyProgram::Tsp(p), Machine::Tsp(m)) => tsp::simulate(p, m, inputs),
+        _ => Err(other_target(program, machine)),
     }
 }
 
@@ -130,4 +133,8 @@ pub fn pes(program: &AnyProgram) -> Option<u64> {
         AnyProgram::Tsp(_) => None,
         AnyProgram::Wafer(p) => Some(p.regions.iter().map(|r| u64::from(r.rect.area())).sum()),
     }
+}
+
+fn other_target(program: &AnyProgram, machine: &Machine) -> Failure {
+    Failure::usage(format!("a {} program cannot run on machine `{}`", program.target(), machine.name()))
 }

@@ -4,7 +4,7 @@
 //! Every part of the project has its own error type; here they become one. Must not know how a
 //! command came to it.
 
-use quadrille_compiler::import::{ImportError, ImportErrorKind, ImportErrors};
+use quadrille_compiler::import::{ImportError, ImportErrorKind, ImportErrors, Place};
 use quadrille_onnx::LoadError;
 use serde::Serialize;
 use std::fmt;
@@ -116,7 +116,11 @@ impl Failure {
     /// more than an unsupported one.
     pub fn import(path: &Path, e: &ImportErrors) -> Failure {
         let has = |k| e.errors.iter().any(|e| e.kind == k);
-        let (cause, what) = if has(ImportErrorKind::Invalid) {
+        // Shapes that were given and do not fit are the call's data, not the model.
+        let data = e.errors.iter().all(|e| e.kind != ImportErrorKind::Invalid || e.place != Place::Node);
+        let (cause, what) = if has(ImportErrorKind::Invalid) && data {
+            (Cause::Wrong, "the dims or data given do not fit the model")
+        } else if has(ImportErrorKind::Invalid) {
             (Cause::Wrong, "the model is wrong")
         } else if has(ImportErrorKind::Unsupported) {
             (Cause::Unsupported, "the model is not supported")
@@ -130,13 +134,21 @@ impl Failure {
     }
 
     /// The object that `--format json` prints.
-    pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({ "error": {
-            "cause": self.cause,
-            "exit_code": self.cause.exit_code(),
-            "message": self.message,
-            "problems": self.problems,
-        }})
+    pub fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            cause: Cause,
+            exit_code: u8,
+            message: &'a str,
+            problems: &'a [Problem],
+        }
+        #[derive(Serialize)]
+        struct Object<'a> {
+            error: Body<'a>,
+        }
+        let (cause, message, problems) = (self.cause, self.message.as_str(), self.problems.as_slice());
+        let object = Object { error: Body { cause, exit_code: cause.exit_code(), message, problems } };
+        serde_json::to_string_pretty(&object).expect("failures serialise")
     }
 }
 

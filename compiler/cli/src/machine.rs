@@ -70,7 +70,7 @@ impl Machine {
         struct Head {
             target: String,
         }
-        let wrong = |e: &dyn std::fmt::Display| Failure::wrong(format!("{origin}: {e}"));
+        let wrong = |e: &dyn std::fmt::Display| Failure::wrong(format!("{origin}: {e}").trim_end().to_string());
         let head: Head = toml::from_str(text).map_err(|e| wrong(&e))?;
         match head.target.as_str() {
             "tsp" => tsp::Machine::parse(text).map(|m| Machine::Tsp(Box::new(m))).map_err(|e| wrong(&e)),

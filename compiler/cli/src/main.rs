@@ -14,7 +14,10 @@ fn main() -> ExitCode {
             let _ = e.print();
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(Cause::Usage.exit_code()));
         }
-        Err(e) => return fail(&Failure::usage(e.render().to_string().trim_end().to_string()), json),
+        Err(e) => {
+            let text = e.render().to_string();
+            return fail(&Failure::usage(text.trim_start_matches("error: ").trim_end()), json);
+        }
     };
     match cli.run() {
         Ok(code) => ExitCode::from(code),
@@ -31,7 +34,7 @@ fn wants_json() -> bool {
 
 fn fail(failure: &Failure, json: bool) -> ExitCode {
     if json {
-        println!("{:#}", failure.to_json());
+        println!("{}", failure.to_json());
     } else {
         eprintln!("error: {failure}");
     }

@@ -65,7 +65,7 @@ pub(super) fn read_graph(path: &Path, dims: &BTreeMap<String, usize>) -> Result<
     let bytes = file::read(path)?;
     let wrong = |e: &dyn std::fmt::Display| Failure::wrong(format!("{}: {e}", path.display()));
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong(&"neither an .onnx file nor a graph in text form"))?;
-    let graph = ir::text::parse(text).map_err(|e| Failure::wrong(format!("{}:{e}", path.display())))?;
+    let graph = ir::text::parse(text).map_err(|e| wrong(&e))?;
     ir::verify::verify(&graph).map_err(|errors| {
         let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
         wrong(&format!("the graph is not well formed: {}", list.join("; ")))

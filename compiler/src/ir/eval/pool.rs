@@ -66,7 +66,9 @@ fn average<T: Num>(x: &[T], g: &Geometry, include_pad: bool, out: &mut [T]) {
             sums[range].iter_mut().zip(cells).for_each(|(s, &x)| *s += x.to_f64());
         }
         for ((o, &s), &n) in out.iter_mut().zip(&sums).zip(&counts) {
-            *o = T::from_f64(s / if include_pad { g.taps() as f64 } else { f64::from(n) });
+            let divisor = if include_pad { g.taps() as f64 } else { f64::from(n) };
+            // 0 / 0 has a sign that differs between processors.
+            *o = T::from_f64(if divisor == 0.0 { f64::NAN } else { s / divisor });
         }
     }
 }

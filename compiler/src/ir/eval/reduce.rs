@@ -32,6 +32,8 @@ fn float<T: Num>(x: &Tensor, kind: Reduce) -> Tensor {
     let out = rows(&values, &x.shape).map(|row| {
         T::from_f64(match kind {
             Reduce::Prod => row.iter().map(|v| v.to_f64()).product(),
+            // 0 / 0 has a sign that differs between processors.
+            Reduce::Mean if row.is_empty() => f64::NAN,
             Reduce::Mean => sum(row) / row.len() as f64,
             _ => sum(row),
         })

@@ -68,7 +68,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 
 fn run_file(file: &Path) -> Result<(), String> {
     let whole = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
-    let source_end = if whole.starts_with(SECTION) { 0 } else { whole.find(&format!("\n{SECTION}")).map_or(whole.len(), |i| i + 1) };
+    let source_end =
+        if whole.starts_with(SECTION) { 0 } else { whole.find(&format!("\n{SECTION}")).map_or(whole.len(), |i| i + 1) };
     let source = &whole[..source_end];
     let commands: Vec<&str> = source.lines().filter_map(|l| l.strip_prefix("; run: ")).map(str::trim).collect();
     let errors: Vec<(usize, &str)> =

@@ -4,4 +4,5 @@
 //! know how the compiler or the runtime work inside.
 
 pub mod corpus;
+pub mod fuzz;
 pub mod node_cases;

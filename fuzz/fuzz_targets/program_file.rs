@@ -1,0 +1,4 @@
+//! Any bytes: see `quadrille_tests::fuzz::program_file`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| quadrille_tests::fuzz::program_file(data));

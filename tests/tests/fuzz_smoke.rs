@@ -1,5 +1,6 @@
 //! A short run of what the fuzz targets do, over mutated real files. Seeds are fixed.
 
+use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use quadrille_tests::{corpus, fuzz};
 use std::fs;
@@ -8,7 +9,6 @@ const CASES: usize = 400;
 
 /// A few bytes changed, removed, doubled, or the end cut off.
 fn mutated(seed: &[u8], rng: &mut TestRng) -> Vec<u8> {
-    use proptest::prelude::RngCore;
     let mut at = |n: usize| (rng.next_u64() % n.max(1) as u64) as usize;
     let mut bytes = seed.to_vec();
     for _ in 0..1 + at(8) {
@@ -40,7 +40,6 @@ fn mutated_models_give_an_answer() {
 
 #[test]
 fn random_bytes_give_an_answer() {
-    use proptest::prelude::RngCore;
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     for n in 0..CASES {
         let mut bytes = vec![0; n];

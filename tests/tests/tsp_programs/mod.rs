@@ -6,6 +6,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod negatives;
+
 use quadrille_isa::tsp::*;
 use quadrille_isa::{DType, Tensor};
 

@@ -53,9 +53,11 @@ impl<'a> Checker<'a> {
             let mut over = None;
             for (word, v) in slice.iter_mut().enumerate().skip(from).take(s.words.len() / lanes) {
                 if *v != NO_VALUE {
+                    // The first stays: one fault, one error.
                     over = over.or(Some((word, *v)));
+                } else {
+                    *v = s.value.0;
                 }
-                *v = s.value.0;
             }
             if let Some((word, v)) = over {
                 let name = self.value_name(v).to_string();
@@ -81,8 +83,9 @@ impl<'a> Checker<'a> {
                     let twice = placed[byte / 64] >> (byte % 64) & 1 == 1;
                     if twice || earlier(word) || (*v != NO_VALUE && *v != p.value.0) {
                         over = over.or(Some((p.slice, word, lane)));
+                    } else {
+                        *v = p.value.0;
                     }
-                    *v = p.value.0;
                     placed[byte / 64] |= 1 << (byte % 64);
                 });
             }

@@ -56,7 +56,7 @@ rules! {
     MemTwice = "mem-twice", "A word of a value is stored at most once.";
     MemLanding = "mem-landing", "Two stores do not land in one word in one cycle.";
     MemMap = "mem-map", "Entries of a constant address map lie in the declared range; a scatter's map is constant.";
-    AluChain = "alu-chain", "A chained operand's ALU issued exactly one ALU latency earlier.";
+    AluChain = "alu-chain", "A chained operand's ALU issued exactly one ALU latency earlier, and its result is as wide as the operand.";
     MxmLoad = "mxm-load", "A weight row is loaded at most once between two installs, and not in the last moment before one.";
     MxmInstall = "mxm-install", "Installs of a plane keep their distance.";
     MxmActivation = "mxm-activation", "A row enters a plane with installed weights, one at a time, the f16 pair undisturbed.";

@@ -281,6 +281,17 @@ impl Checker<'_> {
         let latency = u64::from(self.machine.latency.vxm_alu);
         let alu = QueueId::Vxm(from);
         let right_alu = self.flat.queue(link.def).id == alu;
+        let width = |inst: &Inst, result: bool| match *inst {
+            Inst::Alu { op, ty, .. } => if result { op.result(ty) } else { ty }.bytes(),
+            _ => 0,
+        };
+        let (gives, takes) = (width(&self.flat.issue(link.def).inst, true), width(&self.flat.issue(no).inst, false));
+        if gives != takes {
+            let (user, named) = (self.exec(no, link.first), link.def_exec);
+            self.report(Finding::new(Rule::AluChain).at(user).other(Some(named)), |_| {
+                (format!("operand from {alu}"), format!("the result has {gives} bytes, the operand takes {takes}"))
+            });
+        }
         for i in 0..link.count {
             let k = link.first + i;
             let named_k = link.def_exec.0 - self.exec(link.def, 0).0 + i * link.def_step;

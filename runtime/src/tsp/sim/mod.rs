@@ -87,13 +87,22 @@ struct Chip<'a> {
     slices: Vec<Option<SliceMemory>>,
     banks: Vec<[Banks; 2]>,
     planes: Vec<Plane>,
-    /// For each ALU, its results of the last cycles: cycle and elements.
-    chains: Vec<Vec<(u64, Vec<u32>)>>,
+    /// For each ALU, its results of the last cycles.
+    chains: Vec<Vec<Chained>>,
     operands: [Vec<u32>; 3],
     sxm_busy: Vec<((Hemisphere, SxmUnit), u64)>,
     stores: BinaryHeap<Reverse<(u64, u64)>>,
     store_data: std::collections::BTreeMap<u64, DeferredStore>,
     last_event: u64,
+}
+
+/// A result that comes out of an ALU, for others to take.
+#[derive(Clone)]
+struct Chained {
+    issued: u64,
+    /// Bytes of an element.
+    width: u8,
+    elements: Vec<u32>,
 }
 
 /// A store that has issued but has not sampled its data.
@@ -286,28 +295,31 @@ impl Chip<'_> {
                 }
                 Operand::Alu(from) => {
                     let from = usize::from(from);
-                    let result = self.chains[from].iter().find(|(cycle, _)| Some(*cycle) == chain_from);
-                    let (_, elements) = result.ok_or_else(|| {
+                    let result = self.chains[from].iter().find(|r| Some(r.issued) == chain_from);
+                    let result = result.ok_or_else(|| {
                         format!(
                             "no result of ALU {from} comes out; it would have to issue {} cycles earlier",
                             lat.vxm_alu
                         )
                     })?;
-                    value.copy_from_slice(elements);
+                    if result.width != ty.bytes() {
+                        return Err(format!("the result of ALU {from} has {} bytes", result.width));
+                    }
+                    value.copy_from_slice(&result.elements);
                 }
             }
         }
         // The slot of the result that no operand can name any more.
         let slot = (e.cycle % (u64::from(lat.vxm_alu) + 1)) as usize;
-        let (cycle, elements) = &mut self.chains[n][slot];
-        *cycle = e.cycle;
-        elements.resize(self.machine.lanes(), 0);
-        lanes::alu_lanes(op, ty, &operands[0], &operands[1], &operands[2], elements);
+        let result = &mut self.chains[n][slot];
+        (result.issued, result.width) = (e.cycle, op.result(ty).bytes());
+        result.elements.resize(self.machine.lanes(), 0);
+        lanes::alu_lanes(op, ty, &operands[0], &operands[1], &operands[2], &mut result.elements);
         self.operands = operands;
         if let Some(g) = dst {
             for k in 0..g.width {
                 let mut v = self.registers.blank();
-                lanes::byte_of(&self.chains[n][slot].1, k, &mut v);
+                lanes::byte_of(&self.chains[n][slot].elements, k, &mut v);
                 self.drive(g.stream(k), out, e.column, v)?;
             }
         }
@@ -491,7 +503,10 @@ pub fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Resu
         planes: (0..machine.planes())
             .map(|_| Plane::new(machine.lanes(), g.accumulator_rows_per_plane as usize))
             .collect(),
-        chains: vec![vec![(u64::MAX, Vec::new()); lat.vxm_alu as usize + 1]; g.alus as usize],
+        chains: vec![
+            vec![Chained { issued: u64::MAX, width: 0, elements: Vec::new() }; lat.vxm_alu as usize + 1];
+            g.alus as usize
+        ],
         operands: [(); 3].map(|()| vec![0; machine.lanes()]),
         sxm_busy: Vec::new(),
         stores: BinaryHeap::new(),

@@ -20,7 +20,6 @@ mod streams;
 mod structure;
 mod sxm;
 
-pub(super) use report::describe;
 pub use report::{CheckError, CheckReport, Involved, QueueText, Rule};
 
 use super::flat::{Flat, IssueNo};
@@ -125,7 +124,7 @@ impl<'a> Checker<'a> {
             issue: self.flat.issue_ref(no),
             execution: k,
             cycle: u64::from(issue.cycle) + u64::from(k) * u64::from(issue.repeat.d),
-            text: describe(&issue.inst),
+            text: issue.inst.to_string(),
         }
     }
 

@@ -160,12 +160,12 @@ impl Checker<'_> {
             width <= 128 && (u32::from(e.slot)..width).all(|s| have >> s & 1 == 1)
         };
         if !known {
-            let what = super::describe(inst);
+            let what = inst.to_string();
             return self.bad_entry(Rule::ProvenanceForm, n, format!("{what} has no slots {} to {}", e.slot, width - 1));
         }
         let def_inst = &self.flat.issue(def).inst;
         if !self.gives(def_inst, def, e, inst) {
-            let what = super::describe(def_inst);
+            let what = def_inst.to_string();
             return self.bad_entry(
                 Rule::ProvenanceForm,
                 n,

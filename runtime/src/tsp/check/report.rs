@@ -2,7 +2,7 @@
 //!
 //! Knows how to say an error to a person; knows no rule's logic.
 
-use quadrille_isa::tsp::{Inst, IssueRef, QueueId};
+use quadrille_isa::tsp::{IssueRef, QueueId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -191,41 +191,6 @@ impl fmt::Display for CheckReport {
             0 => Ok(()),
             hidden => write!(f, ", {hidden} of them not shown"),
         }
-    }
-}
-
-/// An instruction in a line, for errors.
-pub(in crate::tsp) fn describe(inst: &Inst) -> String {
-    match inst {
-        Inst::Read { addr, stream } => format!("read {addr} -> {stream}"),
-        Inst::Write { stream, addr } => format!("write {stream} -> {addr}"),
-        Inst::Gather { map, lo, hi, stream } => format!("gather [{lo}, {hi}) by {map} -> {stream}"),
-        Inst::Scatter { stream, map, lo, hi } => format!("scatter {stream} by {map} -> [{lo}, {hi})"),
-        Inst::Alu { op, ty, a, b, c, dst } => {
-            let operand = |o: &quadrille_isa::tsp::Operand| match o {
-                quadrille_isa::tsp::Operand::None => String::new(),
-                quadrille_isa::tsp::Operand::Stream(g) => format!(" {g}"),
-                quadrille_isa::tsp::Operand::Imm(v) => format!(" #{v:#x}"),
-                quadrille_isa::tsp::Operand::Alu(n) => format!(" alu{n}"),
-            };
-            let dst = dst.map_or(String::new(), |g| format!(" -> {g}"));
-            format!("alu {op:?}.{ty:?}{}{}{}{dst}", operand(a), operand(b), operand(c))
-        }
-        Inst::LoadWeights { k0, streams } => format!("load_weights row {k0} from {streams:?}"),
-        Inst::InstallWeights => "install_weights".into(),
-        Inst::Activations { base, ty } => format!("activations {base} {ty:?}"),
-        Inst::Accumulate { row, mode, emit } => match emit {
-            Some(e) => format!("accumulate row {row} {mode:?} emit {e}:4"),
-            None => format!("accumulate row {row} {mode:?}"),
-        },
-        Inst::Shift { from, to, lanes } => format!("shift {from} by {lanes} -> {to}"),
-        Inst::Select { a, b, map, to } => format!("select {a} {b} by map {map} -> {to}"),
-        Inst::Permute { map, from, to } => format!("permute {from} by map {map} -> {to}"),
-        Inst::Distribute { map, from, to } => format!("distribute {from} by map {map} -> {to}"),
-        Inst::Rotate { n, from, to } => format!("rotate {n} {from} -> {to}"),
-        Inst::Transpose { from, to } => format!("transpose {from} -> {to}"),
-        Inst::Sync => "sync".into(),
-        Inst::Notify => "notify".into(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Knows form, order within a queue, the start, text size, and indices. What passes here can be
 //! followed through the machine without a check on every step.
 
-use super::{Checker, QueueText, Rule, describe};
+use super::{Checker, QueueText, Rule};
 use crate::tsp::flat::IssueNo;
 use crate::tsp::form;
 use crate::tsp::layout::check_layout;
@@ -41,7 +41,7 @@ impl Checker<'_> {
     fn report_issue(&mut self, rule: Rule, no: IssueNo, message: String) {
         let r = self.flat.issue_ref(no);
         let issue = self.flat.issue(no);
-        self.report_table(rule, format!("{}[{}] {}", r.queue, r.index, describe(&issue.inst)), message);
+        self.report_table(rule, format!("{}[{}] {}", r.queue, r.index, issue.inst.to_string()), message);
         if let Some(e) = self.errors.last_mut() {
             e.cycle = Some(u64::from(issue.cycle));
         }
@@ -71,7 +71,7 @@ impl Checker<'_> {
                         let message = format!(
                             "issues at cycle {}, but {} before it issues until {}",
                             issue.cycle,
-                            describe(&b.inst),
+                            b.inst.to_string(),
                             b.last_cycle()
                         );
                         self.report_issue(Rule::QueueOrder, no, message);

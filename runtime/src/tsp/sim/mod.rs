@@ -440,7 +440,7 @@ fn admit(program: &Program, machine: &Machine, maps: &[MapInfo], flat: &Flat<'_>
         let mut installed = None;
         for index in 0..q.len {
             let issue = flat.issue(IssueNo(q.first.0 + index));
-            let what = || format!("{}[{index}] {}", q.id, super::check::describe(&issue.inst));
+            let what = || format!("{}[{index}] {}", q.id, issue.inst.to_string());
             if let Err((_, reason)) = form::instruction(q.id, issue, machine, maps) {
                 return refuse(format!("{}: {reason}", what()));
             }

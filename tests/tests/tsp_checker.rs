@@ -71,19 +71,23 @@ fn every_alu_operation_gives_its_scalar_meaning_in_every_lane() {
     use AluOp::*;
     let types = [AluType::I8, AluType::U8, AluType::I16, AluType::F16, AluType::I32, AluType::F32];
     let mut ops = vec![
-        Add, AddSat, Sub, SubSat, Mul, MulSat, Fma, Min, Max, Abs, Neg, And, Or, Xor, Not, Shl, Shr, CmpEq, CmpNe, CmpLt,
-        CmpLe, CmpGt, CmpGe, Select, Relu, Exp2, Log2, Rsqrt, Recip, Tanh, Sin, Floor, Round,
+        Add, AddSat, Sub, SubSat, Mul, MulSat, Fma, Min, Max, Abs, Neg, And, Or, Xor, Not, Shl, Shr, CmpEq, CmpNe,
+        CmpLt, CmpLe, CmpGt, CmpGe, Select, Relu, Exp2, Log2, Rsqrt, Recip, Tanh, Sin, Floor, Round,
     ];
     ops.extend(types.map(Cast));
     let mut noise = Noise(31);
-    let specials = [0, 1, 0x80, 0x7F, 0xFF, 0x8000, 0x7FFF, 0x7C00, 0xFC00, 0x7E01, 0x8000_0000, 0x7F80_0000, 0x7FC1_0000];
+    let specials =
+        [0, 1, 0x80, 0x7F, 0xFF, 0x8000, 0x7FFF, 0x7C00, 0xFC00, 0x7E01, 0x8000_0000, 0x7F80_0000, 0x7FC1_0000];
     let floats = [1.0f32, -2.5, 0.1, 3e38, 1e-40, 65519.9, -0.0];
     let mut tried = 0;
     for op in ops {
         for ty in types {
             let values = |noise: &mut Noise| -> Vec<u32> {
                 let mut v: Vec<u32> = specials.to_vec();
-                v.extend(floats.map(|f| if ty == AluType::F16 { u32::from(f16::from_f32(f).to_bits()) } else { f.to_bits() }));
+                v.extend(
+                    floats
+                        .map(|f| if ty == AluType::F16 { u32::from(f16::from_f32(f).to_bits()) } else { f.to_bits() }),
+                );
                 v.extend((0..44).map(|_| noise.next() << 1 ^ noise.next()));
                 let turn = noise.below(64);
                 v.rotate_left(turn);
@@ -124,7 +128,8 @@ fn pass_weights(c: &Case, pass: usize, plane: usize, planes: usize) -> Vec<Vec<u
     let mut rows = vec![vec![0u8; 64]; 64];
     for block in 0..2 {
         let addr = 100 + (pass * planes + plane) * 2 + block;
-        let words: Vec<&[u8]> = c.p.image.iter().filter(|s| usize::from(s.addr) == addr).map(|s| &s.words[..]).collect();
+        let words: Vec<&[u8]> =
+            c.p.image.iter().filter(|s| usize::from(s.addr) == addr).map(|s| &s.words[..]).collect();
         assert_eq!(words.len(), 14);
         for i in 0..16 {
             rows[32 * block + i] = words[i % 14].to_vec();
@@ -219,7 +224,8 @@ fn each_rule_has_a_program_that_breaks_it_alone() {
         let e = &report.errors[0];
         assert!(!e.message.is_empty() && !e.unit.is_empty(), "{e}");
         // What follows values names an instruction and a cycle; most name a second instruction.
-        let table = [Rule::Machine, Rule::Limit, Rule::Reference, Rule::ProvenanceForm, Rule::Text, Rule::Layout, Rule::Output];
+        let table =
+            [Rule::Machine, Rule::Limit, Rule::Reference, Rule::ProvenanceForm, Rule::Text, Rule::Layout, Rule::Output];
         if !table.contains(&rule) {
             assert!(e.cycle.is_some(), "{}: {e}", rule.id());
         }

@@ -16,8 +16,7 @@ fn at(queue: QueueId, index: u32) -> IssueRef {
     IssueRef { queue, index }
 }
 
-const COPY_READ: IssueRef =
-    IssueRef { queue: QueueId::Mem(Slice { hemisphere: W, index: 5 }, Thread::Read), index: 1 };
+const COPY_READ: IssueRef = IssueRef { queue: QueueId::Mem(Slice { hemisphere: W, index: 5 }, Thread::Read), index: 1 };
 const COPY_WRITE: IssueRef =
     IssueRef { queue: QueueId::Mem(Slice { hemisphere: E, index: 6 }, Thread::Write), index: 1 };
 

@@ -1,1 +1,243 @@
-//! (see the helper that owns this module)
+//! Rewriting by equality saturation: many forms of the graph at once, then the cheapest.
+//!
+//! Region by region, the graph becomes an e-graph ([`load`]), the rules add equal forms
+//! ([`rules`]), the extraction takes the forms that cost least on the target ([`extract`],
+//! [`cost`]), and what it took becomes nodes again ([`rebuild`]). Everything is decided by
+//! counts, never by the clock, so the same graph gives the same result on any machine.
+//!
+//! Must not know: how a target schedules. It learns only cycles, from a [`CostModel`].
+//!
+//! docs/rewriting.md tells the whole, docs/rules.md lists the rules.
+
+mod analysis;
+mod check;
+pub mod cost;
+pub mod docs;
+mod extract;
+mod fold;
+mod language;
+mod load;
+mod options;
+mod rebuild;
+mod region;
+mod report;
+mod rule;
+pub mod rules;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use check::{Check, Difference};
+pub use cost::{CostModel, Cycles, GraphCost, Operand, Target};
+pub use options::RewriteOptions;
+pub use rebuild::{JOINT, Lineage};
+pub use report::{RegionReport, RewriteReport, RuleCount, StopReason};
+pub use rule::{Rounding, Rule, Theme};
+
+use crate::ir::Graph;
+use analysis::{Read, Region, Terms};
+use egg::{Id, Runner, SimpleScheduler};
+use extract::{Choice, Problem};
+use language::Kind;
+use load::Loaded;
+use rebuild::{Builder, Chosen};
+use rule::Limits;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Why a graph was not rewritten.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// `disable_rules` names no rule and no theme.
+    #[error("no rule and no theme is called `{name}`; did you mean `{nearest}`? (docs/rules.md lists them)")]
+    UnknownRule {
+        /// Name given.
+        name: String,
+        /// The name most like it.
+        nearest: &'static str,
+    },
+    /// Before and after differ on seeded random inputs.
+    #[error("rewriting changed the result: {difference}")]
+    Changed {
+        /// Where and how much.
+        difference: Difference,
+    },
+    /// A graph could not be evaluated for the check.
+    #[error("the graph {which} rewriting cannot be evaluated: {reason}")]
+    NotEvaluated {
+        /// `before` or `after`.
+        which: &'static str,
+        /// The oracle's reason.
+        reason: String,
+    },
+    /// A rule or the rewriter itself is wrong; the graph is unchanged.
+    #[error("internal error in rewriting (please report it; --disable-rule is a way around): {reason}")]
+    Bug {
+        /// What was found.
+        reason: String,
+    },
+}
+
+impl RewriteError {
+    fn bug(reason: impl Into<String>) -> RewriteError {
+        RewriteError::Bug { reason: reason.into() }
+    }
+}
+
+/// Rewrites a graph for a full-size target machine.
+pub fn optimize(g: &Graph, target: Target, options: &RewriteOptions) -> Result<(Graph, RewriteReport), RewriteError> {
+    optimize_for(g, target, &*target.cost_model(), options)
+}
+
+/// Rewrites a graph under a cost model, say of a machine that is not the built-in one.
+pub fn optimize_for(
+    g: &Graph,
+    target: Target,
+    model: &dyn CostModel,
+    options: &RewriteOptions,
+) -> Result<(Graph, RewriteReport), RewriteError> {
+    let rules = options.rules()?;
+    let limits = Limits {
+        strict_float: options.strict_float,
+        epilogue_steps: model.epilogue_steps(),
+        epilogue_operands: model.epilogue_operands(),
+        terms: 0,
+    };
+    let mut report = RewriteReport::new(target, model, cost::graph_cost(g, model));
+    let mut current = g.clone();
+    let sweeps = if g.nodes().len() <= region::REGION_NODES { 1 } else { 2 };
+    for sweep in 0..sweeps {
+        current = self::sweep(&current, sweep, model, (&rules, limits), options, &mut report)?;
+    }
+    report.after = cost::graph_cost(&current, model);
+    if let Some(seed) = options.check {
+        report.check = Some(check::check(g, &current, seed, options.strict_float)?);
+    }
+    Ok((current, report))
+}
+
+fn sweep(
+    g: &Graph,
+    sweep: usize,
+    model: &dyn CostModel,
+    (numbers, limits): (&[usize], Limits),
+    options: &RewriteOptions,
+    report: &mut RewriteReport,
+) -> Result<Graph, RewriteError> {
+    let mut builder = Builder::new(g, rules::TABLE.len());
+    let last_uses = region::last_uses(g);
+    for range in region::cut(g, sweep % 2 == 1) {
+        let roots = region::roots(g, &range, &last_uses);
+        let loaded = load::load(g, &range);
+        let limits = Limits { terms: options.node_limit(loaded.egraph.total_size()), ..limits };
+        let rewrites: Vec<_> = numbers.iter().map(|&i| rule::adapt(rules::TABLE[i], i, limits)).collect();
+        // egg has no way to switch its clock off, so it gets a limit that no run reaches.
+        let runner = Runner::<_, _, ()>::new(Region::default())
+            .with_egraph(loaded.egraph)
+            .with_iter_limit(options.iterations)
+            .with_node_limit(limits.terms)
+            .with_time_limit(Duration::from_secs(u32::MAX.into()))
+            .with_scheduler(SimpleScheduler)
+            .run(&rewrites);
+        let (iterations, stop, egraph) = (runner.iterations, runner.stop_reason, runner.egraph);
+        for it in &iterations {
+            for (name, n) in &it.applied {
+                if let Some(i) = rules::TABLE.iter().position(|r| r.name == name.as_str()) {
+                    report.applied[i] += n;
+                }
+            }
+        }
+        if let Some(fault) = egraph.analysis.faults.first() {
+            return Err(RewriteError::bug(format!("a rule joined values of different types: {fault}")));
+        }
+        let mut loaded = Loaded { egraph, ..loaded };
+        let classes: HashMap<_, _> = loaded.values.iter().copied().collect();
+        let root_classes: Vec<Id> = roots.iter().map(|v| loaded.egraph.find(classes[v])).collect();
+        let mut cost_of = |egraph: &Terms, c: Id, t: &language::Term| term_cost(egraph, c, t, model);
+        let (cost, chosen) = extraction(&loaded.egraph, &root_classes, &mut cost_of)
+            .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
+        let nodes_before = builder.out.nodes().len();
+        builder.region(&mut loaded, &chosen, &roots, |r| rules::TABLE[r as usize].name)?;
+        report.regions.push(RegionReport {
+            sweep,
+            first_node: range.start,
+            nodes_before: range.len(),
+            nodes_after: builder.out.nodes().len() - nodes_before,
+            classes: loaded.egraph.number_of_classes(),
+            terms: loaded.egraph.total_number_of_nodes(),
+            iterations: iterations.len(),
+            stop: StopReason::of(stop),
+            cost_cycles: cost / COST_UNITS,
+        });
+    }
+    builder.finish()?;
+    for (sum, n) in report.used.iter_mut().zip(&builder.used) {
+        *sum += n;
+    }
+    report.lineage = report::join_lineage(std::mem::take(&mut report.lineage), builder.lineage, g, &builder.out);
+    Ok(builder.out)
+}
+
+/// Extraction counts in parts of a cycle, so that ties go to the form with fewer operations.
+const COST_UNITS: u64 = 64;
+
+/// Cost of a term in the extraction's units.
+fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostModel) -> u64 {
+    match egraph.op(term) {
+        None => 0,
+        Some(_) if rebuild::is_folded(egraph, class, term) => 1,
+        Some(op) => {
+            let inputs: Vec<Operand<'_>> = term
+                .children
+                .iter()
+                .map(|&c| Operand { ty: &egraph.facts(c).ty, fixed: egraph.facts(c).fixed })
+                .collect();
+            model.cycles(op, &inputs, &egraph.facts(class).ty).alone().saturating_mul(COST_UNITS).saturating_add(2)
+        }
+    }
+}
+
+/// Chooses a term for each class that the roots need.
+fn extraction(
+    egraph: &Terms,
+    roots: &[Id],
+    cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> u64,
+) -> Option<(u64, Chosen)> {
+    let mut number: HashMap<Id, u32> = HashMap::new();
+    let mut ids: Vec<Id> = Vec::new();
+    let mut of = |c: Id, ids: &mut Vec<Id>| {
+        *number.entry(c).or_insert_with(|| {
+            ids.push(c);
+            ids.len() as u32 - 1
+        })
+    };
+    let mut problem = Problem { roots: roots.iter().map(|&r| of(r, &mut ids)).collect(), ..Problem::default() };
+    let mut terms: Vec<Vec<&language::Term>> = Vec::new();
+    let mut next = 0;
+    while next < ids.len() {
+        let class = ids[next];
+        next += 1;
+        let known = egraph.facts(class).value.is_some();
+        // A known constant or a leaf needs no other form.
+        let free = |t: &&language::Term| matches!(t.kind, Kind::Const | Kind::Leaf);
+        let all: Vec<&language::Term> = match egraph[class].nodes.iter().find(free) {
+            Some(t) if known || t.kind == Kind::Leaf => vec![t],
+            _ => egraph[class].nodes.iter().collect(),
+        };
+        let choices = all
+            .iter()
+            .map(|t| {
+                let mut children: Vec<u32> = t.children.iter().map(|&k| of(egraph.find(k), &mut ids)).collect();
+                children.sort_unstable();
+                children.dedup();
+                Choice { cost: cost(egraph, class, t), children }
+            })
+            .collect();
+        problem.classes.push(choices);
+        terms.push(all);
+    }
+    let (total, solution) = extract::solve(&problem)?;
+    let chosen = ids.iter().zip(terms).zip(solution).map(|((&id, ts), i)| (id, ts[i as usize].clone())).collect();
+    Some((total, chosen))
+}

@@ -1,0 +1,66 @@
+//! What a caller may switch.
+
+use super::RewriteError;
+use super::rule::Theme;
+use super::rules::TABLE;
+
+/// Switches and limits of the rewriter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RewriteOptions {
+    /// Rules, or themes, that must not be used.
+    pub disable_rules: Vec<String>,
+    /// Rules fire only where no bit of a float result changes.
+    pub strict_float: bool,
+    /// Evaluate both graphs on random inputs of this seed and compare.
+    pub check: Option<u64>,
+    /// Rounds of rule application in a region, at most.
+    pub iterations: usize,
+    /// Terms of a region's e-graph, at most, for each term that it starts with.
+    pub growth: usize,
+}
+
+impl Default for RewriteOptions {
+    fn default() -> RewriteOptions {
+        RewriteOptions { disable_rules: Vec::new(), strict_float: false, check: None, iterations: 24, growth: 24 }
+    }
+}
+
+impl RewriteOptions {
+    /// Limit on terms for a region that starts with `terms`.
+    pub(super) fn node_limit(&self, terms: usize) -> usize {
+        // Small regions may grow more: their alternatives are few in number anyway.
+        terms.saturating_mul(self.growth).max(2000)
+    }
+
+    /// Places in the table of the rules to use.
+    pub(super) fn rules(&self) -> Result<Vec<usize>, RewriteError> {
+        for name in &self.disable_rules {
+            if !known_names().any(|n| n == name) {
+                let nearest = known_names().min_by_key(|n| distance(n, name)).unwrap_or("");
+                return Err(RewriteError::UnknownRule { name: name.clone(), nearest });
+            }
+        }
+        let off = |n: &str| self.disable_rules.iter().any(|d| d == n);
+        Ok((0..TABLE.len()).filter(|&i| !off(TABLE[i].name) && !off(TABLE[i].theme.name())).collect())
+    }
+}
+
+fn known_names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|r| r.name).chain(Theme::ALL.iter().map(|t| t.name()))
+}
+
+/// Edits from one name to another.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &cb) in b.iter().enumerate() {
+            let change = diagonal + usize::from(ca != cb);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,52 @@
+//! The table of rules, by theme.
+//!
+//! To add a rule: write it in its theme's file with a random example for its property test, add
+//! it to that file's list, and run `QUADRILLE_BLESS=1 cargo test -p quadrille-compiler rules_page`.
+
+mod algebra;
+mod convolution;
+mod epilogue;
+mod fusion;
+mod layout;
+mod merging;
+mod selection;
+mod sinking;
+
+use super::rule::Rule;
+
+const COUNT: usize = algebra::RULES.len()
+    + selection::RULES.len()
+    + layout::RULES.len()
+    + sinking::RULES.len()
+    + convolution::RULES.len()
+    + fusion::RULES.len()
+    + epilogue::RULES.len()
+    + merging::RULES.len();
+
+/// Every rule; the order is that of application and of the documentation.
+pub static TABLE: &[&Rule] = &collect();
+
+const fn collect() -> [&'static Rule; COUNT] {
+    let lists: [&'static [Rule]; 8] = [
+        algebra::RULES,
+        selection::RULES,
+        layout::RULES,
+        sinking::RULES,
+        convolution::RULES,
+        fusion::RULES,
+        epilogue::RULES,
+        merging::RULES,
+    ];
+    let mut all = [&algebra::RULES[0]; COUNT];
+    let (mut n, mut l) = (0, 0);
+    while l < lists.len() {
+        let mut i = 0;
+        while i < lists[l].len() {
+            all[n] = &lists[l][i];
+            n += 1;
+            i += 1;
+        }
+        l += 1;
+    }
+    all
+}

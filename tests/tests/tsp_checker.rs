@@ -321,3 +321,76 @@ fn the_simulator_refuses_inputs_that_do_not_fit() {
     let wide = quadrille_isa::Tensor::from_i64(&[4, 64], &[300; 256]);
     assert!(matches!(simulate(&c.p, &c.m, &[wide]), Err(SimError::Input { .. })));
 }
+
+/// A long program of a million executions on the full-size machine: what a large model needs.
+fn long_program() -> (Machine, Program) {
+    let mut b = Build::on("tsp");
+    let n = 60_000;
+    let lat = b.m.latency.clone();
+    let x = b.value("x");
+    let group = |dir, base| StreamGroup { dir, base, width: 4 };
+    let add = QueueId::Vxm(0);
+    let word = |i: u8| f32::from(i).to_le_bytes();
+    let mut reads = Vec::new();
+    for (operand, (hemisphere, dir)) in [(W, Dir::East), (E, Dir::West)].into_iter().enumerate() {
+        for k in 0..4u8 {
+            let s = slice(hemisphere, k);
+            let lanes = b.lanes();
+            b.image(x, s, 0, (0..lanes).map(|i| word(i as u8)[usize::from(k)]).collect());
+            let stream = Stream { dir, id: k };
+            let q = QueueId::Mem(s, Thread::Read);
+            let cycle = 200 - b.hops(stream, q, add) - lat.mem_read;
+            let r = b.repeat(q, cycle, Inst::Read { addr: 0, stream }, n - 1, 1, 0);
+            b.holds(r, x);
+            reads.push((4 * operand as u8 + k, r));
+        }
+    }
+    let (a, c) = (Operand::Stream(group(Dir::East, 0)), Operand::Stream(group(Dir::West, 0)));
+    let (ty, none) = (AluType::F32, Operand::None);
+    let first = b.repeat(add, 200, Inst::Alu { op: AluOp::Add, ty, a, b: c, c: none, dst: None }, n - 1, 1, 0);
+    for (slot, r) in reads {
+        b.link(first, slot, 1, r, 0);
+    }
+    let mut last = first;
+    for i in 1..6u8 {
+        let (op, bb) = if i % 2 == 0 { (AluOp::Relu, none) } else { (AluOp::Mul, Operand::Imm(1.5f32.to_bits())) };
+        let dst = (i == 5).then_some(group(Dir::East, 8));
+        let inst = Inst::Alu { op, ty, a: Operand::Alu(i - 1), b: bb, c: none, dst };
+        let next = b.repeat(QueueId::Vxm(i), 200 + u32::from(i) * lat.vxm_alu, inst, n - 1, 1, 0);
+        b.link(next, 0, 1, last, OUT_CHAIN);
+        last = next;
+    }
+    // The low halves of the result enter a pair as f16 rows, every second cycle.
+    let acts = QueueId::Mxm(2, MxmPart::Activations);
+    let driven = 200 + 5 * lat.vxm_alu + lat.vxm_entry + lat.vxm_alu + lat.vxm_exit;
+    let enter = driven + b.hops(east(8), last.queue, acts);
+    let installs = [2u8, 3].map(|p| b.issue(QueueId::Mxm(p, MxmPart::Activations), enter - 1, Inst::InstallWeights));
+    let rows = b.repeat(acts, enter, Inst::Activations { base: 10, ty: ActType::F16 }, n / 2 - 1, 2, 0);
+    for (slot, out) in [(0, 2), (1, 3)] {
+        b.link(rows, slot, 1, last, out);
+        b.p.provenance.last_mut().expect("just made").def_step = 2;
+    }
+    b.link(rows, SLOT_STATE, 1, installs[0], 0);
+    b.link(rows, SLOT_STATE + 1, 1, installs[1], 0);
+    let over = Inst::Accumulate { row: 0, mode: AccMode::Over, emit: Some(0) };
+    let accs = b.repeat(QueueId::Mxm(2, MxmPart::Accumulators), enter + lat.mxm_activation_to_sum, over, n / 2 - 1, 2, 0);
+    b.link(accs, 0, 1, rows, 0);
+    (b.m, b.p)
+}
+
+#[test]
+fn a_million_executions_are_checked_and_run_in_seconds() {
+    let (m, p) = long_program();
+    let start = std::time::Instant::now();
+    let report = check(&p, &m);
+    let checked = start.elapsed();
+    assert!(report.ok(), "{report}");
+    assert!(report.executions > 890_000, "{}", report.executions);
+    let start = std::time::Instant::now();
+    let run = simulate(&p, &m, &[]).expect("it runs");
+    let simulated = start.elapsed();
+    assert_eq!(run.cycles, report.cycles);
+    println!("{} executions, {} samples: {checked:?} to check, {simulated:?} to simulate", report.executions, report.samples);
+    // Ten times what it takes on two idle cores, so that only a change of order fails.
+    assert!(checked.as_secs() < 10 && simulated.as_secs() < 30, "{checked:?} {simulated:?}");
+}

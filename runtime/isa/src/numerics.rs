@@ -10,36 +10,43 @@
 use half::f16;
 
 /// 2 to the power of `x`.
+#[inline]
 pub fn exp2_f32(x: f32) -> f32 {
     libm::exp2(f64::from(x)) as f32
 }
 
 /// Base-2 logarithm.
+#[inline]
 pub fn log2_f32(x: f32) -> f32 {
     libm::log2(f64::from(x)) as f32
 }
 
 /// Reciprocal square root.
+#[inline]
 pub fn rsqrt_f32(x: f32) -> f32 {
     (1.0 / f64::from(x).sqrt()) as f32
 }
 
 /// Reciprocal.
+#[inline]
 pub fn recip_f32(x: f32) -> f32 {
     (1.0 / f64::from(x)) as f32
 }
 
 /// Hyperbolic tangent.
+#[inline]
 pub fn tanh_f32(x: f32) -> f32 {
     libm::tanh(f64::from(x)) as f32
 }
 
 /// Sine of `x` in radians.
+#[inline]
 pub fn sin_f32(x: f32) -> f32 {
     libm::sin(f64::from(x)) as f32
 }
 
 /// Fused multiply-add, rounded once.
+#[inline]
 pub fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
     // The product of two f32 is exact in f64, but the sum may need more than 53 bits, so the
     // hardware instruction (or libm's exact fallback) is the only right way.
@@ -47,21 +54,25 @@ pub fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// Round to the nearest integer, ties to even.
+#[inline]
 pub fn round_f32(x: f32) -> f32 {
     x.round_ties_even()
 }
 
 /// `f32` to `f16`, ties to even; beyond the range it becomes infinite, as IEEE has it.
+#[inline]
 pub fn f32_to_f16(x: f32) -> u16 {
     f16::from_f32(x).to_bits()
 }
 
 /// `f16` bits to `f32`, exact.
+#[inline]
 pub fn f16_to_f32(bits: u16) -> f32 {
     f16::from_bits(bits).to_f32()
 }
 
 /// `f32` to a signed integer of `bits` bits: ties to even, saturating, NaN to zero.
+#[inline]
 pub fn f32_to_int(x: f32, bits: u32) -> i32 {
     let (lo, hi) = (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1);
     // `as` saturates at the i64 range and maps NaN to zero.
@@ -69,12 +80,14 @@ pub fn f32_to_int(x: f32, bits: u32) -> i32 {
 }
 
 /// `f32` to an unsigned integer of `bits` bits: ties to even, saturating, NaN to zero.
+#[inline]
 pub fn f32_to_uint(x: f32, bits: u32) -> u32 {
     let hi = (1i64 << bits) - 1;
     (x.round_ties_even() as i64).clamp(0, hi) as u32
 }
 
 /// Maximum as the machines compute it: NaN if either is NaN, +0 above -0.
+#[inline]
 pub fn max_f32(a: f32, b: f32) -> f32 {
     if a.is_nan() || b.is_nan() {
         f32::from_bits(CANONICAL_NAN)
@@ -88,6 +101,7 @@ pub fn max_f32(a: f32, b: f32) -> f32 {
 }
 
 /// Minimum as the machines compute it: NaN if either is NaN, -0 below +0.
+#[inline]
 pub fn min_f32(a: f32, b: f32) -> f32 {
     if a.is_nan() || b.is_nan() {
         f32::from_bits(CANONICAL_NAN)
@@ -104,12 +118,14 @@ pub fn min_f32(a: f32, b: f32) -> f32 {
 pub const CANONICAL_NAN: u32 = 0x7FC0_0000;
 
 /// Replaces any NaN by the canonical one: hosts differ in NaN payloads, the machines do not.
+#[inline]
 pub fn canonical(x: f32) -> f32 {
     if x.is_nan() { f32::from_bits(CANONICAL_NAN) } else { x }
 }
 
 /// `f64` to `f16` bits, rounded once to nearest even; beyond the range it becomes infinite,
 /// NaN becomes the canonical `0x7E00`.
+#[inline]
 pub fn f64_to_f16(x: f64) -> u16 {
     if x.is_nan() {
         return CANONICAL_NAN_F16;

@@ -20,11 +20,13 @@ use crate::numerics as num;
 
 impl AluType {
     /// Bits of an element.
+    #[inline(always)]
     pub const fn bits(self) -> u32 {
         8 * self.bytes() as u32
     }
 
     /// True for `f16` and `f32`.
+    #[inline(always)]
     pub const fn is_float(self) -> bool {
         matches!(self, AluType::F16 | AluType::F32)
     }
@@ -35,6 +37,7 @@ impl AluType {
     }
 
     /// All the bits of an element.
+    #[inline(always)]
     pub const fn mask(self) -> u32 {
         u32::MAX >> (32 - self.bits())
     }
@@ -43,6 +46,7 @@ impl AluType {
 impl AluOp {
     /// True when the operation exists for operands of type `ty`: saturating arithmetic and
     /// shifts are for integers, transcendentals and rounding for floats, the rest for all.
+    #[inline(always)]
     pub const fn takes(self, ty: AluType) -> bool {
         use AluOp::*;
         match self {
@@ -70,6 +74,8 @@ impl AluOp {
 }
 
 /// Value of an integer element.
+// Inlined so that a loop over lanes with a constant operation becomes vector code.
+#[inline(always)]
 fn int(ty: AluType, bits: u32) -> i64 {
     match ty {
         AluType::I8 => i64::from(bits as u8 as i8),
@@ -80,6 +86,7 @@ fn int(ty: AluType, bits: u32) -> i64 {
 }
 
 /// Nearest integer of the type.
+#[inline(always)]
 fn saturate(ty: AluType, v: i64) -> u32 {
     let (lo, hi) = match ty {
         AluType::U8 => (0, 255),
@@ -89,11 +96,13 @@ fn saturate(ty: AluType, v: i64) -> u32 {
 }
 
 /// Exact `f32` of a float element.
+#[inline(always)]
 fn float(ty: AluType, bits: u32) -> f32 {
     if matches!(ty, AluType::F16) { num::f16_to_f32(bits as u16) } else { f32::from_bits(bits) }
 }
 
 /// Bits of an `f32` result in the type, NaN canonical.
+#[inline(always)]
 fn float_bits(ty: AluType, x: f32) -> u32 {
     let x = num::canonical(x);
     if matches!(ty, AluType::F16) { u32::from(num::f32_to_f16(x)) } else { x.to_bits() }
@@ -103,6 +112,7 @@ fn float_bits(ty: AluType, x: f32) -> u32 {
 ///
 /// An operation that does not take the type (see [`AluOp::takes`]) gives zero: checker and
 /// simulator refuse the instruction before it gets here.
+#[inline(always)]
 pub fn alu(op: AluOp, ty: AluType, a: u32, b: u32, c: u32) -> u32 {
     use AluOp::*;
     if !op.takes(ty) {
@@ -120,6 +130,7 @@ pub fn alu(op: AluOp, ty: AluType, a: u32, b: u32, c: u32) -> u32 {
     }
 }
 
+#[inline(always)]
 fn float_alu(op: AluOp, ty: AluType, a: f32, b: f32, c: f32) -> u32 {
     use AluOp::*;
     let r = match op {
@@ -151,6 +162,7 @@ fn float_alu(op: AluOp, ty: AluType, a: f32, b: f32, c: f32) -> u32 {
     float_bits(ty, r)
 }
 
+#[inline(always)]
 fn int_alu(op: AluOp, ty: AluType, a: i64, b: i64, c: i64) -> u32 {
     use AluOp::*;
     let bits = ty.bits();
@@ -181,6 +193,7 @@ fn int_alu(op: AluOp, ty: AluType, a: i64, b: i64, c: i64) -> u32 {
     r as u32 & ty.mask()
 }
 
+#[inline(always)]
 fn cast(from: AluType, to: AluType, a: u32) -> u32 {
     match (from.is_float(), to) {
         (true, AluType::F16 | AluType::F32) => float_bits(to, float(from, a)),

@@ -41,7 +41,7 @@ impl Checker<'_> {
     fn report_issue(&mut self, rule: Rule, no: IssueNo, message: String) {
         let r = self.flat.issue_ref(no);
         let issue = self.flat.issue(no);
-        self.report_table(rule, format!("{}[{}] {}", r.queue, r.index, issue.inst.to_string()), message);
+        self.report_table(rule, format!("{}[{}] {}", r.queue, r.index, issue.inst), message);
         if let Some(e) = self.errors.last_mut() {
             e.cycle = Some(u64::from(issue.cycle));
         }
@@ -71,7 +71,7 @@ impl Checker<'_> {
                         let message = format!(
                             "issues at cycle {}, but {} before it issues until {}",
                             issue.cycle,
-                            b.inst.to_string(),
+                            b.inst,
                             b.last_cycle()
                         );
                         self.report_issue(Rule::QueueOrder, no, message);

@@ -127,6 +127,8 @@ struct Execution<'a> {
 }
 
 type Trap = String;
+/// The word of each superlane, where it has one.
+type Words = Box<[Option<u16>]>;
 
 impl Chip<'_> {
     fn slice_number(&self, s: Slice) -> usize {
@@ -177,7 +179,7 @@ impl Chip<'_> {
     }
 
     /// The word of each superlane in a map vector, checked against the declared range.
-    fn addresses(&self, map: &[u8], lo: u16, hi: u16) -> Result<(Box<[Option<u16>]>, u64), Trap> {
+    fn addresses(&self, map: &[u8], lo: u16, hi: u16) -> Result<(Words, u64), Trap> {
         let per = self.machine.geometry.lanes_per_superlane as usize;
         let mut mask = 0;
         let mut words = Vec::with_capacity(map.len() / per);
@@ -328,10 +330,9 @@ impl Chip<'_> {
 
     fn mxm(&mut self, e: Execution<'_>, plane: usize, part: MxmPart) -> Result<(), Trap> {
         let lat = &self.machine.latency;
-        let inward = |machine: &Machine| timing::plane_inputs(machine, e.queue);
+        let dir = timing::plane_inputs(self.machine, e.queue);
         match (e.inst, part) {
             (Inst::LoadWeights { k0, streams }, MxmPart::Weights) => {
-                let dir = inward(self.machine);
                 for (row, &id) in streams.iter().enumerate() {
                     let stream = Stream { dir, id };
                     let bytes = self
@@ -346,7 +347,6 @@ impl Chip<'_> {
                 self.planes[plane].install(e.cycle, u64::from(lat.mxm_weight_row), u64::from(lat.mxm_install))
             }
             (Inst::Activations { base, ty }, MxmPart::Activations) => {
-                let dir = inward(self.machine);
                 let due = e.cycle + u64::from(lat.mxm_activation_to_sum);
                 let mut bytes = Vec::with_capacity(2);
                 for k in 0..timing::activation_streams(*ty) {
@@ -365,7 +365,7 @@ impl Chip<'_> {
             }
             (Inst::Accumulate { row, mode, emit }, MxmPart::Accumulators) => {
                 let row = (i64::from(*row) + e.step) as usize;
-                let dir = inward(self.machine).opposite();
+                let dir = dir.opposite();
                 let out = e.cycle + u64::from(lat.mxm_sum_to_stream);
                 let sum = self.planes[plane].accumulate(e.cycle, row, *mode)?;
                 if let Some(base) = *emit {
@@ -440,7 +440,7 @@ fn admit(program: &Program, machine: &Machine, maps: &[MapInfo], flat: &Flat<'_>
         let mut installed = None;
         for index in 0..q.len {
             let issue = flat.issue(IssueNo(q.first.0 + index));
-            let what = || format!("{}[{index}] {}", q.id, issue.inst.to_string());
+            let what = || format!("{}[{index}] {}", q.id, issue.inst);
             if let Err((_, reason)) = form::instruction(q.id, issue, machine, maps) {
                 return refuse(format!("{}: {reason}", what()));
             }

@@ -373,7 +373,8 @@ fn long_program() -> (Machine, Program) {
     b.link(rows, SLOT_STATE, 1, installs[0], 0);
     b.link(rows, SLOT_STATE + 1, 1, installs[1], 0);
     let over = Inst::Accumulate { row: 0, mode: AccMode::Over, emit: Some(0) };
-    let accs = b.repeat(QueueId::Mxm(2, MxmPart::Accumulators), enter + lat.mxm_activation_to_sum, over, n / 2 - 1, 2, 0);
+    let accs =
+        b.repeat(QueueId::Mxm(2, MxmPart::Accumulators), enter + lat.mxm_activation_to_sum, over, n / 2 - 1, 2, 0);
     b.link(accs, 0, 1, rows, 0);
     (b.m, b.p)
 }
@@ -390,7 +391,10 @@ fn a_million_executions_are_checked_and_run_in_seconds() {
     let run = simulate(&p, &m, &[]).expect("it runs");
     let simulated = start.elapsed();
     assert_eq!(run.cycles, report.cycles);
-    println!("{} executions, {} samples: {checked:?} to check, {simulated:?} to simulate", report.executions, report.samples);
+    println!(
+        "{} executions, {} samples: {checked:?} to check, {simulated:?} to simulate",
+        report.executions, report.samples
+    );
     // Ten times what it takes on two idle cores, so that only a change of order fails.
     assert!(checked.as_secs() < 10 && simulated.as_secs() < 30, "{checked:?} {simulated:?}");
 }

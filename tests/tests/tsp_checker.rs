@@ -398,3 +398,28 @@ fn a_million_executions_are_checked_and_run_in_seconds() {
     // Ten times what it takes on two idle cores, so that only a change of order fails.
     assert!(checked.as_secs() < 10 && simulated.as_secs() < 30, "{checked:?} {simulated:?}");
 }
+
+/// The simulator does not read the tables; what breaks the machine itself it notices alone.
+#[test]
+fn the_simulator_traps_without_the_checker() {
+    let by_the_machine = [
+        Rule::Machine, Rule::Queue, Rule::Operand, Rule::Repeat, Rule::Map, Rule::QueueOrder, Rule::Start,
+        Rule::StreamConflict, Rule::StreamEmpty, Rule::MemRange, Rule::MemBank, Rule::MemUnwritten, Rule::MemEarly,
+        Rule::MemLanding, Rule::MemMap, Rule::AluChain, Rule::MxmLoad, Rule::MxmInstall, Rule::MxmActivation, Rule::MxmSum,
+        Rule::MxmAccumulator, Rule::SxmUnit, Rule::Output,
+    ];
+    for &rule in Rule::ALL {
+        let (m, p) = negative(rule);
+        let zeros = |t: &TensorLayout| {
+            let bytes = t.shape.iter().product::<usize>() * t.dtype.size();
+            quadrille_isa::Tensor::new(t.dtype, t.shape.clone(), vec![0u8; bytes]).expect("as declared")
+        };
+        let inputs: Vec<_> = p.inputs.iter().map(zeros).collect();
+        // A long run that only the checker's bound refuses is left out here.
+        if rule == Rule::Limit {
+            continue;
+        }
+        let run = simulate(&p, &m, &inputs);
+        assert_eq!(run.is_err(), by_the_machine.contains(&rule), "{}: {run:?}", rule.id());
+    }
+}

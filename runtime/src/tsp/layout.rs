@@ -9,7 +9,7 @@ use quadrille_isa::tensor::element_count;
 use quadrille_isa::tsp::{Machine, Placement, TensorLayout};
 
 /// Most points that the placements of one tensor may have together.
-const MAX_POINTS: u64 = 1 << 30;
+const MAX_POINTS: u64 = 1 << 27;
 
 fn layout_error<T>(layout: &TensorLayout, message: String) -> Result<T, Problem> {
     Err((Rule::Layout, format!("tensor `{}`: {message}", layout.name)))

@@ -171,9 +171,8 @@ impl Checker<'_> {
     }
 
     fn wrong_state(&mut self, at: ExecNo, place: String, named: ExecNo, met: ExecNo) {
-        let named = self.involved(named);
-        self.report(Finding::new(Rule::StateProvenance).at(at).other(Some(met)), |_| {
-            (place, format!("meets the second instruction's result, not that of {named}"))
+        self.report(Finding::new(Rule::StateProvenance).at(at).other(Some(met)), |c| {
+            (place, format!("meets the second instruction's result, not that of {}", c.involved(named)))
         });
     }
 

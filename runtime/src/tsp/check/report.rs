@@ -188,9 +188,11 @@ impl fmt::Display for CheckReport {
         }
         write!(f, "{} errors", self.error_count)?;
         match self.error_count - self.errors.len() as u64 {
-            0 => Ok(()),
-            hidden => write!(f, ", {hidden} of them not shown"),
+            0 => {}
+            hidden => write!(f, ", {hidden} of them not shown")?,
         }
+        let rules: Vec<String> = self.by_rule.iter().map(|(r, n)| format!("{} {n}", r.id())).collect();
+        write!(f, ": {}", rules.join(", "))
     }
 }
 

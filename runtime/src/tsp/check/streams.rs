@@ -245,22 +245,34 @@ impl Checker<'_> {
         (named, given, right_stream): (ExecNo, Option<Drive>, bool),
         seen: Option<Driven>,
     ) {
-        let place = format!("{} column {}", s.stream, column.0);
         let user = self.exec(no, k);
         let (def, def_k) = self.locate(named);
         let step = i64::from(def_k) * i64::from(self.flat.issue(def).repeat.a);
         // Where the definition named was driven: its offset may depend on the map.
-        let mut spot = None;
+        let mut driven = None;
         let queue = *self.flat.queue(def);
         timing::drives(&self.flat.issue(def).inst, queue.id, self.machine, &self.maps, step, |d| {
             if given.is_some_and(|g| g.out == d.out) {
-                spot = Some(drives.spot(d.stream, self.cycle_of(def, def_k) + u64::from(d.offset), queue.column));
+                driven = Some((d.stream, self.cycle_of(def, def_k) + u64::from(d.offset)));
             }
         });
+        let spot = driven.map(|(stream, cycle)| drives.spot(stream, cycle, queue.column));
         let on_the_way = right_stream && spot.is_some_and(|p| p.diagonal == at.diagonal && p.position <= at.position);
+        let place = format!("{} column {}", s.stream, column.0);
+        // Where and when the vector named would have to be met instead.
+        let instead = move |c: &Self| {
+            let Some((stream, from)) = driven else { return String::new() };
+            if stream != s.stream {
+                return format!("; the vector named flows on {stream}");
+            }
+            match c.machine.hops(stream.dir, queue.column, column) {
+                None => format!("; {} lies upstream of the instruction named", place_of(column)),
+                Some(hops) => format!("; the vector named is here in cycle {}", from + u64::from(hops)),
+            }
+        };
         let Some(seen) = seen else {
             let finding = Finding::new(Rule::StreamEmpty).cycle(cycle).at(user).other(Some(named));
-            self.report(finding, |_| (place, "the register is empty; the instruction named does not drive it".into()));
+            self.report(finding, |c| (place, format!("the register is empty{}", instead(c))));
             return;
         };
         if on_the_way && spot.is_some_and(|p| p.position == seen.position) {
@@ -272,9 +284,8 @@ impl Checker<'_> {
         } else {
             (Rule::StreamProvenance, "the sample sees the second instruction's vector, not the one named")
         };
-        let named = self.involved(named);
         let finding = Finding::new(rule).cycle(cycle).at(user).other(Some(ExecNo(seen.exec)));
-        self.report(finding, |_| (place, format!("{message} ({named})")));
+        self.report(finding, |c| (place, format!("{message} ({}){}", c.involved(named), instead(c))));
     }
 
     fn chain(&mut self, no: IssueNo, from: u8, link: &Link) {
@@ -302,15 +313,15 @@ impl Checker<'_> {
             let user = self.exec(no, k);
             let named = self.exec(link.def, named_k);
             let out = cycle.checked_sub(latency).and_then(|t| self.issued_at(alu, t));
-            let place = format!("operand from {alu}");
+            let place = || format!("operand from {alu}");
             match out {
                 None => self.report(Finding::new(Rule::AluChain).at(user).other(Some(named)), |_| {
-                    (place, format!("{alu} issued nothing {latency} cycles earlier, so no result comes out"))
+                    (place(), format!("{alu} issued nothing {latency} cycles earlier, so no result comes out"))
                 }),
                 Some(out) => {
-                    let named = self.involved(named);
-                    self.report(Finding::new(Rule::StateProvenance).at(user).other(Some(out)), |_| {
-                        (place, format!("the result that comes out is the second instruction's, not that of {named}"))
+                    self.report(Finding::new(Rule::StateProvenance).at(user).other(Some(out)), |c| {
+                        let named = c.involved(named);
+                        (place(), format!("the result that comes out is the second instruction's, not that of {named}"))
                     });
                 }
             }
@@ -332,4 +343,8 @@ impl Checker<'_> {
         (since.is_multiple_of(d) && k <= u64::from(issue.repeat.n))
             .then(|| self.exec(IssueNo((first + index) as u32), k as u32))
     }
+}
+
+fn place_of(column: Column) -> String {
+    format!("column {}", column.0)
 }

@@ -13,7 +13,7 @@ use quadrille_isa::tsp::{Inst, Issue};
 /// Most executions that the checker follows.
 const MAX_EXECUTIONS: u64 = 1 << 25;
 /// Most drives and samples that the checker follows.
-const MAX_EVENTS: u64 = 1 << 28;
+const MAX_EVENTS: u64 = 1 << 27;
 
 impl Checker<'_> {
     pub(super) fn structure(&mut self) {

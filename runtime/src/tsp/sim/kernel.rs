@@ -5,6 +5,7 @@
 //! weights and columns beyond the last weight are left out where that cannot change a bit.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use quadrille_isa::numerics::{CANONICAL_NAN, canonical};
 use rayon::prelude::*;
 
@@ -67,16 +68,20 @@ impl HalfWeights {
     fn group(&self, acts: &[(&[u8], &[u8])]) -> Vec<Vec<u32>> {
         let mut packed = vec![[0f64; ROWS]; self.rows.len()];
         let mut out = Vec::with_capacity(acts.len());
+        let mut halves = vec![f16::ZERO; self.rows.len()];
+        let mut singles = vec![0f32; self.rows.len()];
         for (r, (low, high)) in acts.iter().enumerate() {
-            for (p, &k) in packed.iter_mut().zip(&self.rows) {
+            for (h, &k) in halves.iter_mut().zip(&self.rows) {
                 let k = usize::from(k);
-                p[r] = f16::from_bits(u16::from_le_bytes([low[k], high[k]])).to_f64();
+                *h = f16::from_bits(u16::from_le_bytes([low[k], high[k]]));
             }
+            halves.convert_to_f32_slice(&mut singles);
+            packed.iter_mut().zip(&singles).for_each(|(p, &x)| p[r] = f64::from(x));
             // A product with a zero weight adds a zero and changes nothing (a sum that starts at
             // +0 is never -0), unless the activation is not finite: then it is a NaN.
-            let unbounded = |k: usize| high[k] & 0x7C == 0x7C;
-            let in_row = (0..self.lanes).any(|k| !self.in_rows[k] && unbounded(k));
-            let beyond = in_row || self.rows.iter().any(|&k| unbounded(usize::from(k)));
+            let unbounded = |h: u8| h & 0x7C == 0x7C;
+            let beyond = high.iter().fold(false, |any, &h| any | unbounded(h));
+            let in_row = beyond && (0..self.lanes).any(|k| !self.in_rows[k] && unbounded(high[k]));
             let fill = if beyond { CANONICAL_NAN } else { 0 };
             out.push((in_row, vec![fill; self.lanes]));
         }

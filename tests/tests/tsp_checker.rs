@@ -403,10 +403,29 @@ fn a_million_executions_are_checked_and_run_in_seconds() {
 #[test]
 fn the_simulator_traps_without_the_checker() {
     let by_the_machine = [
-        Rule::Machine, Rule::Queue, Rule::Operand, Rule::Repeat, Rule::Map, Rule::QueueOrder, Rule::Start,
-        Rule::StreamConflict, Rule::StreamEmpty, Rule::MemRange, Rule::MemBank, Rule::MemUnwritten, Rule::MemEarly,
-        Rule::MemLanding, Rule::MemMap, Rule::AluChain, Rule::MxmLoad, Rule::MxmInstall, Rule::MxmActivation, Rule::MxmSum,
-        Rule::MxmAccumulator, Rule::SxmUnit, Rule::Output,
+        Rule::Machine,
+        Rule::Queue,
+        Rule::Operand,
+        Rule::Repeat,
+        Rule::Map,
+        Rule::QueueOrder,
+        Rule::Start,
+        Rule::StreamConflict,
+        Rule::StreamEmpty,
+        Rule::MemRange,
+        Rule::MemBank,
+        Rule::MemUnwritten,
+        Rule::MemEarly,
+        Rule::MemLanding,
+        Rule::MemMap,
+        Rule::AluChain,
+        Rule::MxmLoad,
+        Rule::MxmInstall,
+        Rule::MxmActivation,
+        Rule::MxmSum,
+        Rule::MxmAccumulator,
+        Rule::SxmUnit,
+        Rule::Output,
     ];
     for &rule in Rule::ALL {
         let (m, p) = negative(rule);

@@ -340,12 +340,14 @@ fn extent(d: i64) -> Result<usize, String> {
     }
 }
 
-/// Number of elements, `None` when it overflows.
+/// Number of elements, `None` when it is beyond any machine.
 fn elements(shape: &[usize]) -> Option<usize> {
-    if shape.contains(&0) {
-        return Some(0);
+    // Extents beside a zero are bounded too: operators multiply some extents of a shape.
+    let product = shape.iter().filter(|&&d| d > 0).try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    if product as u64 > MAX_EXTENT {
+        return None;
     }
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+    Some(if shape.contains(&0) { 0 } else { product })
 }
 
 /// The standard domain has two spellings.

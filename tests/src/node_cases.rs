@@ -5,7 +5,7 @@
 
 use crate::corpus;
 use quadrille_compiler::import::{self, ImportErrorKind, ImportOptions};
-use quadrille_compiler::ir::{DType, Tensor, eval};
+use quadrille_compiler::ir::{DType, Graph, Tensor, eval};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,16 @@ impl NodeCase {
         if compared == 0 { Err("the case has no output to compare".to_string()) } else { Ok(()) }
     }
 
+    /// Imports another model with this case's inputs.
+    pub fn import_instead(&self, model: &quadrille_onnx::Model) -> Result<Graph, String> {
+        import_with(model, &read_inputs(model, &self.dir.join("test_data_set_0"))?)
+    }
+
+    /// The model file.
+    pub fn model_bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(self.dir.join("model.onnx")).map_err(|e| format!("{}: {e}", self.name))
+    }
+
     fn tolerances(&self) -> Result<(f64, f64), String> {
         let text = std::fs::read_to_string(self.dir.join("data.json")).map_err(|e| e.to_string())?;
         let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
@@ -84,35 +94,8 @@ impl NodeCase {
 
 /// Number of outputs compared.
 fn run_set(model: &quadrille_onnx::Model, data: &Path, rtol: f64, atol: f64) -> Result<usize, String> {
-    let mut inputs = BTreeMap::new();
-    for (i, v) in model.graph.inputs.iter().enumerate() {
-        let path = data.join(format!("input_{i}.pb"));
-        if path.exists() {
-            inputs.insert(v.name.clone(), read_tensor(&path, &v.ty)?);
-        }
-    }
-    let mut options = ImportOptions {
-        input_shapes: inputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect(),
-        ..ImportOptions::default()
-    };
-    // What decides about shapes is an input in these models; it becomes a constant when, and
-    // only when, the importer asks for its value.
-    let graph = loop {
-        match import::import(model, &options) {
-            Ok(g) => break g,
-            Err(errors) => {
-                let wanted: Vec<&String> =
-                    errors.errors.iter().flat_map(|e| &e.needs).filter(|n| !options.values.contains_key(*n)).collect();
-                if errors.errors.iter().any(|e| e.kind != ImportErrorKind::NeedsValue) || wanted.is_empty() {
-                    return Err(errors.to_string());
-                }
-                for name in wanted {
-                    let t = inputs.get(name).ok_or_else(|| format!("no data for input '{name}'"))?;
-                    options.values.insert(name.clone(), t.clone());
-                }
-            }
-        }
-    };
+    let inputs = read_inputs(model, data)?;
+    let graph = import_with(model, &inputs)?;
     let operands: Vec<Tensor> = graph
         .inputs
         .iter()
@@ -129,6 +112,44 @@ fn run_set(model: &quadrille_onnx::Model, data: &Path, rtol: f64, atol: f64) -> 
         compared += 1;
     }
     Ok(compared)
+}
+
+/// Imports a model with the shapes of its inputs, and their values where those decide about
+/// shapes.
+fn import_with(model: &quadrille_onnx::Model, inputs: &BTreeMap<String, Tensor>) -> Result<Graph, String> {
+    let mut options = ImportOptions {
+        input_shapes: inputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect(),
+        ..ImportOptions::default()
+    };
+    // What decides about shapes is an input in these models; it becomes a constant when, and
+    // only when, the importer asks for its value.
+    loop {
+        match import::import(model, &options) {
+            Ok(g) => return Ok(g),
+            Err(errors) => {
+                let wanted: Vec<&String> =
+                    errors.errors.iter().flat_map(|e| &e.needs).filter(|n| !options.values.contains_key(*n)).collect();
+                if errors.errors.iter().any(|e| e.kind != ImportErrorKind::NeedsValue) || wanted.is_empty() {
+                    return Err(errors.to_string());
+                }
+                for name in wanted {
+                    let t = inputs.get(name).ok_or_else(|| format!("no data for input '{name}'"))?;
+                    options.values.insert(name.clone(), t.clone());
+                }
+            }
+        }
+    }
+}
+
+fn read_inputs(model: &quadrille_onnx::Model, data: &Path) -> Result<BTreeMap<String, Tensor>, String> {
+    let mut inputs = BTreeMap::new();
+    for (i, v) in model.graph.inputs.iter().enumerate() {
+        let path = data.join(format!("input_{i}.pb"));
+        if path.exists() {
+            inputs.insert(v.name.clone(), read_tensor(&path, &v.ty)?);
+        }
+    }
+    Ok(inputs)
 }
 
 fn read_tensor(path: &Path, ty: &quadrille_onnx::ValueType) -> Result<Tensor, String> {

@@ -1,5 +1,6 @@
 //! Types of the graph's inputs: symbolic extents are replaced by numbers.
 
+use super::build::is_moderate;
 use super::error::{Fail, ImportError, ImportErrorKind, Place};
 use super::{ImportOptions, tensor};
 use crate::ir::TensorType;
@@ -111,7 +112,8 @@ fn input_type(
     let given = options.input_shapes.get(&v.name);
     let Some(dims) = dims else {
         return match given {
-            Some(shape) => Ok(TensorType::new(dtype, shape.clone())),
+            Some(shape) if is_moderate(shape) => Ok(TensorType::new(dtype, shape.clone())),
+            Some(shape) => fail(ImportErrorKind::Invalid, format!("shape {shape:?} is too large"), ""),
             None => {
                 fail(ImportErrorKind::NeedsDim, "has no shape in the model".into(), "give the input a value or a shape")
             }
@@ -143,7 +145,7 @@ fn input_type(
     if !missing.is_empty() {
         return Err(missing);
     }
-    if quadrille_isa::tensor::element_count(&shape).is_none_or(|n| n > 1 << 40) {
+    if !is_moderate(&shape) {
         return fail(ImportErrorKind::Invalid, format!("shape {shape:?} is too large"), "");
     }
     Ok(TensorType::new(dtype, shape))

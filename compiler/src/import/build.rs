@@ -13,8 +13,17 @@ use std::collections::BTreeMap;
 const MAX_NODES: usize = 8_000_000;
 /// Elements a tensor may have.
 const MAX_ELEMENTS: usize = 1 << 40;
+/// Bytes of constants that operators may make altogether.
+const MADE_BUDGET: usize = 1 << 30;
 /// Bytes that folding may produce altogether.
 const FOLD_BUDGET: usize = 1 << 30;
+
+/// True when no product of some of the extents exceeds the limit, zeros left out: so whatever an
+/// operator multiplies of a shape does not overflow.
+pub(crate) fn is_moderate(shape: &[usize]) -> bool {
+    let product = shape.iter().filter(|&&d| d > 0).try_fold(1usize, |n, &d| n.checked_mul(d));
+    product.is_some_and(|n| n <= MAX_ELEMENTS)
+}
 
 /// The graph under construction.
 pub(crate) struct Builder {
@@ -22,12 +31,13 @@ pub(crate) struct Builder {
     pub(crate) origin: OriginId,
     scalars: BTreeMap<(DType, u64), ValueId>,
     folded_bytes: usize,
+    made_bytes: usize,
 }
 
 impl Builder {
     pub(crate) fn new(name: &str) -> Builder {
         let graph = Graph::new(name);
-        Builder { graph, origin: OriginId(0), scalars: BTreeMap::new(), folded_bytes: 0 }
+        Builder { graph, origin: OriginId(0), scalars: BTreeMap::new(), folded_bytes: 0, made_bytes: 0 }
     }
 
     pub(crate) fn ty(&self, v: ValueId) -> &TensorType {
@@ -52,7 +62,19 @@ impl Builder {
 
     /// Adds a constant that the importer computed.
     pub(crate) fn add_tensor(&mut self, t: Tensor) -> ValueId {
+        self.made_bytes = self.made_bytes.saturating_add(t.data.len());
         self.graph.add_const("", t)
+    }
+
+    /// Fails once the importer's own constants (counters, tables, filters) fill the memory.
+    pub(crate) fn check_budget(&self) -> Result<(), Fail> {
+        if self.made_bytes > MADE_BUDGET {
+            return Err(Fail::unsupported(
+                format!("the model needs more than {MADE_BUDGET} bytes of computed constants"),
+                "use smaller extents",
+            ));
+        }
+        Ok(())
     }
 
     /// Adds a primitive, or its value when that is known and small.
@@ -69,8 +91,7 @@ impl Builder {
     fn make(&mut self, op: Op, inputs: &[ValueId], may_fold: bool) -> Result<ValueId, Fail> {
         let types: Vec<&TensorType> = inputs.iter().map(|&v| self.graph.ty(v)).collect();
         let ty = op.result_type(&types)?;
-        let elements = quadrille_isa::tensor::element_count(&ty.shape).filter(|&n| n <= MAX_ELEMENTS);
-        if elements.is_none() || ty.shape.iter().any(|&d| d > MAX_ELEMENTS) {
+        if !is_moderate(&ty.shape) {
             return Err(Fail::unsupported(format!("the result {ty} is too large"), "use smaller extents"));
         }
         if may_fold
@@ -119,7 +140,7 @@ impl Builder {
 
     /// 0, 1, … n-1 as `i64` along one axis of a rank, the other axes having one element.
     pub(crate) fn iota(&mut self, n: usize, rank: usize, axis: usize) -> Result<ValueId, Fail> {
-        const MAX: usize = 1 << 26;
+        const MAX: usize = 1 << 22;
         if n > MAX {
             return Err(Fail::unsupported(format!("counting to {n} is not supported"), "use smaller extents"));
         }
@@ -128,7 +149,7 @@ impl Builder {
             *d = n;
         }
         let values: Vec<i64> = (0..n as i64).collect();
-        Ok(self.graph.add_const("", Tensor::from_i64(&shape, &values)))
+        Ok(self.add_tensor(Tensor::from_i64(&shape, &values)))
     }
 
     /// A tensor filled with a scalar.
@@ -273,6 +294,9 @@ impl Builder {
 
     /// Names of the graph inputs that a value depends on, in the graph's order.
     pub(crate) fn inputs_behind(&self, v: ValueId) -> Vec<String> {
+        // Shapes are computed near their use; a search through the whole network would tell the
+        // user nothing.
+        const MAX_VISITED: usize = 1 << 16;
         let mut seen = std::collections::HashSet::from([v]);
         let mut todo = vec![v];
         let mut found = Vec::new();
@@ -280,6 +304,7 @@ impl Builder {
             match &self.graph.value(v).def {
                 ValueDef::Input(i) => found.push(*i),
                 ValueDef::Const(_) => {}
+                ValueDef::Node(_) if seen.len() > MAX_VISITED => {}
                 ValueDef::Node(n) => {
                     todo.extend(self.graph.node(*n).inputs.iter().copied().filter(|&i| seen.insert(i)));
                 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 /// Functions and bodies inside one another.
 const MAX_DEPTH: usize = 64;
 /// Nodes imported altogether, functions and unrolled bodies counted each time.
-const MAX_STEPS: usize = 4_000_000;
+const MAX_STEPS: usize = 2_000_000;
 /// Problems after which the import stops.
 const MAX_ERRORS: usize = 1000;
 
@@ -32,6 +32,13 @@ struct Frame<'a> {
 
 /// Attributes of the function being inlined.
 pub(crate) type FunctionAttributes<'a> = BTreeMap<&'a str, &'a Attribute>;
+
+fn too_long() -> Fail {
+    Fail::unsupported(
+        format!("the model has more than {MAX_STEPS} nodes once functions and loops are expanded"),
+        "unroll less, or call fewer functions",
+    )
+}
 
 /// State of an import.
 pub(crate) struct Importer<'a> {
@@ -109,6 +116,11 @@ impl<'a> Importer<'a> {
                 arguments.len()
             )));
         }
+        // A body without nodes costs steps too, or a loop over it would have no end.
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            return Err(too_long());
+        }
         self.enter()?;
         self.push_frame(false);
         for (v, a) in g.inputs.iter().zip(arguments) {
@@ -152,14 +164,7 @@ impl<'a> Importer<'a> {
             }
             self.steps += 1;
             if self.steps > MAX_STEPS {
-                self.report(
-                    n,
-                    &[],
-                    Fail::unsupported(
-                        format!("the model has more than {MAX_STEPS} nodes once functions and loops are expanded"),
-                        "unroll less, or call fewer functions",
-                    ),
-                );
+                self.report(n, &[], too_long());
                 return;
             }
             self.node(n);
@@ -245,10 +250,12 @@ impl<'a> Importer<'a> {
                 a => attributes.push((name.as_str(), a, false)),
             }
         }
-        let id = FunctionId { domain: n.domain.clone(), name: n.op.clone(), overload: n.overload.clone() };
         let model = self.model;
-        if let Some(f) = model.functions.get(&id) {
-            return self.inline(n, f, operands, &attributes);
+        if !model.functions.is_empty() {
+            let id = FunctionId { domain: n.domain.clone(), name: n.op.clone(), overload: n.overload.clone() };
+            if let Some(f) = model.functions.get(&id) {
+                return self.inline(n, f, operands, &attributes);
+            }
         }
         let opset = self.opsets.get(&n.domain).copied().unwrap_or(0);
         let Some(def) = registry::find(&n.domain, &n.op) else {
@@ -270,6 +277,7 @@ impl<'a> Importer<'a> {
         }
         let mut call = Call { importer: self, node: n, opset, operands, attributes };
         let results = (def.import)(&mut call)?;
+        call.check_budget()?;
         if let Some((name, a, _)) = call.attributes.iter().find(|(_, _, seen)| !seen) {
             return Err(Fail::unsupported(
                 format!("attribute '{name}' ({}) is unknown for this operator", a.kind()),

@@ -39,7 +39,7 @@ fn conv_transpose(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let output_padding = small(c, "output_padding", n)?.unwrap_or_else(|| vec![0; n]);
     let output_shape = match c.int_list("output_shape")? {
         // Some exporters give batch and channels too.
-        Some(v) if v.len() == n + 2 => Some(v[2..].to_vec()),
+        Some(v) if v.len() == n + 2 && v[2..].iter().all(|d| (0..1 << 30).contains(d)) => Some(v[2..].to_vec()),
         Some(_) => small(c, "output_shape", n)?,
         None => None,
     };

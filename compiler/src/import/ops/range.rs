@@ -9,7 +9,7 @@ use crate::ir::{DType, Tensor};
 pub(super) const OPS: &[OpDef] = &[onnx("Range", 11, range)];
 
 /// Elements a range may have.
-const MAX_ELEMENTS: f64 = (1u64 << 26) as f64;
+const MAX_ELEMENTS: f64 = (1u64 << 24) as f64;
 
 /// start, start + delta, … before limit. All three must be known: they make the shape.
 fn range(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {

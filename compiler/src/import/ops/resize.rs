@@ -10,7 +10,7 @@ use crate::ir::{DType, Op, Tensor, ValueId};
 pub(super) const OPS: &[OpDef] = &[onnx("Resize", 10, resize), onnx("Upsample", 7, upsample)];
 
 /// Elements of an interpolation matrix.
-const MAX_MATRIX: usize = 1 << 26;
+const MAX_MATRIX: usize = 1 << 24;
 
 fn upsample(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let mode = c.choice("mode", "nearest", &["nearest", "linear"])?;

@@ -20,6 +20,9 @@ pub(super) const OPS: &[OpDef] = &[
     onnx("SplitToSequence", 11, split_to_sequence),
 ];
 
+/// Longest axis that is split into a sequence.
+const MAX_PARTS: usize = 1 << 20;
+
 fn sequence(c: &Call<'_, '_>, i: usize) -> Result<Rc<Vec<ValueId>>, Fail> {
     match c.operands.get(i) {
         Some(Some(Val::Sequence(s))) => Ok(s.clone()),
@@ -114,6 +117,9 @@ fn split_to_sequence(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let x = c.x(0)?;
     let a = axis(a, c.rank(x))?;
     let total = c.shape(x)[a];
+    if total > MAX_PARTS {
+        return Err(Fail::unsupported(format!("splitting an axis of {total} is not supported"), "use a shorter one"));
+    }
     let given = c.known_ints_opt(1, "the sizes")?;
     let scalar = match c.opt(1)? {
         Some(v) => c.rank(v) == 0,
@@ -122,12 +128,12 @@ fn split_to_sequence(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let (sizes, drop) = match given {
         None => (vec![1; total], !keep),
         Some(v) if scalar => {
-            let n = extent(v[0])?.max(1);
+            let n = extent(v.first().copied().unwrap_or(1))?.max(1);
             ((0..total.div_ceil(n)).map(|i| (total - i * n).min(n)).collect(), false)
         }
         Some(v) => (v.into_iter().map(extent).collect::<Result<Vec<_>, _>>()?, false),
     };
-    if sizes.len() > 1 << 20 || sizes.iter().try_fold(0usize, |s, &n| s.checked_add(n)) != Some(total) {
+    if sizes.len() > MAX_PARTS || sizes.iter().try_fold(0usize, |s, &n| s.checked_add(n)) != Some(total) {
         return Err(Fail::invalid(format!("the parts do not add up to {total}")));
     }
     let mut items = Vec::new();

@@ -201,10 +201,10 @@ fn stft(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         return Err(Fail::invalid(format!("frames of {n} every {step} do not fit {samples} samples")));
     }
     let frames = (samples - n) / step + 1;
-    let index: Vec<i64> = (0..frames).flat_map(|f| (0..n).map(move |i| (f * step + i) as i64)).collect();
-    if index.len() > 1 << 24 {
+    if frames.saturating_mul(n) > 1 << 24 {
         return Err(Fail::unsupported("a transform of this size is not supported", ""));
     }
+    let index: Vec<i64> = (0..frames).flat_map(|f| (0..n).map(move |i| (f * step + i) as i64)).collect();
     let index = c.add_tensor(Tensor::from_i64(&[frames, n], &index));
     let x = c.reshape(x, &[xs[0], samples, parts])?;
     let mut y = c.op(Op::Gather { axis: 1 }, &[x, index])?;

@@ -2,6 +2,7 @@
 //!
 //! Knows how to find a queue and an issue by number; knows no rule.
 
+use super::form::queue_exists;
 use quadrille_isa::tsp::{
     Column, Dir, Hemisphere, Issue, IssueRef, Machine, MxmPart, Program, QueueId, SxmUnit, Thread,
 };
@@ -72,7 +73,8 @@ impl<'a> Flat<'a> {
                 id,
                 first: IssueNo(flat.issues.len() as u32),
                 len: issues.len() as u32,
-                column: machine.queue_column(id),
+                // A queue that does not exist is reported; until then it may stand anywhere.
+                column: if queue_exists(id, machine) { machine.queue_column(id) } else { Column(0) },
             });
             flat.issues.extend(issues.iter());
             flat.queue_of.resize(flat.issues.len(), number as u16);

@@ -31,24 +31,32 @@ pub(super) struct HalfWeights {
 }
 
 impl HalfWeights {
-    /// From the low and high bytes of `lanes x lanes` weights, row major.
-    pub(super) fn new(low: &[u8], high: &[u8], lanes: usize) -> HalfWeights {
-        let bits = |k: usize, n: usize| u16::from_le_bytes([low[k * lanes + n], high[k * lanes + n]]);
-        let zero = |b: u16| b & 0x7FFF == 0;
+    /// From the low and high bytes of `lanes x lanes` weights, row major; rows that `may_hold` denies
+    /// are zero.
+    pub(super) fn new(low: &[u8], high: &[u8], lanes: usize, may_hold: impl Fn(usize) -> bool) -> HalfWeights {
         let mut in_rows = vec![false; lanes];
         let mut last = 0;
-        for (k, used) in in_rows.iter_mut().enumerate() {
-            if let Some(n) = (0..lanes).rev().find(|&n| !zero(bits(k, n))) {
+        for (k, used) in in_rows.iter_mut().enumerate().filter(|(k, _)| may_hold(*k)) {
+            let (low, high) = (&low[k * lanes..][..lanes], &high[k * lanes..][..lanes]);
+            // All but the sign: -0 is a zero too.
+            if let Some(n) = low.iter().zip(high).rposition(|(&l, &h)| l | h & 0x7F != 0) {
                 *used = true;
                 last = last.max(n + 1);
             }
         }
         let columns = last.next_multiple_of(STRIP).min(lanes);
         let rows: Vec<u16> = (0..lanes).filter(|&k| in_rows[k]).map(|k| k as u16).collect();
-        let mut values = Vec::with_capacity(rows.len() * columns);
-        for strip in (0..columns).step_by(STRIP) {
-            for &k in &rows {
-                values.extend((0..STRIP).map(|j| f16::from_bits(bits(usize::from(k), strip + j)).to_f32()));
+        let mut values = vec![0f32; rows.len() * columns];
+        let mut halves = vec![f16::ZERO; columns];
+        let mut singles = vec![0f32; columns];
+        for (r, &k) in rows.iter().enumerate() {
+            let at = usize::from(k) * lanes;
+            for (h, (&l, &u)) in halves.iter_mut().zip(low[at..].iter().zip(&high[at..])) {
+                *h = f16::from_bits(u16::from_le_bytes([l, u]));
+            }
+            halves.convert_to_f32_slice(&mut singles);
+            for (strip, chunk) in singles.chunks_exact(STRIP).enumerate() {
+                values[(strip * rows.len() + r) * STRIP..][..STRIP].copy_from_slice(chunk);
             }
         }
         HalfWeights { lanes, rows, columns, values, in_rows }
@@ -168,11 +176,11 @@ pub(super) struct IntWeights {
 }
 
 impl IntWeights {
-    /// From `lanes x lanes` signed weights, row major.
-    pub(super) fn new(bytes: &[u8], lanes: usize) -> IntWeights {
+    /// From `lanes x lanes` signed weights, row major; rows that `may_hold` denies are zero.
+    pub(super) fn new(bytes: &[u8], lanes: usize, may_hold: impl Fn(usize) -> bool) -> IntWeights {
         let mut rows = Vec::new();
         let mut last = 0;
-        for (k, row) in bytes.chunks_exact(lanes).enumerate() {
+        for (k, row) in bytes.chunks_exact(lanes).enumerate().filter(|(k, _)| may_hold(*k)) {
             if let Some(n) = row.iter().rposition(|&b| b != 0) {
                 rows.push(k as u16);
                 last = last.max(n + 1);
@@ -312,7 +320,7 @@ mod tests {
                     high[k * lanes + n] = if case % 8 == 0 { h } else { h & 0xBB };
                 }
             }
-            let w = HalfWeights::new(&low, &high, lanes);
+            let w = HalfWeights::new(&low, &high, lanes, |_| true);
             let acts: Vec<(Vec<u8>, Vec<u8>)> = (0..7)
                 .map(|i| {
                     let byte = |seed: &mut u64| noise(seed) as u8;
@@ -348,7 +356,7 @@ mod tests {
         for rows in [0, 1, 16, 63, 64] {
             let mut bytes = vec![0u8; lanes * lanes];
             bytes[..rows * lanes].iter_mut().for_each(|b| *b = noise(&mut seed) as u8);
-            let w = IntWeights::new(&bytes, lanes);
+            let w = IntWeights::new(&bytes, lanes, |_| true);
             let acts: Vec<Vec<u8>> = (0..6).map(|_| (0..lanes).map(|_| noise(&mut seed) as u8).collect()).collect();
             let views: Vec<&[u8]> = acts.iter().map(|a| &a[..]).collect();
             for signed in [true, false] {

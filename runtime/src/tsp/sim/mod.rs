@@ -68,7 +68,7 @@ pub enum SimError {
 }
 
 /// Most executions that a run takes on.
-pub(super) const MAX_EXECUTIONS: u64 = 1 << 27;
+const MAX_EXECUTIONS: u64 = 1 << 25;
 
 /// Use of a slice's banks in the last cycle in which it issued.
 #[derive(Clone, Copy, Default)]

@@ -10,9 +10,14 @@ use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// Streams, and so rows, of a `load_weights`: the length of its operand list.
+const ROWS_PER_LOAD: usize = 16;
+
 /// An installed array: `lanes x lanes` bytes, row major.
 pub(super) struct Array {
     bytes: Vec<u8>,
+    /// Rows that were loaded.
+    loaded: Vec<bool>,
     int: OnceCell<IntWeights>,
 }
 
@@ -109,9 +114,12 @@ impl Plane {
             return Err(format!("the last install was at cycle {last}"));
         }
         self.last_install = Some(cycle);
-        self.loads.clear();
+        let mut loaded = vec![false; self.lanes];
+        for (k0, _) in self.loads.drain(..) {
+            loaded.iter_mut().skip(usize::from(k0)).take(ROWS_PER_LOAD).for_each(|l| *l = true);
+        }
         let bytes = self.buffer.take().unwrap_or_else(|| vec![0; self.lanes * self.lanes]);
-        self.array = Some(Rc::new(Array { bytes, int: OnceCell::new() }));
+        self.array = Some(Rc::new(Array { bytes, loaded, int: OnceCell::new() }));
         self.pair = None;
         Ok(())
     }
@@ -157,7 +165,9 @@ impl Plane {
         {
             return p.weights.clone();
         }
-        let weights = Rc::new(HalfWeights::new(&low.bytes, &high.bytes, self.lanes));
+        let weights = Rc::new(HalfWeights::new(&low.bytes, &high.bytes, self.lanes, |k| {
+            low.loaded[k] || high.loaded[k]
+        }));
         self.pair = Some(Pair { low, high, weights: weights.clone() });
         weights
     }
@@ -215,7 +225,7 @@ impl Plane {
                 w.dot(&acts)
             }
             Weights::Int(array) => {
-                let w = array.int.get_or_init(|| IntWeights::new(&array.bytes, self.lanes));
+                let w = array.int.get_or_init(|| IntWeights::new(&array.bytes, self.lanes, |k| array.loaded[k]));
                 let acts: Vec<&[u8]> = self.rows.iter().take(batch).map(|r| &r.bytes[0][..]).collect();
                 w.dot(&acts, ty == ActType::I8)
             }

@@ -165,9 +165,8 @@ impl Plane {
         {
             return p.weights.clone();
         }
-        let weights = Rc::new(HalfWeights::new(&low.bytes, &high.bytes, self.lanes, |k| {
-            low.loaded[k] || high.loaded[k]
-        }));
+        let weights =
+            Rc::new(HalfWeights::new(&low.bytes, &high.bytes, self.lanes, |k| low.loaded[k] || high.loaded[k]));
         self.pair = Some(Pair { low, high, weights: weights.clone() });
         weights
     }

@@ -288,9 +288,10 @@ impl Machine {
         }
     }
 
-    /// Column of a MEM slice. Slice 0 is the nearest to the VXM in either hemisphere.
+    /// Column of a MEM slice. Slice 0 is the nearest to the VXM in either hemisphere; a slice that
+    /// the machine does not have counts as its outermost.
     pub fn slice_column(&self, s: Slice) -> Column {
-        let group = u32::from(s.index) / self.geometry.mem_slices_per_column;
+        let group = (u32::from(s.index) / self.geometry.mem_slices_per_column).min(self.mem_columns() - 1);
         match s.hemisphere {
             Hemisphere::West => Column((self.mem_columns() + 1 - group) as u16),
             Hemisphere::East => Column((self.mem_columns() + 3 + group) as u16),

@@ -14,7 +14,7 @@ mod output;
 mod progress;
 mod run_table;
 
-pub use model_args::ModelArgs;
+pub use model_args::{ModelArgs, RewriteArgs};
 pub use output::{Format, Output};
 
 use crate::failure::Failure;

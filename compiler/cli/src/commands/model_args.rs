@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::machine::{Machine, Target};
 use crate::pipeline::Preparation;
 use clap::Args;
+use quadrille_compiler::rewrite::RewriteOptions;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -39,6 +40,33 @@ pub struct ModelArgs {
     /// Passes and pipelines to run instead of the standard `clean,rewrite,clean`
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub passes: Option<Vec<String>>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // a doc comment here would become help text
+    pub rewrite: RewriteArgs,
+}
+
+/// Switches of the rewriter.
+#[derive(Args, Clone, Debug)]
+pub struct RewriteArgs {
+    /// Rules, or themes of rules, that `rewrite` must not use (docs/rules.md lists them)
+    #[arg(long = "disable-rule", value_name = "RULE")]
+    pub disable_rules: Vec<String>,
+
+    /// Rewrite only where no bit of a float result changes
+    #[arg(long)]
+    pub strict_float: bool,
+}
+
+impl RewriteArgs {
+    /// As the rewriter takes them.
+    pub fn options(&self) -> RewriteOptions {
+        RewriteOptions {
+            disable_rules: self.disable_rules.clone(),
+            strict_float: self.strict_float,
+            ..RewriteOptions::default()
+        }
+    }
 }
 
 pub(super) fn dim(text: &str) -> Result<(String, usize), String> {
@@ -80,6 +108,6 @@ impl ModelArgs {
 
     /// What happens between import and compilation.
     pub fn preparation(&self) -> Preparation {
-        Preparation { passes: self.passes.clone() }
+        Preparation { passes: self.passes.clone(), rewrite: self.rewrite.options() }
     }
 }

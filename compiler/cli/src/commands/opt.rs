@@ -1,6 +1,6 @@
 //! `opt`: text graph in and out, any passes.
 
-use super::model_args::ModelArgs;
+use super::model_args::{ModelArgs, RewriteArgs};
 use super::output::{self, Output};
 use crate::data::extension;
 use crate::failure::Failure;
@@ -34,6 +34,9 @@ pub struct Args {
     #[arg(long = "dim", value_name = "NAME=N", value_parser = super::model_args::dim)]
     dims: Vec<(String, usize)>,
 
+    #[command(flatten)]
+    rewrite: RewriteArgs,
+
     /// List passes and pipelines
     #[arg(long)]
     list: bool,
@@ -48,7 +51,7 @@ impl Args {
         if let (false, Some(path)) = (self.list, &self.graph) {
             let dims = ModelArgs::collect_dims(&self.dims)?;
             let graph = read_graph(path, &dims)?;
-            let graph = pipeline::run_passes(&graph, self.target, &self.passes)?;
+            let graph = pipeline::run_passes(&graph, self.target, &self.passes, &self.rewrite.options())?;
             self.output.text(&ir::text::print(&graph))?;
         } else {
             list()?;

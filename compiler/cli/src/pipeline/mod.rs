@@ -16,6 +16,7 @@ use crate::machine::Target;
 use quadrille_compiler::import::{self, ImportErrorKind, ImportOptions};
 use quadrille_compiler::ir::{self, Graph};
 use quadrille_compiler::passes;
+use quadrille_compiler::rewrite::RewriteOptions;
 use quadrille_isa::container::{self, AnyProgram};
 use quadrille_onnx::Model;
 use std::collections::BTreeMap;
@@ -86,6 +87,8 @@ pub fn import(path: &Path, model: &Model, dims: &BTreeMap<String, usize>, feeds:
 pub struct Preparation {
     /// Passes and pipelines by name instead of the standard way.
     pub passes: Option<Vec<String>>,
+    /// Switches of the rewriter.
+    pub rewrite: RewriteOptions,
 }
 
 /// Names under which the rewriter can be called among the passes: `rewrite` for the target of
@@ -95,16 +98,21 @@ pub const REWRITE: &str = "rewrite";
 /// Imported graph to optimised graph.
 pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
     let standard = ["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
-    run_passes(graph, Some(target), how.passes.as_deref().unwrap_or(&standard))
+    run_passes(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite)
 }
 
 /// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each.
-pub fn run_passes(graph: &Graph, target: Option<Target>, names: &[String]) -> Result<Graph, Failure> {
+pub fn run_passes(
+    graph: &Graph,
+    target: Option<Target>,
+    names: &[String],
+    options: &RewriteOptions,
+) -> Result<Graph, Failure> {
     let mut g = graph.clone();
     for name in names {
         if name == REWRITE {
             let target = target.ok_or_else(|| Failure::usage("`rewrite` chooses by a target's cost: give --target"))?;
-            g = backend::rewrite(&g, target)?;
+            g = backend::rewrite(&g, target, options)?;
             ir::verify::verify(&g).map_err(|errors| {
                 let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Failure::wrong(format!("internal error: `rewrite` broke the graph: {}", list.join("; ")))

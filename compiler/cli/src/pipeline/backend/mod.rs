@@ -8,6 +8,7 @@ use crate::compare::Precision;
 use crate::failure::Failure;
 use crate::machine::{Machine, Target};
 use quadrille_compiler::ir::Graph;
+use quadrille_compiler::rewrite::{self, RewriteError, RewriteOptions};
 use quadrille_isa::Tensor;
 use quadrille_isa::container::AnyProgram;
 
@@ -83,8 +84,15 @@ pub struct Simulated {
 }
 
 /// Rewrites a graph for a target.
-pub(super) fn rewrite(_graph: &Graph, target: Target) -> Result<Graph, Failure> {
-    Err(unsupported(format!("this build has no rewriter for {}", target.name())))
+pub(super) fn rewrite(graph: &Graph, target: Target, options: &RewriteOptions) -> Result<Graph, Failure> {
+    let target = match target {
+        Target::Tsp => rewrite::Target::Tsp,
+        Target::Wafer => rewrite::Target::Wafer,
+    };
+    rewrite::optimize(graph, target, options).map(|(g, _)| g).map_err(|e| match e {
+        RewriteError::UnknownRule { .. } => Failure::usage(e.to_string()),
+        e => Failure::wrong(e.to_string()),
+    })
 }
 
 /// Compiles an optimised graph.

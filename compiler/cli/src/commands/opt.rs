@@ -51,7 +51,7 @@ impl Args {
         if let (false, Some(path)) = (self.list, &self.graph) {
             let dims = ModelArgs::collect_dims(&self.dims)?;
             let graph = read_graph(path, &dims)?;
-            let graph = pipeline::run_passes(&graph, self.target, &self.passes, &self.rewrite.options())?;
+            let graph = pipeline::run_passes_with(&graph, self.target, &self.passes, &self.rewrite.options())?;
             self.output.text(&ir::text::print(&graph))?;
         } else {
             list()?;

@@ -98,11 +98,16 @@ pub const REWRITE: &str = "rewrite";
 /// Imported graph to optimised graph.
 pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
     let standard = ["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
-    run_passes(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite)
+    run_passes_with(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite)
 }
 
 /// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each.
-pub fn run_passes(
+pub fn run_passes(graph: &Graph, target: Option<Target>, names: &[String]) -> Result<Graph, Failure> {
+    run_passes_with(graph, target, names, &RewriteOptions::default())
+}
+
+/// [`run_passes`] with switches for the rewriter.
+pub fn run_passes_with(
     graph: &Graph,
     target: Option<Target>,
     names: &[String],

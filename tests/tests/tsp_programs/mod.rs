@@ -119,8 +119,7 @@ impl Build {
     }
 
     /// `words` whole words of bytes from `addr` on.
-    pub fn words(&self, value: ValueIx, slice: Slice, addr: u16, words: u32, byte: u8, size: u8) -> Placement {
-        let _ = size;
+    pub fn words(&self, value: ValueIx, slice: Slice, addr: u16, words: u32, byte: u8) -> Placement {
         let lanes = self.lanes() as u32;
         Placement {
             value,
@@ -149,7 +148,7 @@ impl Build {
     /// An input of one byte a lane in one slice.
     pub fn byte_input(&mut self, name: &str, slice: Slice, addr: u16, words: u32) -> ValueIx {
         let v = self.value(name);
-        let place = self.words(v, slice, addr, words, 0, 1);
+        let place = self.words(v, slice, addr, words, 0);
         let layout = self.layout(name, DType::U8, words, vec![place]);
         self.p.inputs.push(layout);
         v
@@ -157,7 +156,7 @@ impl Build {
 
     /// An output of one byte a lane in one slice.
     pub fn byte_output(&mut self, name: &str, value: ValueIx, slice: Slice, addr: u16, words: u32) {
-        let place = self.words(value, slice, addr, words, 0, 1);
+        let place = self.words(value, slice, addr, words, 0);
         let layout = self.layout(name, DType::U8, words, vec![place]);
         self.p.outputs.push(layout);
     }
@@ -168,6 +167,7 @@ impl Build {
         self.m.hops(stream.dir, from, to).unwrap_or_else(|| panic!("{stream} does not flow from {from:?} to {to:?}"))
     }
 
+    #[allow(clippy::too_many_arguments)]
     /// Reads `n` words so that the first is at `to` in cycle `at`.
     pub fn read_for(
         &mut self,
@@ -513,7 +513,7 @@ pub fn mxm(ty: ActType, rows: u32) -> Case {
         b.write_from(add, k, west(20 + k), at, slice(W, 3 + k), 50, rows, interval, y);
     }
     let dtype = if f16 { DType::F32 } else { DType::I32 };
-    let places = (0..4u8).map(|k| b.words(y, slice(W, 3 + k), 50, rows, k, 4)).collect();
+    let places = (0..4u8).map(|k| b.words(y, slice(W, 3 + k), 50, rows, k)).collect();
     let out = b.layout("y", dtype, rows, places);
     b.p.outputs.push(out);
     let in_type = match ty {
@@ -521,7 +521,7 @@ pub fn mxm(ty: ActType, rows: u32) -> Case {
         ActType::U8 => DType::U8,
         ActType::F16 => DType::F16,
     };
-    let places = (0..act_bytes).map(|k| b.words(x, act_slices[usize::from(k)], 0, 2 * rows, k, act_bytes)).collect();
+    let places = (0..act_bytes).map(|k| b.words(x, act_slices[usize::from(k)], 0, 2 * rows, k)).collect();
     let layout = b.layout("x", in_type, 2 * rows, places);
     b.p.inputs.push(layout);
     let mut data = noise.bytes(2 * rows as usize * lanes * usize::from(act_bytes));
@@ -537,39 +537,39 @@ pub fn mxm(ty: ActType, rows: u32) -> Case {
     b.case(name, vec![input])
 }
 
-/// One SXM instruction at SXM_E on eastward inputs; outputs leave westward.
-pub fn sxm(name: &'static str, inst: Inst, unit: SxmUnit, maps: Vec<Vec<u16>>, ins: u8, outs: u8, offset: u32) -> Case {
+/// One SXM instruction at SXM_E on eastward inputs; its outputs leave westward, of which `outs` are
+/// stored (a slice can take one of those that pass at a moment, so not all 16 of a transpose).
+pub fn sxm(
+    name: &'static str,
+    inst: Inst,
+    unit: SxmUnit,
+    maps: Vec<Vec<u16>>,
+    ins: u8,
+    outs: std::ops::Range<u8>,
+    offset: u32,
+) -> Case {
     let mut b = Build::new();
     let lanes = b.lanes();
     b.p.maps = maps;
     let q = QueueId::Sxm(E, unit, Dir::East);
     let mut reads = Vec::new();
     let mut inputs = Vec::new();
-    let sources: Vec<Slice> = (0..7).map(|i| slice(W, i)).chain((0..7).map(|i| slice(E, i))).collect();
+    let slices: Vec<Slice> = (0..7).map(|i| slice(W, i)).chain((0..7).map(|i| slice(E, i))).collect();
     for i in 0..ins {
-        // Inputs beyond the number of slices come a second time on another stream at the same
-        // moment: impossible, so they repeat the read of an earlier cycle through a copy.
-        let s = sources[usize::from(i) % sources.len()];
-        if usize::from(i) < sources.len() {
+        if let Some(&s) = slices.get(usize::from(i)) {
             let v = b.byte_input(&format!("x{i}"), s, 0, 1);
             reads.push(b.read_for(s, 0, east(i), q, T0, 1, v));
             inputs.push(bytes(&b.m, Noise(u64::from(i) + 40).bytes(lanes)));
         } else {
-            // A vector from the VXM: the constant lanes of an immediate.
+            // More inputs than slices: the VXM gives a constant.
             let vxm = QueueId::Vxm(i % 16);
             let lat = &b.m.latency;
             let drive = lat.vxm_entry + lat.vxm_alu + lat.vxm_exit;
             let at = T0 - b.hops(east(i), vxm, q) - drive;
             let dst = StreamGroup { dir: Dir::East, base: i, width: 1 };
-            let inst = Inst::Alu {
-                op: AluOp::Not,
-                ty: AluType::U8,
-                a: Operand::Imm(u32::from(i) * 7),
-                b: Operand::None,
-                c: Operand::None,
-                dst: Some(dst),
-            };
-            reads.push(b.issue(vxm, at, inst));
+            let (a, none) = (Operand::Imm(u32::from(i) * 7), Operand::None);
+            let not = Inst::Alu { op: AluOp::Not, ty: AluType::U8, a, b: none, c: none, dst: Some(dst) };
+            reads.push(b.issue(vxm, at, not));
         }
     }
     let op = b.issue(q, T0, inst);
@@ -577,23 +577,16 @@ pub fn sxm(name: &'static str, inst: Inst, unit: SxmUnit, maps: Vec<Vec<u16>>, i
         b.link(op, i as u8, 1, *read, 0);
     }
     let y = b.value("y");
-    for o in 0..outs {
-        let s = sources[usize::from(o) % sources.len()];
-        if usize::from(o) < sources.len() {
-            b.write_from(op, o, west(o), T0 + offset, s, 200, 1, 1, y);
-            b.byte_output(&format!("y{o}"), y, s, 200, 1);
-        } else {
-            // Two outputs for one slice: the same stream is stored a second time by another slice only
-            // if it has a free cycle, which the outermost distance gives: see the address.
-            let s = sources[usize::from(o) - sources.len()];
-            let _ = s;
-        }
+    for (o, s) in outs.zip(slices) {
+        b.write_from(op, o, west(o), T0 + offset, s, 200, 1, 1, y);
+        b.byte_output(&format!("y{o}"), y, s, 200, 1);
     }
     b.case(name, inputs)
 }
 
 /// Every SXM instruction once.
 pub fn sxm_cases() -> Vec<Case> {
+    use SxmUnit::{Distributor, Permuter, Transposer};
     let m = Machine::builtin("tsp-small").expect("built in");
     let lat = &m.latency;
     let lanes = m.lanes() as u16;
@@ -605,79 +598,21 @@ pub fn sxm_cases() -> Vec<Case> {
     let distribute: Vec<u16> =
         (0..lanes).map(|i| if i % 7 == 3 { DISTRIBUTE_ZERO } else { (noise.next() % 16) as u16 }).collect();
     let e = lat.sxm_entry;
+    let (from, to) = (east(0), west(0));
+    let shift = |lanes| Inst::Shift { from, to, lanes };
+    let both = Inst::Select { a: from, b: east(1), map: 0, to };
+    let turn = |n| Inst::Rotate { n, from, to };
+    let block = Inst::Transpose { from, to };
     vec![
-        sxm(
-            "shift-up",
-            Inst::Shift { from: east(0), to: west(0), lanes: 5 },
-            SxmUnit::Permuter,
-            vec![],
-            1,
-            1,
-            e + lat.sxm_shift,
-        ),
-        sxm(
-            "shift-down",
-            Inst::Shift { from: east(0), to: west(0), lanes: -21 },
-            SxmUnit::Permuter,
-            vec![],
-            1,
-            1,
-            e + lat.sxm_shift,
-        ),
-        sxm(
-            "select",
-            Inst::Select { a: east(0), b: east(1), map: 0, to: west(0) },
-            SxmUnit::Permuter,
-            vec![select],
-            2,
-            1,
-            e + lat.sxm_select,
-        ),
-        sxm(
-            "permute",
-            Inst::Permute { map: 0, from: east(0), to: west(0) },
-            SxmUnit::Permuter,
-            vec![permute],
-            1,
-            1,
-            e + lat.sxm_permute + crossed,
-        ),
-        sxm(
-            "distribute",
-            Inst::Distribute { map: 0, from: east(0), to: west(0) },
-            SxmUnit::Distributor(3),
-            vec![distribute],
-            1,
-            1,
-            e + lat.sxm_distribute,
-        ),
-        sxm(
-            "rotate3",
-            Inst::Rotate { n: 3, from: east(0), to: west(0) },
-            SxmUnit::Transposer(1),
-            vec![],
-            3,
-            9,
-            e + lat.sxm_rotate,
-        ),
-        sxm(
-            "rotate4",
-            Inst::Rotate { n: 4, from: east(0), to: west(0) },
-            SxmUnit::Transposer(0),
-            vec![],
-            4,
-            14,
-            e + lat.sxm_rotate,
-        ),
-        sxm(
-            "transpose",
-            Inst::Transpose { from: east(0), to: west(0) },
-            SxmUnit::Transposer(1),
-            vec![],
-            16,
-            14,
-            e + lat.sxm_transpose,
-        ),
+        sxm("shift-up", shift(5), Permuter, vec![], 1, 0..1, e + lat.sxm_shift),
+        sxm("shift-down", shift(-21), Permuter, vec![], 1, 0..1, e + lat.sxm_shift),
+        sxm("select", both, Permuter, vec![select], 2, 0..1, e + lat.sxm_select),
+        sxm("permute", Inst::Permute { map: 0, from, to }, Permuter, vec![permute], 1, 0..1, e + lat.sxm_permute + crossed),
+        sxm("distribute", Inst::Distribute { map: 0, from, to }, Distributor(3), vec![distribute], 1, 0..1, e + lat.sxm_distribute),
+        sxm("rotate3", turn(3), Transposer(1), vec![], 3, 0..9, e + lat.sxm_rotate),
+        sxm("rotate4", turn(4), Transposer(0), vec![], 4, 2..16, e + lat.sxm_rotate),
+        sxm("transpose", block.clone(), Transposer(1), vec![], 16, 0..14, e + lat.sxm_transpose),
+        sxm("transpose-end", block, Transposer(0), vec![], 16, 2..16, e + lat.sxm_transpose),
     ]
 }
 

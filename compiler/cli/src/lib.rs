@@ -5,6 +5,7 @@
 //! comparison with its tolerances, exit causes, the trace. It must not know how any of the
 //! joined parts work inside.
 
+pub mod bound;
 pub mod commands;
 pub mod compare;
 pub mod data;

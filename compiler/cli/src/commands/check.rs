@@ -4,6 +4,7 @@ use super::model_args::ModelArgs;
 use super::output::{self, Format};
 use super::progress::Progress;
 use super::run_table::grouped;
+use crate::bound::Work;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
 use crate::pipeline::{self, Estimate, Feeds};
@@ -106,8 +107,10 @@ impl Args {
     }
 
     fn attempt(&self, graph: Result<&Graph, &Failure>, machine: &Machine) -> Result<Estimate, Failure> {
-        let graph = pipeline::prepare(graph.map_err(Clone::clone)?, machine.target(), &self.args.preparation())?;
-        Ok(pipeline::compile(&graph, machine, self.args.precision())?.estimate)
+        let imported = graph.map_err(Clone::clone)?;
+        let graph = pipeline::prepare(imported, machine.target(), &self.args.preparation())?;
+        let estimate = pipeline::compile(&graph, machine, self.args.precision())?.estimate;
+        Ok(Estimate { bound_cycles: Work::of(imported).bound_cycles(machine, self.args.precision()), ..estimate })
     }
 }
 

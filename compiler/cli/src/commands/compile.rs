@@ -3,6 +3,7 @@
 use super::model_args::ModelArgs;
 use super::output::{self, Format, Output};
 use super::progress::Progress;
+use crate::bound::Work;
 use crate::failure::Failure;
 use crate::file;
 use crate::pipeline::{self, Feeds};
@@ -74,6 +75,7 @@ impl Args {
             return self.output.text(&ir::text::print(&graph)).map(|()| 0);
         }
         let machine = machine?;
+        let work = Work::of(&graph);
         let (graph, rewrite_s) =
             progress.stage("rewriting", || pipeline::prepare(&graph, machine.target(), &self.args.preparation()));
         let graph = graph?;
@@ -92,6 +94,7 @@ impl Args {
                     .map_err(|e| Failure::wrong(format!("internal error: the program has no binary form: {e}")))?;
                 file::write(out, &bytes)?;
                 let e = compiled.estimate;
+                let bound = work.bound_cycles(&machine, self.args.precision());
                 match self.format {
                     Format::Json => output::print_json(&json!({
                         "model": self.model.display().to_string(),
@@ -99,7 +102,7 @@ impl Args {
                         "machine": machine.name(),
                         "program": out.display().to_string(),
                         "cycles": e.cycles,
-                        "bound_cycles": e.bound_cycles,
+                        "bound_cycles": bound,
                         "mapping_bound_cycles": e.mapping_bound_cycles,
                         "sram_bytes": e.sram_bytes,
                         "program_bytes": e.program_bytes,
@@ -109,7 +112,7 @@ impl Args {
                         "{}: {} cycles expected, bound {}, {} bytes of SRAM, {} bytes of program text\n",
                         out.display(),
                         e.cycles,
-                        e.bound_cycles,
+                        bound,
                         e.sram_bytes,
                         e.program_bytes
                     ))?,

@@ -4,6 +4,7 @@ use super::model_args::ModelArgs;
 use super::output::{self, Format};
 use super::progress::Progress;
 use super::{run_table, verify};
+use crate::bound::Work;
 use crate::compare::{Comparison, Precision, Tolerance, compare};
 use crate::data::{self, Named, npz};
 use crate::failure::Failure;
@@ -175,7 +176,7 @@ impl Args {
         let checked = checked?;
         job.timings.check_s = Some(check_s);
         // A program that breaks a rule has no meaning to simulate.
-        if !checked.errors.is_empty() {
+        if checked.error_count > 0 {
             return Ok(self.report(&job, checked, None, None, None));
         }
         let (simulated, simulate_s) =
@@ -210,13 +211,16 @@ impl Args {
             machine: job.machine.name().to_string(),
             precision: job.compiled.as_ref().map(|_| self.args.precision()),
             cycles: simulated.as_ref().map(|s| s.cycles),
-            bound_cycles: estimate.map(|e| e.bound_cycles),
+            bound_cycles: job
+                .compiled
+                .as_ref()
+                .map(|(g, _)| Work::of(g).bound_cycles(&job.machine, self.args.precision())),
             mapping_bound_cycles: estimate.map(|e| e.mapping_bound_cycles),
             clock_mhz: job.machine.clock_mhz(),
-            check: CheckVerdict { ok: checked.errors.is_empty(), errors: checked.errors },
+            check: CheckVerdict { ok: checked.error_count == 0, errors: checked.errors },
             exact,
             compare,
-            sram_bytes: estimate.map(|e| e.sram_bytes),
+            sram_bytes: estimate.map(|e| e.sram_bytes).or(checked.sram_bytes),
             program_bytes: Some(pipeline::text_bytes(&job.program, &job.machine)),
             pes: pipeline::pes(&job.program),
             interval_cycles: simulated.as_ref().and_then(|s| s.interval_cycles),

@@ -81,7 +81,7 @@ impl Args {
         let (checked, seconds) = progress.stage("checking", || pipeline::check(&program, &machine));
         drop(progress);
         let checked = checked?;
-        let ok = checked.errors.is_empty();
+        let ok = checked.error_count == 0;
         match self.format {
             Format::Json => output::print_json(&json!({
                 "program": self.program.display().to_string(),

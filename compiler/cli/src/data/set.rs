@@ -16,12 +16,15 @@ pub struct Named {
 }
 
 impl Named {
-    /// Reads the argument. ONNX names may hold `=`, so the file is what follows the last one.
+    /// Reads the argument. Names and files may both hold `=`: the first one that leaves an existing
+    /// file behind it separates, else the first one.
     pub fn parse(text: &str) -> Result<Named, String> {
-        let (name, file) = match text.rsplit_once('=') {
-            Some((n, f)) => (Some(n.to_string()), f),
-            None => (None, text),
-        };
+        if Path::new(text).is_file() {
+            return Ok(Named { name: None, file: PathBuf::from(text) });
+        }
+        let splits = || text.match_indices('=').map(|(i, _)| (&text[..i], &text[i + 1..]));
+        let split = splits().find(|(_, f)| Path::new(f).is_file()).or_else(|| splits().next());
+        let (name, file) = split.map_or((None, text), |(n, f)| (Some(n.to_string()), f));
         if file.is_empty() || name.as_deref() == Some("") {
             return Err("expected NAME=FILE, or a FILE that names its tensors".into());
         }

@@ -1,0 +1,62 @@
+//! What a program will cost, from the code alone.
+
+use super::plan::{busy_cycles, code_of, datapath_cycles};
+use super::streams::{Producer, WaferGraph};
+use quadrille_isa::wafer::Machine;
+
+/// Figures of a compiled program. Cycles count from the first wavelet in to the last out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Multiply-adds over what all usable PEs do in a cycle: depends on model and machine alone.
+    pub bound_cycles: u64,
+    /// The busiest PE's datapath or the busiest stream of this mapping.
+    pub mapping_bound_cycles: u64,
+    /// Expected cycles of the whole run: the busiest resource and the filling of the pipeline.
+    pub cycles: u64,
+    /// Expected cycles from one image of the batch to the next.
+    pub interval_cycles: u64,
+    /// Largest SRAM use of a PE, data and program text, bytes.
+    pub sram_bytes: u64,
+    /// Largest program text of a PE, bytes.
+    pub program_bytes: u64,
+    /// PEs that run something.
+    pub pes: u64,
+}
+
+/// The figures of a planned graph.
+pub(crate) fn estimate(g: &WaferGraph, m: &Machine) -> Estimate {
+    let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
+    let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
+    let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
+    let busy: Vec<u64> = g.kernels.iter().map(|k| busy_cycles(g, k, k.per, m)).collect();
+    let images = g.kernels.iter().map(|k| k.core.firings()).max().unwrap_or(1).max(1) as u64;
+    let wires = g.streams.iter().map(|s| {
+        let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
+        match s.producer {
+            Producer::Input(_) => elements,
+            Producer::Kernel(_) => elements.div_ceil(u64::from(s.format.elem.per_wavelet())),
+        }
+    });
+    let datapaths = g.kernels.iter().map(|k| datapath_cycles(g, k, m));
+    let mapping = datapaths.chain(wires).max().unwrap_or(0);
+    let pace = busy.iter().copied().max().unwrap_or(0).max(mapping);
+    // A kernel starts when a window's rows have come, a small part of the image before it.
+    let fill: u64 = busy.iter().map(|b| b / images / 8).sum();
+    let mut sram = (0, 0);
+    for k in &g.kernels {
+        for i in [0, k.pes() - 1] {
+            let c = code_of(g, k, k.per, i, false);
+            sram.0 = sram.0.max(c.sram_bytes(m));
+            sram.1 = sram.1.max(u64::from(c.class.text_bytes(m.program.vector_op_bytes, m.program.task_bytes)));
+        }
+    }
+    Estimate {
+        bound_cycles: bound,
+        mapping_bound_cycles: mapping,
+        cycles: pace + fill,
+        interval_cycles: pace / images,
+        sram_bytes: sram.0,
+        program_bytes: sram.1,
+        pes: g.kernels.iter().map(|k| k.pes() as u64).sum(),
+    }
+}

@@ -1,0 +1,252 @@
+//! The kernels: what a group of PEs does with its streams.
+//!
+//! A kernel is a chain of PEs. Every input stream is multicast along the chain; every PE makes
+//! its share of each block of the result, passes on the shares of the PEs before it, then
+//! sends its own, so that the last PE emits whole blocks in order. A kernel knows shapes,
+//! weights and the order of its sums; it knows nothing of places, routes and colors.
+
+mod concat;
+mod conv;
+mod copy;
+mod delay;
+mod dense;
+mod join;
+mod pool;
+mod reduce;
+mod reorder;
+mod rows;
+mod slice;
+mod softmax;
+
+pub(crate) use concat::Concat;
+pub(crate) use conv::Conv;
+pub(crate) use copy::Copy;
+pub(crate) use delay::Delay;
+pub(crate) use dense::Dense;
+pub(crate) use join::Join;
+pub(crate) use pool::{Pool, PoolKind};
+pub(crate) use reduce::{Reduce, ReduceKind};
+pub(crate) use reorder::Reorder;
+pub(crate) use rows::Geometry;
+pub(crate) use slice::Slice;
+pub(crate) use softmax::Softmax;
+
+use super::code::{Builder, PeCode, fabric, mem, mov, num, to_fabric};
+use super::layout::{Layout, Loop};
+use super::steps::{self, Arg, Block, Step};
+use quadrille_isa::wafer::{Dst, ElemType, InQueue, OutQueue, Src, VecOp};
+use std::fmt;
+use std::ops::Range;
+
+/// What a kernel does to the precision of an input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum InputUse {
+    /// Rounds it to f16 (an operand of products).
+    Rounds,
+    /// Moves or compares it only: rounding before and after are the same.
+    Passes,
+    /// Computes with it in f32.
+    Exact,
+}
+
+/// How a stream is laid on wavelets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Format {
+    /// `F16` or `F32`.
+    pub(crate) elem: ElemType,
+    /// Elements between the starts of two innermost runs: the run, made even for f16, so that
+    /// every run starts on a wavelet of its own. The odd element out is zero.
+    pub(crate) pitch: usize,
+}
+
+/// What a PE of a chain needs to know of its surroundings.
+#[derive(Clone, Debug)]
+pub(crate) struct PeContext<'a> {
+    /// The kernel's units (channels, columns) that this PE makes.
+    pub(crate) units: Range<usize>,
+    /// Formats of the inputs, in operand order; input i is queue i times two.
+    pub(crate) inputs: &'a [Format],
+    /// Format of the result.
+    pub(crate) output: Format,
+    /// Whoever reads the result rounds it to f16, so it may be held rounded.
+    pub(crate) narrow: bool,
+    /// Elementwise steps on the result.
+    pub(crate) steps: &'a [Step],
+}
+
+/// Queue of input `i`.
+pub(crate) fn in_queue(i: usize) -> InQueue {
+    InQueue([0, 2, 3, 4, 5, 6, 7][i.min(6)])
+}
+
+/// Queue on which a PE receives the shares of the PEs before it.
+pub(crate) const CHAIN_IN: InQueue = InQueue(1);
+
+/// Queue on which every PE sends.
+pub(crate) const OUT: OutQueue = OutQueue(2);
+
+/// Largest number of input streams of a kernel: queue 1 is for the chain.
+pub(crate) const MAX_INPUTS: usize = 7;
+
+/// A kernel's work.
+pub(crate) trait Core: fmt::Debug + Send + Sync {
+    /// Name of the operation.
+    fn op(&self) -> &'static str;
+
+    /// Attributes and the order of its sums, for the tiled graph's text.
+    fn describe(&self) -> String;
+
+    /// The order in which it makes its result, over the row-major index space of that result.
+    /// The two innermost loops are one block; they may have one element.
+    fn layout(&self) -> &Layout;
+
+    /// What it does with the precision of input `i`.
+    fn input_use(&self, i: usize) -> InputUse;
+
+    /// Run (extent of the innermost loop) that it reads input `i` in.
+    fn input_run(&self, i: usize) -> usize;
+
+    /// Number of units the result's blocks can be cut into, one share a PE: rows of a block, or
+    /// columns when [`Core::splits_columns`]. 1 when it cannot be split.
+    fn units(&self) -> usize {
+        1
+    }
+
+    /// Units cut columns of a block, not rows.
+    fn splits_columns(&self) -> bool {
+        false
+    }
+
+    /// True when `per` units a PE are possible for an output format.
+    fn allows(&self, per: usize, output: Format) -> bool {
+        let _ = output;
+        per <= self.units()
+    }
+
+    /// True when elementwise steps can work on its blocks, in f32 in SRAM.
+    fn takes_steps(&self) -> bool {
+        true
+    }
+
+    /// Takes a constant added to the result as the start of its sums, if it can.
+    fn take_bias(&mut self, added: &Arg) -> bool {
+        let _ = added;
+        false
+    }
+
+    /// True when it can send runs of that extent as f16: odd ones end with a zero.
+    fn sends_f16(&self, run: usize) -> bool {
+        let _ = run;
+        true
+    }
+
+    /// True when constants of steps may differ from block to block: all blocks are made by one
+    /// task in one order.
+    fn one_task(&self) -> bool;
+
+    /// Multiply-adds for the whole model run.
+    fn macs(&self) -> u64 {
+        0
+    }
+
+    /// How often the tasks run from first to last: once an image, or once in all.
+    fn firings(&self) -> usize;
+
+    /// The program of one PE.
+    fn code(&self, cx: &PeContext<'_>, b: &mut Builder);
+
+    /// The result by row-major index, before the steps, for inputs by row-major index.
+    fn eval(&self, inputs: &[&[f32]]) -> Vec<f32>;
+}
+
+impl PeContext<'_> {
+    /// The operations that end a block: pass on what the PEs before this one made, then send
+    /// this PE's `block`.
+    pub(crate) fn send(&self, b: &mut Builder, core: &dyn Core, block: &Block) -> Vec<VecOp> {
+        let f = self.output;
+        let mut ops = self.forward(b, core);
+        let cols = if core.splits_columns() { block.cols.len() } else { f.pitch };
+        let from = Src::Mem(mem(ElemType::F32, block.base, block.pitch, 1));
+        ops.push(mov(num(block.rows.len()), num(cols), to_fabric(OUT, f.elem), from));
+        ops
+    }
+
+    /// Pass on the shares of the PEs before this one.
+    pub(crate) fn forward(&self, b: &mut Builder, core: &dyn Core) -> Vec<VecOp> {
+        let before = self.units.start;
+        if before == 0 {
+            return Vec::new();
+        }
+        let f = self.output;
+        let (n1, n0) = if core.splits_columns() { (num(1), b.param(before)) } else { (b.param(before), num(f.pitch)) };
+        vec![mov(n1, n0, to_fabric(OUT, f.elem), fabric(CHAIN_IN, f.elem))]
+    }
+
+    /// A block of f32 results for this PE's units, `cols` columns or `rows` rows, starting as
+    /// zeros, the pad of each run included.
+    pub(crate) fn block(&self, b: &mut Builder, rows: Range<usize>, cols: Range<usize>) -> Block {
+        let pitch = cols.len().max(if cols.len() == 1 { 1 } else { cols.len().next_multiple_of(2) });
+        let pitch = if self.output.elem == ElemType::F16 { pitch } else { cols.len() };
+        Block { base: b.zeros(ElemType::F32, rows.len() * pitch), pitch, rows, cols }
+    }
+}
+
+/// Makes the code of one PE.
+pub(crate) fn pe_code(core: &dyn Core, cx: &PeContext<'_>, with_data: bool) -> PeCode {
+    let mut b = Builder::new(with_data);
+    core.code(cx, &mut b);
+    b.finish(core.op())
+}
+
+/// The kernel's value: its result after the steps, by row-major index.
+pub(crate) fn eval(core: &dyn Core, steps: &[Step], inputs: &[&[f32]]) -> Vec<f32> {
+    let mut v = core.eval(inputs);
+    steps::eval(steps, core.layout(), &mut v);
+    v
+}
+
+/// Takes `n` elements from a stream and keeps none: `scratch` is one element of SRAM.
+pub(crate) fn discard(q: InQueue, f: Format, n1: quadrille_isa::wafer::Val, n0: usize, scratch: u32) -> VecOp {
+    mov(n1, num(n0), Dst::Mem(mem(f.elem, scratch, 0, 0)), fabric(q, f.elem))
+}
+
+/// A value per channel or column for a bias: the same constant `n` times, or a table's.
+fn bias_values(added: &Arg, n: usize, of: impl Fn(&steps::Table) -> Option<Vec<f32>>) -> Option<Vec<f32>> {
+    match added {
+        Arg::Imm(v) => Some(vec![*v; n]),
+        Arg::Table(t) => of(t),
+        Arg::Reg(_) => None,
+    }
+}
+
+/// Cuts a layout into blocks of at most `max` elements: the last two loops are a block.
+pub(crate) fn blocks(layout: &Layout, max: usize) -> Layout {
+    let mut loops: Vec<Loop> = layout.loops.iter().copied().filter(|l| l.count != 1).collect();
+    let largest = |n: usize, max: usize| (1..=n.min(max.max(1))).rev().find(|d| n.is_multiple_of(*d)).unwrap_or(1);
+    let cut = |loops: &mut Vec<Loop>, at: usize, max: usize| {
+        let l = loops[at];
+        let k = largest(l.count, max);
+        if k < l.count {
+            loops[at] = Loop { count: k, step: l.step };
+            loops.insert(at, Loop { count: l.count / k, step: l.step * k });
+        }
+        k
+    };
+    while loops.len() < 2 {
+        loops.insert(0, Loop { count: 1, step: 0 });
+    }
+    let inner = loops.len() - 1;
+    let before = loops.len();
+    let run = cut(&mut loops, inner, max);
+    let rows = loops.len() - 2;
+    // A run that had to be cut is a block of its own rows.
+    if loops.len() == before || rows > 0 {
+        cut(&mut loops, rows, (max / run).max(1));
+    }
+    Layout { loops }
+}
+
+/// Size of a type in SRAM.
+pub(crate) fn size(ty: ElemType) -> u32 {
+    ty.bytes()
+}

@@ -1,0 +1,140 @@
+//! A buffer that takes a stream in one order and sends it in another.
+//!
+//! It holds what lies inside the outer loops that both orders share, at the place of its
+//! row-major index, so one PE's SRAM bounds it.
+
+use super::{Core, InputUse, PeContext, in_queue};
+use crate::wafer::code::{Builder, fabric, mem, mov, num, stepped, to_fabric};
+use crate::wafer::layout::{Layout, Loop};
+use quadrille_isa::wafer::{Dst, ElemType, Src, VecOp};
+
+/// A change of order.
+#[derive(Debug)]
+pub(crate) struct Reorder {
+    firings: usize,
+    /// Loops of the buffered part, arriving.
+    from: Vec<Loop>,
+    /// Loops of the buffered part, leaving.
+    to: Vec<Loop>,
+    layout: Layout,
+}
+
+/// Each task moves three loops; a PE numbers its tasks in a byte.
+const MAX_TASKS: usize = 200;
+
+impl Reorder {
+    /// From one order to another of the same elements; `None` when the part to be buffered is
+    /// not a range of indices or takes too many operations.
+    pub(crate) fn new(from: &Layout, to: &Layout) -> Option<Reorder> {
+        let (f, t) = (from.normalized(), to.normalized());
+        let shared = f.iter().zip(&t).take_while(|(a, b)| a == b).count();
+        let (mut from, mut wanted) = (f[shared..].to_vec(), t[shared..].to_vec());
+        // A common outer loop may hide in a longer one: the images of a batch.
+        let mut firings: usize = f[..shared].iter().map(|l| l.count).product();
+        if let (Some(a), Some(b)) = (from.first().copied(), wanted.first().copied()) {
+            let (long, short) = if a.step > b.step { (&mut wanted, a) } else { (&mut from, b) };
+            let l = long[0];
+            if a.step != b.step && short.step < l.step * l.count && short.step.is_multiple_of(l.step) {
+                let inner = short.step / l.step;
+                if l.count.is_multiple_of(inner) && l.count / inner == short.count {
+                    long[0] = Loop { count: inner, step: l.step };
+                    if a.step > b.step {
+                        from.remove(0)
+                    } else {
+                        wanted.remove(0)
+                    };
+                    firings *= short.count;
+                }
+            }
+        }
+        let extent = |l: &[Loop]| l.iter().map(|l| (l.count - 1) * l.step).sum::<usize>() + 1;
+        let count = |l: &[Loop]| l.iter().map(|l| l.count).product::<usize>();
+        let ops = |l: &[Loop]| l.iter().rev().skip(3).map(|l| l.count).product::<usize>();
+        let ok = extent(&from) == count(&from)
+            && extent(&wanted) == count(&wanted)
+            && ops(&from) + ops(&wanted) <= MAX_TASKS;
+        ok.then(|| Reorder { firings, from, to: wanted, layout: to.clone() })
+    }
+
+    fn elements(&self) -> usize {
+        self.from.iter().map(|l| l.count).product()
+    }
+}
+
+/// Tasks over a nest: two loops an operation, one the task's repetition, others unrolled.
+fn nest(
+    name: &str,
+    loops: &[Loop],
+    make: impl Fn(usize, usize, u32, [usize; 4]) -> VecOp,
+) -> Vec<(String, usize, Vec<VecOp>)> {
+    let one = Loop { count: 1, step: 0 };
+    let at = |i: usize| loops.len().checked_sub(i + 1).map_or(one, |k| loops[k]);
+    let (l0, l1, l2) = (at(0), at(1), at(2));
+    let outer = Layout { loops: loops[..loops.len().saturating_sub(3)].to_vec() };
+    let starts = outer.indices();
+    let tasks = starts.iter().enumerate().map(|(i, &start)| {
+        let o = make(l1.count, l0.count, start as u32, [l1.step, l0.step, l2.step, l2.step * l2.count]);
+        (format!("{name}{i}"), l2.count, vec![o])
+    });
+    tasks.collect()
+}
+
+impl Core for Reorder {
+    fn op(&self) -> &'static str {
+        "reorder"
+    }
+
+    fn describe(&self) -> String {
+        format!("{} elements at a time", self.elements())
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn input_use(&self, _: usize) -> InputUse {
+        InputUse::Passes
+    }
+
+    fn input_run(&self, _: usize) -> usize {
+        // No pads inside: an odd run arrives as f32.
+        let run = self.from.last().map_or(1, |l| l.count);
+        if run.is_multiple_of(2) { run } else { 0 }
+    }
+
+    fn takes_steps(&self) -> bool {
+        false
+    }
+
+    fn sends_f16(&self, run: usize) -> bool {
+        run.is_multiple_of(2)
+    }
+
+    fn one_task(&self) -> bool {
+        false
+    }
+
+    fn firings(&self) -> usize {
+        self.firings
+    }
+
+    fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
+        let ty = if cx.narrow { ElemType::F16 } else { ElemType::F32 };
+        let base = b.zeros(ty, self.elements());
+        let place = |start: u32, [s1, s0, step, modulo]: [usize; 4]| {
+            stepped(mem(ty, base + start * ty.bytes(), s1, s0), step, modulo)
+        };
+        let q = in_queue(0);
+        let mut parts = nest("take", &self.from, |n1, n0, start, s| {
+            mov(num(n1), num(n0), Dst::Mem(place(start, s)), fabric(q, cx.inputs[0].elem))
+        });
+        parts.extend(nest("send", &self.to, |n1, n0, start, s| {
+            mov(num(n1), num(n0), to_fabric(super::OUT, cx.output.elem), Src::Mem(place(start, s)))
+        }));
+        b.sequence(q, parts);
+    }
+
+    fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {
+        inputs[0].to_vec()
+    }
+}

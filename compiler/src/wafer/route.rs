@@ -1,0 +1,226 @@
+//! Static routes: for every stream a tree from its source along the chains of its readers and
+//! to its ports, and for every chain the hops between neighbours.
+//!
+//! Each branch is a cheapest path: free routers and unused links first. Knows places; colors
+//! come later.
+
+use super::place::Placement;
+use quadrille_isa::wafer::{Machine, Pe, Port, PortSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// Where a router of a tree takes a color from and sends it to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hop {
+    pub(crate) rx: Port,
+    pub(crate) tx: PortSet,
+}
+
+/// A tree of routers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree {
+    pub(crate) hops: BTreeMap<Pe, Hop>,
+}
+
+/// Where a tree begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// A port on the west edge, by row.
+    West(u16),
+    Pe(Pe),
+}
+
+/// Where a tree ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sink {
+    /// All PEs of a kernel's chain, by kernel.
+    Chain(usize),
+    /// A port on the east edge, by row.
+    East(u16),
+}
+
+/// Makes trees on a mesh with placed kernels.
+pub(crate) struct Router<'a> {
+    width: usize,
+    height: usize,
+    placement: &'a Placement,
+    occupied: Vec<bool>,
+    /// Trees over each link, by router and direction it leaves in.
+    load: Vec<[u8; 4]>,
+}
+
+const DIRECTIONS: [(Port, i32, i32, Port); 4] = [
+    (Port::North, 0, -1, Port::South),
+    (Port::East, 1, 0, Port::West),
+    (Port::South, 0, 1, Port::North),
+    (Port::West, -1, 0, Port::East),
+];
+
+/// Cost of a hop, of a router that has a kernel, of a tree that shares the link.
+const COST: (u32, u32, u32) = (4, 6, 16);
+
+impl<'a> Router<'a> {
+    /// For a placement.
+    pub(crate) fn new(m: &Machine, placement: &'a Placement) -> Router<'a> {
+        let (width, height) = (m.geometry.width_pes as usize, m.geometry.height_pes as usize);
+        let mut occupied = vec![false; width * height];
+        for p in placement.chains.iter().flatten() {
+            occupied[usize::from(p.y) * width + usize::from(p.x)] = true;
+        }
+        Router { width, height, placement, occupied, load: vec![[0; 4]; width * height] }
+    }
+
+    fn index(&self, p: Pe) -> usize {
+        usize::from(p.y) * self.width + usize::from(p.x)
+    }
+
+    /// The tree of one stream; `None` when a sink cannot be reached.
+    pub(crate) fn tree(&mut self, source: Source, sinks: &[Sink]) -> Option<Tree> {
+        let mut tree = Tree::default();
+        let (at, rx) = match source {
+            Source::West(y) => (Pe { x: 0, y }, Port::West),
+            Source::Pe(p) => (p, Port::Ramp),
+        };
+        tree.hops.insert(at, Hop { rx, tx: PortSet::default() });
+        // The PEs of the readers get the color from their own chain only.
+        let mut closed: Vec<Pe> = Vec::new();
+        for s in sinks {
+            if let Sink::Chain(k) = s {
+                closed.extend(&self.placement.chains[*k]);
+            }
+        }
+        closed.sort_unstable();
+        for s in sinks {
+            let target = match *s {
+                Sink::Chain(k) => *self.placement.chains[k].first()?,
+                Sink::East(y) => Pe { x: self.width as u16 - 1, y },
+            };
+            self.reach(&mut tree, target, &closed)?;
+            match *s {
+                Sink::Chain(k) => {
+                    let chain = &self.placement.chains[k];
+                    tree.hops.get_mut(&target)?.tx = tree.hops[&target].tx.with(Port::Ramp);
+                    for pair in chain.windows(2) {
+                        self.step(&mut tree, pair[0], pair[1]);
+                        let h = tree.hops.get_mut(&pair[1])?;
+                        h.tx = h.tx.with(Port::Ramp);
+                    }
+                }
+                Sink::East(_) => {
+                    let h = tree.hops.get_mut(&target)?;
+                    h.tx = h.tx.with(Port::East);
+                }
+            }
+        }
+        Some(tree)
+    }
+
+    /// The hop between neighbours of a chain.
+    pub(crate) fn hop(&mut self, from: Pe, to: Pe) -> Tree {
+        let mut tree = Tree::default();
+        tree.hops.insert(from, Hop { rx: Port::Ramp, tx: PortSet::default() });
+        self.step(&mut tree, from, to);
+        if let Some(h) = tree.hops.get_mut(&to) {
+            h.tx = h.tx.with(Port::Ramp);
+        }
+        tree
+    }
+
+    /// Adds the link between neighbours to a tree.
+    fn step(&mut self, tree: &mut Tree, from: Pe, to: Pe) {
+        let (dx, dy) = (i32::from(to.x) - i32::from(from.x), i32::from(to.y) - i32::from(from.y));
+        let Some((d, &(out, _, _, back))) = DIRECTIONS.iter().enumerate().find(|(_, d)| (d.1, d.2) == (dx, dy)) else {
+            return;
+        };
+        if let Some(h) = tree.hops.get_mut(&from) {
+            h.tx = h.tx.with(out);
+        }
+        tree.hops.entry(to).or_insert(Hop { rx: back, tx: PortSet::default() });
+        let i = self.index(from);
+        self.load[i][d] = self.load[i][d].saturating_add(1);
+    }
+
+    /// Grows the tree to `target` by a cheapest path.
+    fn reach(&mut self, tree: &mut Tree, target: Pe, closed: &[Pe]) -> Option<()> {
+        if tree.hops.contains_key(&target) {
+            // Only a source may already be there: its chain would start where the stream does.
+            return Some(());
+        }
+        let near = |margin: usize| {
+            let xs = tree.hops.keys().map(|p| usize::from(p.x)).chain([usize::from(target.x)]);
+            let ys = tree.hops.keys().map(|p| usize::from(p.y)).chain([usize::from(target.y)]);
+            let (x0, x1) = xs.fold((usize::MAX, 0), |(a, b), x| (a.min(x), b.max(x)));
+            let (y0, y1) = ys.fold((usize::MAX, 0), |(a, b), y| (a.min(y), b.max(y)));
+            (
+                x0.saturating_sub(margin),
+                y0.saturating_sub(margin),
+                (x1 + margin).min(self.width - 1),
+                (y1 + margin).min(self.height - 1),
+            )
+        };
+        let path = self
+            .search(tree, target, closed, near(3))
+            .or_else(|| self.search(tree, target, closed, (0, 0, self.width - 1, self.height - 1)))?;
+        for pair in path.windows(2) {
+            self.step(tree, pair[0], pair[1]);
+        }
+        Some(())
+    }
+
+    /// Cheapest path from any router of the tree to `target` inside a box.
+    fn search(
+        &self,
+        tree: &Tree,
+        target: Pe,
+        closed: &[Pe],
+        (x0, y0, x1, y1): (usize, usize, usize, usize),
+    ) -> Option<Vec<Pe>> {
+        let w = x1 - x0 + 1;
+        let local = |p: Pe| (usize::from(p.y) - y0) * w + usize::from(p.x) - x0;
+        let mut cost = vec![u32::MAX; w * (y1 - y0 + 1)];
+        let mut from = vec![u8::MAX; cost.len()];
+        let mut heap = BinaryHeap::new();
+        for &p in tree.hops.keys() {
+            cost[local(p)] = 0;
+            heap.push(Reverse((0u32, p)));
+        }
+        while let Some(Reverse((c, p))) = heap.pop() {
+            if c > cost[local(p)] {
+                continue;
+            }
+            if p == target {
+                let mut path = vec![p];
+                let mut at = p;
+                while cost[local(at)] != 0 {
+                    let (_, dx, dy, _) = DIRECTIONS[usize::from(from[local(at)])];
+                    at = Pe { x: (i32::from(at.x) - dx) as u16, y: (i32::from(at.y) - dy) as u16 };
+                    path.push(at);
+                }
+                path.reverse();
+                return Some(path);
+            }
+            for (d, &(_, dx, dy, _)) in DIRECTIONS.iter().enumerate() {
+                let (x, y) = (i32::from(p.x) + dx, i32::from(p.y) + dy);
+                if x < x0 as i32 || x > x1 as i32 || y < y0 as i32 || y > y1 as i32 {
+                    continue;
+                }
+                let q = Pe { x: x as u16, y: y as u16 };
+                if q != target && closed.binary_search(&q).is_ok() {
+                    continue;
+                }
+                let i = self.index(q);
+                let step = COST.0
+                    + if self.occupied[i] { COST.1 } else { 0 }
+                    + COST.2 * u32::from(self.load[self.index(p)][d]);
+                let total = c + step;
+                let l = local(q);
+                if total < cost[l] {
+                    cost[l] = total;
+                    from[l] = d as u8;
+                    heap.push(Reverse((total, q)));
+                }
+            }
+        }
+        None
+    }
+}

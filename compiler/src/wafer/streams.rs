@@ -1,0 +1,179 @@
+//! The wafer graph: kernels and the streams between them.
+//!
+//! A stream has one producer (an input of the model or a kernel) and any number of readers. It
+//! carries one tensor in one order; a reader may see the tensor through transposes.
+
+use super::kernels::{Core, Format, InputUse};
+use super::layout::Layout;
+use super::steps::Step;
+use quadrille_isa::wafer::ElemType;
+
+/// Index of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct StreamId(pub(crate) usize);
+
+/// Index of a kernel, in topological order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct KernelId(pub(crate) usize);
+
+/// Who makes a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Producer {
+    /// An input of the model, by position.
+    Input(usize),
+    Kernel(KernelId),
+}
+
+/// A stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) producer: Producer,
+    /// Shape of the tensor as its producer sees it.
+    pub(crate) shape: Vec<usize>,
+    /// Order over that shape's row-major indices; an input's is chosen by its first reader.
+    pub(crate) layout: Option<Layout>,
+    /// Readers: kernel and operand position.
+    pub(crate) readers: Vec<(KernelId, usize)>,
+    /// Outputs of the model that it is: position, and the order seen there.
+    pub(crate) outputs: Vec<(usize, Layout)>,
+    /// All readers round it to f16 anyway.
+    pub(crate) narrow: bool,
+    pub(crate) format: Format,
+}
+
+/// An operand of a kernel: a stream, and its order over the indices of the tensor that the
+/// kernel sees.
+#[derive(Clone, Debug)]
+pub(crate) struct Operand {
+    pub(crate) stream: StreamId,
+    pub(crate) layout: Layout,
+}
+
+/// A kernel with its streams.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// Names of the user's nodes that it serves, first the one it is made for.
+    pub(crate) names: Vec<String>,
+    pub(crate) core: Box<dyn Core>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) inputs: Vec<Operand>,
+    pub(crate) output: StreamId,
+    /// Units (channels, columns) a PE.
+    pub(crate) per: usize,
+}
+
+impl Kernel {
+    /// Number of PEs.
+    pub(crate) fn pes(&self) -> usize {
+        self.core.units().div_ceil(self.per.max(1)).max(1)
+    }
+}
+
+/// Kernels and streams of a model.
+#[derive(Debug, Default)]
+pub(crate) struct WaferGraph {
+    pub(crate) kernels: Vec<Kernel>,
+    pub(crate) streams: Vec<Stream>,
+}
+
+impl WaferGraph {
+    /// A new stream.
+    pub(crate) fn add_stream(&mut self, producer: Producer, shape: Vec<usize>, layout: Option<Layout>) -> StreamId {
+        self.streams.push(Stream {
+            producer,
+            shape,
+            layout,
+            readers: Vec::new(),
+            outputs: Vec::new(),
+            narrow: false,
+            format: Format { elem: ElemType::F32, pitch: 1 },
+        });
+        StreamId(self.streams.len() - 1)
+    }
+
+    /// A new kernel with its output stream, reading `inputs`.
+    pub(crate) fn add_kernel(
+        &mut self,
+        name: &str,
+        core: Box<dyn Core>,
+        inputs: Vec<Operand>,
+        shape: Vec<usize>,
+    ) -> (KernelId, StreamId) {
+        let id = KernelId(self.kernels.len());
+        for (i, operand) in inputs.iter().enumerate() {
+            self.streams[operand.stream.0].readers.push((id, i));
+        }
+        let output = self.add_stream(Producer::Kernel(id), shape, Some(core.layout().clone()));
+        let per = core.units();
+        self.kernels.push(Kernel { names: vec![name.to_string()], core, steps: Vec::new(), inputs, output, per });
+        (id, output)
+    }
+
+    /// Kernels in an order in which every stream is made before it is read.
+    pub(crate) fn order(&self) -> Vec<KernelId> {
+        let mut made = vec![false; self.streams.len()];
+        for (s, m) in self.streams.iter().zip(&mut made) {
+            *m = matches!(s.producer, Producer::Input(_));
+        }
+        let mut left: Vec<usize> = (0..self.kernels.len()).collect();
+        let mut order = Vec::new();
+        while !left.is_empty() {
+            let ready = |&k: &usize| self.kernels[k].inputs.iter().all(|o| made[o.stream.0]);
+            let Some(at) = left.iter().position(ready) else { break };
+            let k = left.remove(at);
+            made[self.kernels[k].output.0] = true;
+            order.push(KernelId(k));
+        }
+        order
+    }
+
+    /// The stream.
+    pub(crate) fn stream(&self, s: StreamId) -> &Stream {
+        &self.streams[s.0]
+    }
+
+    /// Decides how every stream goes over the wires: f16 where all readers round it to f16
+    /// anyway and two elements a wavelet gain something, else f32.
+    pub(crate) fn choose_formats(&mut self) {
+        // Readers come later in topological order, so their results are decided first.
+        for s in (0..self.streams.len()).rev() {
+            let stream = &self.streams[s];
+            let narrow = stream.outputs.is_empty()
+                && stream.readers.iter().all(|&(k, i)| {
+                    let k = &self.kernels[k.0];
+                    match k.core.input_use(i) {
+                        InputUse::Rounds => true,
+                        InputUse::Passes => k.steps.is_empty() && self.streams[k.output.0].narrow,
+                        InputUse::Exact => false,
+                    }
+                });
+            let run = stream.layout.as_ref().map_or(1, Layout::run);
+            let runs_agree = stream.readers.iter().all(|&(k, i)| {
+                let r = self.kernels[k.0].core.input_run(i);
+                r > 0 && (r == run || (r.is_multiple_of(2) && run.is_multiple_of(2)))
+            });
+            let pads = match stream.producer {
+                Producer::Input(_) => false,
+                Producer::Kernel(k) => self.kernels[k.0].core.sends_f16(run),
+            };
+            let stream = &mut self.streams[s];
+            stream.narrow = narrow;
+            stream.format = if narrow && runs_agree && pads && run > 1 {
+                Format { elem: ElemType::F16, pitch: run.next_multiple_of(2) }
+            } else {
+                Format { elem: ElemType::F32, pitch: run }
+            };
+        }
+    }
+
+    /// The format in which operand `i` of a kernel reads its stream: in its own runs, which are
+    /// the stream's or need no pad.
+    pub(crate) fn input_format(&self, k: &Kernel, i: usize) -> Format {
+        let f = self.stream(k.inputs[i].stream).format;
+        let run = k.core.input_run(i);
+        match f.elem {
+            ElemType::F16 => Format { pitch: run.next_multiple_of(2), ..f },
+            _ => Format { pitch: if run == 0 { f.pitch } else { run }, ..f },
+        }
+    }
+}

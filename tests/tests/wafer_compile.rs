@@ -1,0 +1,509 @@
+//! The wafer compiler against the checker, the simulator and the oracle: for every graph the
+//! program passes the checker, its simulated bits equal the tiled graph's, and those agree with
+//! the tensor graph's `eval` as f16 products allow.
+
+use quadrille_compiler::ir::{
+    Binary, DType, EpilogueStep, Graph, Op, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window, eval,
+};
+use quadrille_compiler::wafer::{self, CompileError, Options};
+use quadrille_isa::wafer::Machine;
+use quadrille_runtime::wafer as rt;
+
+/// A small deterministic generator of values in [-1, 1).
+struct Values(u64);
+
+impl Values {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 40) as f32) / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn tensor(&mut self, shape: &[usize], scale: f32) -> Tensor {
+        let n = shape.iter().product();
+        let v: Vec<f32> = (0..n).map(|_| self.next() * scale).collect();
+        Tensor::from_f32(shape, &v)
+    }
+}
+
+/// Builds graphs in a line of code a node.
+struct Net {
+    g: Graph,
+    v: Values,
+    nodes: usize,
+}
+
+impl Net {
+    fn new(name: &str) -> Net {
+        Net { g: Graph::new(name), v: Values(7), nodes: 0 }
+    }
+
+    fn input(&mut self, shape: &[usize]) -> ValueId {
+        let name = format!("in{}", self.g.inputs.len());
+        self.g.add_input(name, TensorType::new(DType::F32, shape))
+    }
+
+    fn constant(&mut self, shape: &[usize], scale: f32) -> ValueId {
+        let t = self.v.tensor(shape, scale);
+        self.g.add_const("c", t)
+    }
+
+    fn op(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+        self.nodes += 1;
+        let o = self.g.add_origin(&format!("{}_{}", op.name(), self.nodes));
+        self.g.add_node(op, inputs, o).expect("the test's graph is well-typed")
+    }
+
+    fn conv(&mut self, x: ValueId, m: usize, k: [usize; 2], s: [usize; 2], pad: usize, groups: usize) -> ValueId {
+        self.conv_dilated(x, m, k, s, pad, groups, 1)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn conv_dilated(
+        &mut self,
+        x: ValueId,
+        m: usize,
+        k: [usize; 2],
+        s: [usize; 2],
+        pad: usize,
+        groups: usize,
+        dilation: usize,
+    ) -> ValueId {
+        let c = self.g.shape(x)[1] / groups;
+        let scale = 1.5 / ((c * k[0] * k[1]) as f32).sqrt();
+        let w = self.constant(&[m, c, k[0], k[1]], scale);
+        let window = Window {
+            kernel: k.to_vec(),
+            stride: s.to_vec(),
+            dilation: vec![dilation; 2],
+            before: vec![pad; 2],
+            after: vec![pad; 2],
+        };
+        let y = self.op(Op::Conv { window, groups, epilogue: vec![] }, &[x, w]);
+        let b = self.constant(&[m, 1, 1], 0.2);
+        self.op(Op::Binary(Binary::Add), &[y, b])
+    }
+
+    fn pool(&mut self, x: ValueId, kind: Pool, k: usize, s: usize, before: usize, after: usize) -> ValueId {
+        let window = Window {
+            kernel: vec![k; 2],
+            stride: vec![s; 2],
+            dilation: vec![1; 2],
+            before: vec![before; 2],
+            after: vec![after; 2],
+        };
+        self.op(Op::Pool { kind, window }, &[x])
+    }
+
+    fn dense(&mut self, x: ValueId, n: usize) -> ValueId {
+        let k = *self.g.shape(x).last().expect("a matrix");
+        let w = self.constant(&[k, n], 1.5 / (k as f32).sqrt());
+        let y = self.op(Op::MatMul { epilogue: vec![] }, &[x, w]);
+        let b = self.constant(&[n], 0.2);
+        self.op(Op::Binary(Binary::Add), &[y, b])
+    }
+
+    fn relu(&mut self, x: ValueId) -> ValueId {
+        self.op(Op::Unary(Unary::Relu), &[x])
+    }
+
+    fn output(&mut self, x: ValueId) {
+        let name = format!("out{}", self.g.outputs.len());
+        self.g.add_output(name, x);
+    }
+
+    /// Compiles, checks, simulates, compares; gives the cycles.
+    fn run(mut self, machine: &str) -> u64 {
+        let inputs: Vec<Tensor> =
+            self.g.inputs.clone().iter().map(|&v| self.v.tensor(&self.g.shape(v).to_vec(), 1.0)).collect();
+        run(&self.g, machine, &Options::default(), &inputs)
+    }
+}
+
+fn run(g: &Graph, machine: &str, options: &Options, inputs: &[Tensor]) -> u64 {
+    let m = Machine::builtin(machine).expect("a built-in machine");
+    let c = wafer::compile(g, &m, options).unwrap_or_else(|e| panic!("{}: {e}", g.name));
+    let report = rt::check(&c.program, &m);
+    assert!(report.ok(), "{}: {} errors, {:#?}\n{}", g.name, report.total_errors, first(&report.errors), c.tiled);
+    let sim = rt::simulate(&c.program, &m, inputs).unwrap_or_else(|e| panic!("{}: {e}\n{}", g.name, c.tiled));
+    let tiled = c.tiled.eval(inputs).expect("inputs fit");
+    for ((s, t), o) in sim.outputs.iter().zip(&tiled).zip(&g.outputs) {
+        assert_eq!(s.shape, t.shape);
+        let (a, b) = (s.as_f32().expect("f32"), t.as_f32().expect("f32"));
+        let differ = a.iter().zip(&b).position(|(a, b)| a.to_bits() != b.to_bits());
+        if let Some(i) = differ {
+            panic!("{}: output {} element {i}: simulated {}, tiled {}\n{}", g.name, o.name, a[i], b[i], c.tiled);
+        }
+    }
+    let oracle = eval::eval(g, inputs).expect("the oracle evaluates");
+    for (t, o) in tiled.iter().zip(&oracle) {
+        let (a, b) = (t.as_f32().expect("f32"), o.as_f32().expect("f32"));
+        let scale = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(worst <= 5e-3 * scale + 1e-6, "{}: off by {worst} at scale {scale}\n{}", g.name, c.tiled);
+        assert!(scale > 0.0, "{}: all results are zero, the test shows nothing", g.name);
+    }
+    assert!(
+        sim.cycles >= c.estimate.mapping_bound_cycles,
+        "{}: {} cycles, below the bound {}",
+        g.name,
+        sim.cycles,
+        c.estimate.mapping_bound_cycles
+    );
+    sim.cycles
+}
+
+fn first(errors: &[rt::CheckError]) -> Vec<String> {
+    errors.iter().take(6).map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_copy_goes_from_port_to_port() {
+    let mut n = Net::new("copy");
+    let x = n.input(&[2, 3, 4, 5]);
+    n.output(x);
+    n.run("wafer-small");
+}
+
+#[test]
+fn elementwise_steps() {
+    for u in [Unary::Relu, Unary::Sigmoid, Unary::Tanh, Unary::Exp, Unary::Abs, Unary::Neg, Unary::Erf] {
+        let mut n = Net::new(u.name());
+        let x = n.input(&[2, 3, 4, 5]);
+        let y = n.op(Op::Unary(u), &[x]);
+        n.output(y);
+        n.run("wafer-small");
+    }
+    for (b, shape) in [
+        (Binary::Add, vec![3, 1, 1]),
+        (Binary::Mul, vec![5]),
+        (Binary::Sub, vec![2, 3, 4, 5]),
+        (Binary::Max, vec![]),
+        (Binary::Prelu, vec![3, 1, 1]),
+        (Binary::Div, vec![4, 1]),
+    ] {
+        let mut n = Net::new(b.name());
+        let x = n.input(&[2, 3, 4, 5]);
+        let c = n.constant(&shape, 1.0);
+        let y = n.op(Op::Binary(b), &[x, c]);
+        let y = n.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[y]);
+        let s = n.constant(&[3], 2.0);
+        let y = n.op(Op::Binary(Binary::Mul), &[y, s]);
+        n.output(y);
+        n.run("wafer-small");
+    }
+}
+
+#[test]
+fn two_streams_join() {
+    for b in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Max, Binary::Min] {
+        let mut n = Net::new(b.name());
+        let x = n.input(&[2, 3, 4, 5]);
+        let y = n.input(&[2, 3, 4, 5]);
+        let z = n.op(Op::Binary(b), &[x, y]);
+        let z = n.op(Op::Unary(Unary::Abs), &[z]);
+        n.output(z);
+        n.run("wafer-small");
+    }
+}
+
+#[test]
+fn convolutions() {
+    // channels in, extents, channels out, kernel, stride, pad, groups, dilation
+    let cases: [(usize, [usize; 2], usize, [usize; 2], [usize; 2], usize, usize, usize); 12] = [
+        (1, [8, 8], 2, [3, 3], [1, 1], 0, 1, 1),
+        (3, [7, 9], 4, [3, 3], [1, 1], 1, 1, 1),
+        (4, [9, 7], 6, [3, 2], [2, 2], 1, 1, 1),
+        (4, [6, 5], 5, [1, 1], [1, 1], 0, 1, 1),
+        (4, [7, 7], 4, [1, 1], [2, 2], 0, 1, 1),
+        (4, [8, 7], 4, [3, 3], [1, 1], 1, 4, 1),
+        (4, [8, 7], 8, [3, 3], [1, 1], 1, 4, 1),
+        (6, [8, 7], 4, [3, 3], [2, 1], 1, 2, 1),
+        (2, [9, 9], 3, [3, 3], [1, 1], 2, 1, 2),
+        (2, [5, 5], 3, [5, 5], [1, 1], 2, 1, 1),
+        (3, [4, 4], 8, [4, 4], [1, 1], 0, 1, 1),
+        (3, [11, 3], 2, [2, 2], [3, 3], 0, 1, 1),
+    ];
+    for (i, (c, [h, w], m, k, s, pad, groups, d)) in cases.into_iter().enumerate() {
+        for batch in [1, 3] {
+            let mut n = Net::new(&format!("conv{i} batch {batch}"));
+            let x = n.input(&[batch, c, h, w]);
+            let y = n.conv_dilated(x, m, k, s, pad, groups, d);
+            let y = n.relu(y);
+            // A second one, so that f16 streams with and without pads are read.
+            let y = n.conv(y, 3, [1, 1], [1, 1], 0, 1);
+            n.output(y);
+            n.run("wafer-small");
+        }
+    }
+}
+
+#[test]
+fn a_convolution_cut_into_few_pes() {
+    for most in [1, 2, 3, 5] {
+        let mut n = Net::new(&format!("at most {most} PEs"));
+        let x = n.input(&[2, 3, 6, 7]);
+        let y = n.conv(x, 7, [3, 3], [1, 1], 1, 1);
+        let y = n.pool(y, Pool::Max, 2, 2, 0, 0);
+        let y = n.op(Op::Reshape { shape: vec![2, 63] }, &[y]);
+        let y = n.dense(y, 10);
+        n.output(y);
+        let inputs = [n.v.tensor(&[2, 3, 6, 7], 1.0)];
+        run(&n.g, "wafer-small", &Options { max_pes_per_kernel: Some(most) }, &inputs);
+    }
+}
+
+#[test]
+fn one_dimensional_convolution() {
+    let mut n = Net::new("conv1d");
+    let x = n.input(&[2, 3, 17]);
+    let w = n.constant(&[4, 3, 3], 0.5);
+    let window = Window { kernel: vec![3], stride: vec![2], dilation: vec![1], before: vec![1], after: vec![1] };
+    let y = n.op(Op::Conv { window, groups: 1, epilogue: vec![EpilogueStep::Relu] }, &[x, w]);
+    n.output(y);
+    n.run("wafer-small");
+}
+
+#[test]
+fn pools() {
+    for kind in [Pool::Max, Pool::AverageExcludePad, Pool::AverageIncludePad] {
+        for (k, s, before, after) in [(2, 2, 0, 0), (3, 2, 0, 1), (3, 1, 1, 1), (2, 3, 0, 0)] {
+            for (h, w) in [(8, 8), (7, 9)] {
+                let mut n = Net::new(&format!("{kind:?} {k} {s} {before} {after} {h}x{w}"));
+                let x = n.input(&[2, 5, h, w]);
+                let y = n.conv(x, 6, [1, 1], [1, 1], 0, 1);
+                let y = n.pool(y, kind, k, s, before, after);
+                let y = n.conv(y, 2, [1, 1], [1, 1], 0, 1);
+                n.output(y);
+                n.run("wafer-small");
+            }
+        }
+    }
+}
+
+#[test]
+fn dense_layers() {
+    for (rows, k, m) in [(1, 12, 10), (5, 7, 8), (3, 64, 33)] {
+        let mut n = Net::new(&format!("dense {rows}x{k}x{m}"));
+        let x = n.input(&[rows, k]);
+        let y = n.dense(x, m);
+        let y = n.op(Op::Unary(Unary::Sigmoid), &[y]);
+        let y = n.dense(y, 6);
+        n.output(y);
+        n.run("wafer-small");
+    }
+}
+
+#[test]
+fn flattened_images_need_no_reorder() {
+    // As exporters write it: to NHWC, flatten, multiply.
+    let mut n = Net::new("flatten");
+    let x = n.input(&[2, 5, 5, 3]);
+    let x = n.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x]);
+    let y = n.conv(x, 8, [3, 3], [1, 1], 0, 1);
+    let y = n.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[y]);
+    let y = n.op(Op::Reshape { shape: vec![2, 72] }, &[y]);
+    let y = n.dense(y, 6);
+    n.output(y);
+    let m = Machine::builtin("wafer-small").expect("built in");
+    let c = wafer::compile(&n.g, &m, &Options::default()).expect("compiles");
+    assert!(!c.tiled.to_string().contains("reorder"), "{}", c.tiled);
+    n.run("wafer-small");
+}
+
+#[test]
+fn softmax_along_any_axis() {
+    for (shape, axis) in
+        [(vec![2, 10], 1), (vec![3, 4, 5], 1), (vec![2, 3, 4, 5], 3), (vec![2, 3, 4, 5], 1), (vec![4, 6], 0)]
+    {
+        let mut n = Net::new(&format!("softmax {shape:?} {axis}"));
+        let x = n.input(&shape);
+        let y = n.op(Op::Softmax { axis }, &[x]);
+        n.output(y);
+        n.run("wafer-small");
+    }
+    // After a convolution, over channels, seen as NHWC.
+    let mut n = Net::new("softmax over channels");
+    let x = n.input(&[1, 3, 5, 7]);
+    let y = n.conv(x, 2, [1, 1], [1, 1], 0, 1);
+    let y = n.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[y]);
+    let y = n.op(Op::Softmax { axis: 3 }, &[y]);
+    n.output(y);
+    n.run("wafer-small");
+}
+
+#[test]
+fn reductions() {
+    for kind in [Reduce::Mean, Reduce::Sum, Reduce::Max, Reduce::Min] {
+        for (shape, axes, keep) in
+            [(vec![2, 3, 4, 5], vec![2, 3], true), (vec![2, 3, 4, 5], vec![1], false), (vec![4, 6], vec![1], true)]
+        {
+            let mut n = Net::new(&format!("{kind:?} {shape:?} {axes:?}"));
+            let x = n.input(&shape);
+            let y = n.op(Op::Unary(Unary::Sigmoid), &[x]);
+            let y = n.op(Op::Reduce { kind, axes, keep }, &[y]);
+            n.output(y);
+            n.run("wafer-small");
+        }
+    }
+}
+
+#[test]
+fn reorders() {
+    let mut n = Net::new("nchw flatten to pixels");
+    let x = n.input(&[2, 3, 4, 5]);
+    let y = n.conv(x, 4, [1, 1], [1, 1], 0, 1);
+    // Rows of the product are pixels: channels must come together.
+    let y = n.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[y]);
+    let y = n.dense(y, 6);
+    n.output(y);
+    n.run("wafer-small");
+}
+
+#[test]
+fn concatenations_and_slices() {
+    for axis in 0..4 {
+        let mut n = Net::new(&format!("concat {axis}"));
+        let x = n.input(&[2, 3, 4, 5]);
+        let y = n.input(&[2, 3, 4, 5]);
+        let a = n.conv(x, 2, [1, 1], [1, 1], 0, 1);
+        let b = n.conv(y, 2, [1, 1], [1, 1], 0, 1);
+        let z = n.op(Op::Concat { axis }, &[a, b]);
+        let z = n.conv(z, 2, [1, 1], [1, 1], 0, 1);
+        n.output(z);
+        n.run("wafer-small");
+    }
+    for (start, step, shape) in [
+        (vec![0, 1, 0, 0], vec![1, 1, 1, 1], vec![2, 2, 4, 5]),
+        (vec![0, 0, 1, 1], vec![1, 1, 1, 1], vec![2, 3, 2, 3]),
+        (vec![0, 0, 0, 4], vec![1, 1, 1, -2], vec![2, 3, 4, 3]),
+        (vec![1, 0, 0, 0], vec![1, 1, 1, 1], vec![1, 3, 4, 5]),
+    ] {
+        let mut n = Net::new(&format!("slice {start:?} {step:?} {shape:?}"));
+        let x = n.input(&[2, 3, 4, 5]);
+        let a = n.conv(x, 3, [1, 1], [1, 1], 0, 1);
+        let a = n.op(Op::Slice { start, step, shape }, &[a]);
+        let z = n.conv(a, 2, [1, 1], [1, 1], 0, 1);
+        n.output(z);
+        n.run("wafer-small");
+    }
+}
+
+fn digits(batch: usize, size: usize) -> Net {
+    let mut n = Net::new("digits");
+    let x = n.input(&[batch, 1, size, size]);
+    let y = n.conv(x, 8, [3, 3], [1, 1], 1, 1);
+    let y = n.relu(y);
+    let y = n.pool(y, Pool::Max, 2, 2, 0, 0);
+    let y = n.conv(y, 16, [3, 3], [1, 1], 1, 1);
+    let y = n.relu(y);
+    let y = n.pool(y, Pool::Max, 2, 2, 0, 0);
+    let k = 16 * (size / 4) * (size / 4);
+    let y = n.op(Op::Reshape { shape: vec![batch, k] }, &[y]);
+    let y = n.dense(y, 10);
+    let y = n.op(Op::Softmax { axis: 1 }, &[y]);
+    n.output(y);
+    n
+}
+
+#[test]
+fn a_digit_classifier_on_both_meshes() {
+    digits(1, 8).run("wafer-small");
+    digits(2, 28).run("wafer");
+}
+
+#[test]
+fn two_outputs_of_one_trunk() {
+    let mut n = Net::new("two heads");
+    let x = n.input(&[1, 3, 8, 8]);
+    let t = n.conv(x, 4, [3, 3], [1, 1], 0, 1);
+    let t = n.relu(t);
+    let a = n.conv(t, 4, [1, 1], [1, 1], 0, 1);
+    let b = n.conv(t, 2, [1, 1], [1, 1], 0, 1);
+    let b = n.op(Op::Softmax { axis: 1 }, &[b]);
+    n.output(a);
+    n.output(b);
+    n.output(t);
+    n.run("wafer-small");
+}
+
+#[test]
+fn what_cannot_be_mapped_is_listed_by_node() {
+    let mut n = Net::new("unsupported");
+    let x = n.input(&[2, 4]);
+    let y = n.op(Op::CumSum { axis: 1, exclusive: false, reverse: false }, &[x]);
+    let z = n.relu(y);
+    let z = n.op(Op::Unary(Unary::Sin), &[z]);
+    n.output(z);
+    let m = Machine::builtin("wafer-small").expect("built in");
+    match wafer::compile(&n.g, &m, &Options::default()) {
+        Err(CompileError::Unsupported { node, op, reason, remedy, .. }) => {
+            assert_eq!((node.as_str(), op.as_str()), ("cumsum_1", "cumsum"));
+            assert!(!reason.is_empty() && !remedy.is_empty());
+        }
+        other => panic!("{other:?}"),
+    }
+    let report = wafer::check(&n.g, &m);
+    let bad: Vec<&str> = report.iter().filter(|s| s.problem.is_some()).map(|s| s.node.as_str()).collect();
+    assert_eq!(bad, ["cumsum_1", "sin_3"]);
+    assert_eq!(report.len(), 3);
+}
+
+#[test]
+fn compiling_twice_gives_the_same_program() {
+    let m = Machine::builtin("wafer-small").expect("built in");
+    let once = wafer::compile(&digits(1, 8).g, &m, &Options::default()).expect("compiles").program;
+    let twice = wafer::compile(&digits(1, 8).g, &m, &Options::default()).expect("compiles").program;
+    assert!(once == twice);
+}
+
+#[test]
+fn residuals_get_buffers() {
+    for batch in [1, 2] {
+        for depth in 1..4 {
+            let mut n = Net::new(&format!("residual {batch} {depth}"));
+            let x = n.input(&[batch, 3, 8, 6]);
+            let s = n.conv(x, 4, [1, 1], [1, 1], 0, 1);
+            let mut y = s;
+            for _ in 0..depth {
+                y = n.conv(y, 4, [3, 3], [1, 1], 1, 1);
+                y = n.relu(y);
+            }
+            let y = n.op(Op::Binary(Binary::Add), &[y, s]);
+            let y = n.relu(y);
+            n.output(y);
+            n.run("wafer-small");
+        }
+    }
+}
+
+#[test]
+fn a_residual_with_a_projection() {
+    let mut n = Net::new("projection");
+    let x = n.input(&[2, 4, 8, 8]);
+    let x = n.conv(x, 4, [3, 3], [1, 1], 1, 1);
+    let a = n.conv(x, 6, [3, 3], [2, 2], 1, 1);
+    let a = n.relu(a);
+    let a = n.conv(a, 6, [3, 3], [1, 1], 1, 1);
+    let b = n.conv(x, 6, [1, 1], [2, 2], 0, 1);
+    let y = n.op(Op::Binary(Binary::Add), &[a, b]);
+    let y = n.relu(y);
+    let y = n.op(Op::Reduce { kind: Reduce::Mean, axes: vec![2, 3], keep: false }, &[y]);
+    let y = n.dense(y, 5);
+    n.output(y);
+    n.run("wafer-small");
+}
+
+#[test]
+fn branches_that_meet_in_a_concatenation() {
+    let mut n = Net::new("inception");
+    let x = n.input(&[1, 3, 8, 8]);
+    let x = n.conv(x, 4, [3, 3], [1, 1], 1, 1);
+    let a = n.conv(x, 2, [1, 1], [1, 1], 0, 1);
+    let b = n.conv(x, 2, [3, 3], [1, 1], 1, 1);
+    let c = n.conv(x, 2, [5, 5], [1, 1], 2, 1);
+    let d = n.pool(x, Pool::Max, 3, 1, 1, 1);
+    let y = n.op(Op::Concat { axis: 1 }, &[a, b, c, d]);
+    let y = n.conv(y, 3, [1, 1], [1, 1], 0, 1);
+    n.output(y);
+    n.run("wafer-small");
+}

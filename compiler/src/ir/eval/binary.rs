@@ -39,10 +39,10 @@ pub(super) fn select(cond: &Tensor, b: &Tensor, c: &Tensor, ty: &TensorType) -> 
 
 fn map<T: Num, R>(a: &Tensor, b: &Tensor, ty: &TensorType, f: impl Fn(T, T) -> R) -> Tensor
 where
-    R: bytemuck::NoUninit + Send + 'static,
+    R: bytemuck::NoUninit + bytemuck::Zeroable + Send + 'static,
 {
     let (x, y) = (view::<T>(a), view::<T>(b));
-    tensor(ty.dtype, &ty.shape, map2((&x, &a.shape), (&y, &b.shape), &ty.shape, f))
+    tensor(ty.dtype, &ty.shape, map2((&x, &a.shape), (&y, &b.shape), &ty.shape, R::zeroed(), f))
 }
 
 fn arithmetic<T: Num>(op: Binary) -> fn(T, T) -> T {

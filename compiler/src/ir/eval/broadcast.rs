@@ -87,18 +87,30 @@ impl Nest {
 }
 
 /// `f` over two broadcast operands, as the result's elements.
-pub(super) fn map2<T: Copy, R>(
+pub(super) fn map2<T: Copy, R: Copy>(
     (a, a_shape): (&[T], &[usize]),
     (b, b_shape): (&[T], &[usize]),
     out: &[usize],
+    zero: R,
     f: impl Fn(T, T) -> R,
 ) -> Vec<R> {
-    let mut result = Vec::with_capacity(out.iter().product());
-    Nest::new(a_shape, b_shape, out).runs(|oa, sa, ob, sb, n| match (sa, sb) {
-        (1, 1) => result.extend(a[oa..oa + n].iter().zip(&b[ob..ob + n]).map(|(&x, &y)| f(x, y))),
-        (1, 0) => result.extend(a[oa..oa + n].iter().map(|&x| f(x, b[ob]))),
-        (0, 1) => result.extend(b[ob..ob + n].iter().map(|&y| f(a[oa], y))),
-        _ => result.extend((0..n).map(|_| f(a[oa], b[ob]))),
+    let mut result = vec![zero; out.iter().product()];
+    let mut rest = &mut result[..];
+    Nest::new(a_shape, b_shape, out).runs(|oa, sa, ob, sb, n| {
+        let (run, tail) = std::mem::take(&mut rest).split_at_mut(n);
+        rest = tail;
+        match (sa, sb) {
+            (1, 1) => run.iter_mut().zip(a[oa..oa + n].iter().zip(&b[ob..ob + n])).for_each(|(r, (&x, &y))| *r = f(x, y)),
+            (1, 0) => {
+                let y = b[ob];
+                run.iter_mut().zip(&a[oa..oa + n]).for_each(|(r, &x)| *r = f(x, y));
+            }
+            (0, 1) => {
+                let x = a[oa];
+                run.iter_mut().zip(&b[ob..ob + n]).for_each(|(r, &y)| *r = f(x, y));
+            }
+            _ => run.fill(f(a[oa], b[ob])),
+        }
     });
     result
 }
@@ -106,10 +118,12 @@ pub(super) fn map2<T: Copy, R>(
 /// `f` in place over `a`, which has the result's shape, with a second operand that broadcasts.
 pub(super) fn update2<T: Copy>(a: &mut [T], shape: &[usize], b: &[T], b_shape: &[usize], f: impl Fn(T, T) -> T) {
     Nest::new(shape, b_shape, shape).runs(|oa, _, ob, sb, n| {
+        let a = &mut a[oa..oa + n];
         if sb == 1 {
-            a[oa..oa + n].iter_mut().zip(&b[ob..ob + n]).for_each(|(x, &y)| *x = f(*x, y));
+            a.iter_mut().zip(&b[ob..ob + n]).for_each(|(x, &y)| *x = f(*x, y));
         } else {
-            a[oa..oa + n].iter_mut().for_each(|x| *x = f(*x, b[ob]));
+            let y = b[ob];
+            a.iter_mut().for_each(|x| *x = f(*x, y));
         }
     });
 }

@@ -12,6 +12,9 @@ use std::ops::Range;
 /// Elements of a block of gathered columns: about what the second-level cache holds.
 const COLUMN_BLOCK: usize = 1 << 17;
 
+/// Planes smaller than this are joined across images even when nothing needs gathering.
+const POINTWISE_CELLS: usize = 64;
+
 pub(super) fn eval(
     order: Order,
     inputs: &[&Tensor],
@@ -59,20 +62,17 @@ fn conv<T: Gemm>(
     let mut out = vec![T::ZERO; ty.elements()];
     let k = cg * g.taps();
     if !out.is_empty() && k > 0 {
-        for n in 0..x.shape[0] {
-            let x = &xs[n * c * cells_in..][..c * cells_in];
-            let out = &mut out[n * m * cells..][..m * cells];
-            if cg == 1 {
-                out.par_chunks_exact_mut(cells).enumerate().for_each(|(m, out)| {
-                    let x = &x[m / mg * cells_in..][..cells_in];
-                    depthwise(&g, x, &ws[m * k..][..k], out);
-                });
-            } else {
-                for group in 0..groups {
-                    let x = &x[group * cg * cells_in..][..cg * cells_in];
-                    let w = &ws[group * mg * k..][..mg * k];
-                    dense(order, &g, cg, mg, x, w, &mut out[group * mg * cells..][..mg * cells]);
-                }
+        if cg == 1 {
+            out.par_chunks_exact_mut(cells).enumerate().for_each(|(plane, out)| {
+                let (n, m) = (plane / m, plane % m);
+                let x = &xs[(n * c + m / mg) * cells_in..][..cells_in];
+                depthwise(&g, x, &ws[m * k..][..k], out);
+            });
+        } else {
+            for group in 0..groups {
+                let images = Images { x: &xs, n: x.shape[0], c, first: group * cg, cg, cells_in };
+                let w = &ws[group * mg * k..][..mg * k];
+                dense(order, &g, &images, w, &mut out, m, group * mg);
             }
         }
     }
@@ -80,63 +80,113 @@ fn conv<T: Gemm>(
     tensor(ty.dtype, &ty.shape, out)
 }
 
-/// One group of one image: `w` is `mg x (cg * taps)`, `out` is `mg x cells`.
-fn dense<T: Gemm>(order: Order, g: &Geometry, cg: usize, mg: usize, x: &[T], w: &[T], out: &mut [T]) {
-    let k = cg * g.taps();
+/// The input channels of one group, in every image of the batch.
+struct Images<'a, T> {
+    x: &'a [T],
+    /// Images.
+    n: usize,
+    /// Channels of an image.
+    c: usize,
+    /// First channel of the group.
+    first: usize,
+    /// Channels of the group.
+    cg: usize,
+    /// Cells of a channel.
+    cells_in: usize,
+}
+
+impl<'a, T> Images<'a, T> {
+    fn group(&self, n: usize) -> &'a [T] {
+        &self.x[(n * self.c + self.first) * self.cells_in..][..self.cg * self.cells_in]
+    }
+}
+
+/// One group: `w` is `mg x (cg * taps)`; the result goes to channels `first_m..` of the `m` of `out`.
+fn dense<T: Gemm>(
+    order: Order,
+    g: &Geometry,
+    images: &Images<'_, T>,
+    w: &[T],
+    out: &mut [T],
+    m: usize,
+    first_m: usize,
+) {
+    let k = images.cg * g.taps();
+    let mg = w.len() / k;
     let cells = g.output_cells();
-    if g.is_pointwise() {
-        gemm::product(order, mg, k, cells, w, x, out);
+    if g.is_pointwise() && cells >= POINTWISE_CELLS {
+        for n in 0..images.n {
+            let out = &mut out[(n * m + first_m) * cells..][..mg * cells];
+            gemm::product(order, mg, k, cells, w, images.group(n), out);
+        }
         return;
     }
-    // Blocks of output cells, small enough for the cache and enough of them for all cores.
-    let block =
-        (COLUMN_BLOCK / k).clamp(64, 4096).min(cells.div_ceil(rayon::current_num_threads()).next_multiple_of(8));
-    let starts: Vec<usize> = (0..cells).step_by(block).collect();
+    // Blocks of output cells, counted through all images: small enough for the cache, and enough of
+    // them for all cores.
+    let total = images.n * cells;
+    let threads = rayon::current_num_threads();
+    let block = (COLUMN_BLOCK / k).clamp(64, 4096).min(total.div_ceil(threads).next_multiple_of(8));
+    let starts: Vec<usize> = (0..total).step_by(block).collect();
     // A wave of blocks at a time, so that their results never double the memory of the output.
-    for wave in starts.chunks(4 * rayon::current_num_threads()) {
+    for wave in starts.chunks(4 * threads) {
         let parts: Vec<Vec<T>> = wave
             .par_iter()
-            .map(|&start| {
-                let range = start..(start + block).min(cells);
-                let n = range.len();
+            .map_init(Vec::new, |columns, &start| {
+                let n = block.min(total - start);
+                gather_columns(g, images, start..start + n, columns);
                 let mut part = vec![T::ZERO; mg * n];
-                T::gemm(order, mg, k, n, w, &columns(g, cg, x, range), &mut part);
+                T::gemm(order, mg, k, n, w, columns, &mut part);
                 part
             })
             .collect();
         for (&start, part) in wave.iter().zip(parts) {
             let n = part.len() / mg;
-            for (m, part) in part.chunks_exact(n).enumerate() {
-                out[m * cells + start..][..n].copy_from_slice(part);
+            for (image, here, at) in split(start..start + n, cells) {
+                for (i, part) in part.chunks_exact(n).enumerate() {
+                    let out = &mut out[(image * m + first_m + i) * cells..][..cells];
+                    out[here.clone()].copy_from_slice(&part[at..at + here.len()]);
+                }
             }
         }
     }
 }
 
-/// The input cells under the window for a range of output cells: `(cg * taps) x range.len()`.
-fn columns<T: Gemm>(g: &Geometry, cg: usize, x: &[T], cells: Range<usize>) -> Vec<T> {
-    let (taps, row, cells_in) = (g.taps(), g.row(), g.input_cells());
-    let n = cells.len();
-    let mut columns = vec![T::ZERO; cg * taps * n];
-    for r in cells.start / row..cells.end.div_ceil(row) {
-        // The part of this output row that lies in the range, and where it starts in the block.
-        let part = cells.start.max(r * row) - r * row..cells.end.min((r + 1) * row) - r * row;
-        let block = r * row + part.start - cells.start;
-        for tap in 0..taps {
-            let (range, at) = g.reads(r, tap);
-            let (first, end) = (range.start.max(part.start), range.end.min(part.end));
-            if first >= end {
-                continue;
-            }
-            let at = at + (first - range.start) * g.row_stride();
-            let to = block + first - part.start..block + end - part.start;
-            for c in 0..cg {
-                let to = &mut columns[(c * taps + tap) * n..][to.clone()];
-                copy_run(&x[c * cells_in + at..], g.row_stride(), to);
+/// A range counted through groups of `size`: for each group its index, the part of it and where that
+/// part starts in the range.
+fn split(range: Range<usize>, size: usize) -> impl Iterator<Item = (usize, Range<usize>, usize)> {
+    (range.start / size..range.end.div_ceil(size)).map(move |i| {
+        let part = range.start.max(i * size) - i * size..range.end.min((i + 1) * size) - i * size;
+        let at = i * size + part.start - range.start;
+        (i, part, at)
+    })
+}
+
+/// The input cells under the window for a range of output cells, counted through all images:
+/// `(cg * taps) x range.len()`.
+fn gather_columns<T: Gemm>(g: &Geometry, images: &Images<'_, T>, range: Range<usize>, columns: &mut Vec<T>) {
+    let (taps, row, cells) = (g.taps(), g.row(), g.output_cells());
+    let n = range.len();
+    columns.resize(images.cg * taps * n, T::ZERO);
+    for (image, part, at) in split(range, cells) {
+        let x = images.group(image);
+        for (r, part, within) in split(part, row) {
+            let at = at + within;
+            for tap in 0..taps {
+                let (reads, from) = g.reads(r, tap);
+                let (first, end) = (reads.start.max(part.start), reads.end.min(part.end).max(reads.start.max(part.start)));
+                let inside = first.min(part.end) - part.start..end.min(part.end) - part.start;
+                let from = from + (first - reads.start) * g.row_stride();
+                for c in 0..images.cg {
+                    let to = &mut columns[(c * taps + tap) * n + at..][..part.len()];
+                    to[..inside.start].fill(T::ZERO);
+                    to[inside.end..].fill(T::ZERO);
+                    if !inside.is_empty() {
+                        copy_run(&x[c * images.cells_in + from..], g.row_stride(), &mut to[inside.clone()]);
+                    }
+                }
             }
         }
     }
-    columns
 }
 
 fn copy_run<T: Copy>(from: &[T], stride: usize, to: &mut [T]) {

@@ -10,18 +10,11 @@ use crate::ir::{EpilogueStep, Tensor, Unary};
 /// that the steps take, in order.
 pub(super) fn apply<T: Gemm>(values: &mut [T], shape: &[usize], steps: &[EpilogueStep], extra: &[&Tensor]) {
     let mut extra = extra.iter();
-    let mut join = |values: &mut [T], f: fn(T, T) -> T| {
-        // The type rules count the operands.
-        if let Some(t) = extra.next() {
-            let wide = widen(t);
-            update2(values, shape, &view::<T>(&wide), &t.shape, f);
-        }
-    };
     for step in steps {
         match *step {
-            EpilogueStep::Add => join(values, T::add),
-            EpilogueStep::Mul => join(values, T::mul),
-            EpilogueStep::Prelu => join(values, T::prelu),
+            EpilogueStep::Add => join(values, shape, extra.next(), T::add),
+            EpilogueStep::Mul => join(values, shape, extra.next(), T::mul),
+            EpilogueStep::Prelu => join(values, shape, extra.next(), T::prelu),
             EpilogueStep::Relu => each(values, T::relu),
             EpilogueStep::LeakyRelu(bits) => {
                 let slope = constant::<T>(bits);
@@ -39,6 +32,14 @@ pub(super) fn apply<T: Gemm>(values: &mut [T], shape: &[usize], steps: &[Epilogu
             EpilogueStep::Tanh => through(values, libm::tanh),
             EpilogueStep::Gelu => through(values, gelu),
         }
+    }
+}
+
+/// With the next operand; the type rules have counted them.
+fn join<T: Num>(values: &mut [T], shape: &[usize], operand: Option<&&Tensor>, f: impl Fn(T, T) -> T) {
+    if let Some(t) = operand {
+        let wide = widen(t);
+        update2(values, shape, &view::<T>(&wide), &t.shape, f);
     }
 }
 

@@ -40,16 +40,21 @@ pub(super) trait Num: AnyBitPattern + NoUninit + PartialOrd + Send + Sync + 'sta
     fn is_nan(self) -> bool;
 
     fn maximum(self, o: Self) -> Self {
-        if self > o || self.is_nan() { self } else { o }
+        // One select after the other, so that a loop of these vectorises.
+        let larger = if self > o { self } else { o };
+        if self.is_nan() { self } else { larger }
     }
     fn minimum(self, o: Self) -> Self {
-        if self < o || self.is_nan() { self } else { o }
+        let smaller = if self < o { self } else { o };
+        if self.is_nan() { self } else { smaller }
     }
     fn relu(self) -> Self {
         if self < Self::ZERO { Self::ZERO } else { self }
     }
     fn prelu(self, slope: Self) -> Self {
-        if self >= Self::ZERO { self } else { self.mul(slope) }
+        // Both sides computed, so that a loop of these vectorises.
+        let scaled = self.mul(slope);
+        if self >= Self::ZERO { self } else { scaled }
     }
     /// Exact for every integer of up to 32 bits; `f32` is exact.
     fn to_f64(self) -> f64;

@@ -70,32 +70,59 @@ impl Geometry {
         self.stride[self.stride.len() - 1]
     }
 
-    /// Where tap `tap` reads for output row `row` (an index over all output axes but the last):
-    /// the outputs of that row whose cell lies inside the input, and the input cell of the first of
-    /// them. The range is empty when none does.
-    pub(super) fn reads(&self, row: usize, tap: usize) -> (Range<usize>, usize) {
+    /// Taps along the innermost axis.
+    pub(super) fn inner_taps(&self) -> usize {
+        self.kernel[self.kernel.len() - 1]
+    }
+
+    /// Extent of the innermost input axis.
+    pub(super) fn input_row(&self) -> usize {
+        self.input[self.input.len() - 1]
+    }
+
+    /// The first cell of the input row that output row `row` (an index over all output axes but the
+    /// last) meets with tap `outer` of all axes but the last; `None` outside the input.
+    pub(super) fn row_start(&self, row: usize, outer: usize) -> Option<usize> {
         let last = self.output.len() - 1;
-        let (mut row, mut tap) = (row, tap);
-        let inner_tap = tap % self.kernel[last];
-        tap /= self.kernel[last];
+        let (mut row, mut tap) = (row, outer);
         let (mut base, mut plane) = (0, self.input[last]);
         for i in (0..last).rev() {
             let (o, t) = (row % self.output[i], tap % self.kernel[i]);
             (row, tap) = (row / self.output[i], tap / self.kernel[i]);
-            match (o * self.stride[i] + t * self.dilation[i]).checked_sub(self.before[i]) {
-                Some(at) if at < self.input[i] => base += at * plane,
-                _ => return (0..0, 0),
+            let at = (o * self.stride[i] + t * self.dilation[i]).checked_sub(self.before[i])?;
+            if at >= self.input[i] {
+                return None;
             }
+            base += at * plane;
             plane *= self.input[i];
         }
+        Some(base)
+    }
+
+    /// The outputs of a row whose cell for tap `tap` of the innermost axis lies inside the input row,
+    /// and the cell of the first of them. The range is empty when none does.
+    pub(super) fn inner_reads(&self, tap: usize) -> (Range<usize>, usize) {
+        let last = self.output.len() - 1;
         // x * stride + shift - before inside 0..input
-        let (shift, stride) = (inner_tap * self.dilation[last], self.stride[last]);
+        let (shift, stride) = (tap * self.dilation[last], self.stride[last]);
         let first = self.before[last].saturating_sub(shift).div_ceil(stride);
         let end = (self.input[last] + self.before[last]).saturating_sub(shift).div_ceil(stride).min(self.output[last]);
         if first >= end {
             return (0..0, 0);
         }
-        (first..end, base + first * stride + shift - self.before[last])
+        (first..end, first * stride + shift - self.before[last])
+    }
+
+    /// Where tap `tap` reads for output row `row`: the outputs of that row whose cell lies inside the
+    /// input, and the input cell of the first of them.
+    pub(super) fn reads(&self, row: usize, tap: usize) -> (Range<usize>, usize) {
+        match self.row_start(row, tap / self.inner_taps()) {
+            None => (0..0, 0),
+            Some(start) => {
+                let (range, at) = self.inner_reads(tap % self.inner_taps());
+                (range, start + at)
+            }
+        }
     }
 }
 

@@ -100,7 +100,9 @@ pub(super) fn map2<T: Copy, R: Copy>(
         let (run, tail) = std::mem::take(&mut rest).split_at_mut(n);
         rest = tail;
         match (sa, sb) {
-            (1, 1) => run.iter_mut().zip(a[oa..oa + n].iter().zip(&b[ob..ob + n])).for_each(|(r, (&x, &y))| *r = f(x, y)),
+            (1, 1) => {
+                run.iter_mut().zip(a[oa..oa + n].iter().zip(&b[ob..ob + n])).for_each(|(r, (&x, &y))| *r = f(x, y))
+            }
             (1, 0) => {
                 let y = b[ob];
                 run.iter_mut().zip(&a[oa..oa + n]).for_each(|(r, &x)| *r = f(x, y));

@@ -173,7 +173,8 @@ fn gather_columns<T: Gemm>(g: &Geometry, images: &Images<'_, T>, range: Range<us
             let at = at + within;
             for tap in 0..taps {
                 let (reads, from) = g.reads(r, tap);
-                let (first, end) = (reads.start.max(part.start), reads.end.min(part.end).max(reads.start.max(part.start)));
+                let (first, end) =
+                    (reads.start.max(part.start), reads.end.min(part.end).max(reads.start.max(part.start)));
                 let inside = first.min(part.end) - part.start..end.min(part.end) - part.start;
                 let from = from + (first - reads.start) * g.row_stride();
                 for c in 0..images.cg {

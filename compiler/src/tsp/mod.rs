@@ -1,1 +1,82 @@
-//! (see the helper that owns this module)
+//! The tsp target: select -> tile -> allocate -> schedule -> emit.
+//!
+//! [`compile`] turns a tensor graph into a program of one machine description; [`check`] says for
+//! every node whether that can be done. See docs/tsp-scheduling.md.
+
+pub mod error;
+mod emit;
+mod estimate;
+mod sched;
+mod select;
+pub mod tiled;
+
+use crate::ir::Graph;
+pub use error::{CompileError, Unsupported};
+pub use estimate::Estimate;
+use quadrille_isa::tsp::{Machine, Program};
+pub use tiled::TiledGraph;
+
+/// Choices of a compilation. There are none yet that change what is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {}
+
+/// A compiled model.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What the machine runs.
+    pub program: Program,
+    /// Its exact meaning.
+    pub tiled: TiledGraph,
+    /// Its cost.
+    pub estimate: Estimate,
+}
+
+/// Support of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct NodeSupport {
+    pub node: String,
+    pub op: String,
+    /// Why not, when not.
+    pub unsupported: Option<Unsupported>,
+}
+
+/// Compiles a graph for a machine.
+///
+/// Errors: the first node that cannot run ([`CompileError::Unsupported`]; [`check`] lists them all),
+/// or a resource that the machine has too little of ([`CompileError::DoesNotFit`]).
+pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
+    let Options {} = options;
+    let mut s = select::select(graph, machine)?;
+    if !s.failed.is_empty() {
+        return Err(s.failed.remove(0).1.into());
+    }
+    let schedule = sched::schedule(&s.tiled, machine)?;
+    let program = emit::emit(&s.tiled, machine, &schedule)?;
+    let estimate = estimate::estimate(graph, &s.tiled, machine, &schedule, &program);
+    Ok(Compiled { program, tiled: s.tiled, estimate })
+}
+
+/// Says of every node whether the machine can run it. Whether all fits is known after [`compile`].
+pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
+    let selection = select::select(graph, machine);
+    let failed = match selection {
+        Ok(s) => s.failed,
+        // Outputs of supported nodes that cannot leave the chip.
+        Err(CompileError::Unsupported { node, op, shape, reason, remedy }) => {
+            let last = graph.nodes().len().saturating_sub(1);
+            vec![(last, Unsupported { node, op, shape, reason, remedy })]
+        }
+        Err(CompileError::DoesNotFit { .. }) => Vec::new(),
+    };
+    graph
+        .nodes()
+        .iter()
+        .enumerate()
+        .map(|(number, n)| NodeSupport {
+            node: graph.origin_name(n).to_string(),
+            op: n.op.name().to_string(),
+            unsupported: failed.iter().find(|f| f.0 == number).map(|f| f.1.clone()),
+        })
+        .collect()
+}

@@ -1,0 +1,281 @@
+//! A schedule as a program: queues in order, the SRAM image, layouts, provenance.
+
+use super::error::CompileError;
+use super::sched::memory::{Memory, weight_slices};
+use super::sched::{PlacedNo, Schedule};
+use super::tiled::{HostPiece, Init, TensorId, TiledGraph};
+use bytes::Bytes;
+use quadrille_isa::tsp::{
+    ImageSegment, Inst, Issue, IssueRef, Loop, Machine, MemProvenance, NodeIx, Placement, Program, Provenance, QueueId,
+    Repeat, TensorLayout, ValueInfo, ValueIx,
+};
+use std::collections::BTreeMap;
+
+/// Makes the program of a schedule.
+pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program, CompileError> {
+    let mut p = Program {
+        machine: m.name.clone(),
+        machine_hash: m.hash(),
+        model: g.name.clone(),
+        nodes: g.nodes.clone(),
+        ..Program::default()
+    };
+    let refs = queues(&mut p, s);
+    for l in &s.placements.links {
+        p.provenance.push(Provenance {
+            use_: refs[l.use_.0 as usize],
+            slot: l.slot,
+            width: l.width,
+            first: l.first,
+            count: l.count,
+            def: refs[l.def.0 as usize],
+            out: l.out,
+            def_first: l.def_first,
+            def_step: l.def_step,
+        });
+    }
+    for l in &s.placements.mem {
+        let PlacedNo(n) = l.inst;
+        p.mem_provenance.push(MemProvenance {
+            issue: refs[n as usize],
+            value: l.value,
+            addr: l.addr,
+            step: l.step,
+        });
+    }
+    p.values = vec![ValueInfo { name: String::new(), node: NodeIx(0) }; s.memory.values() as usize];
+    for (n, t) in g.tensors.iter().enumerate() {
+        let home = &s.memory.homes[n];
+        if home.chunks.is_empty() {
+            continue;
+        }
+        let node = NodeIx(t.node.0);
+        p.values[home.value as usize] = ValueInfo { name: t.name.clone(), node };
+        if let (Some(v), Some(fill)) = (home.fill, t.fill) {
+            p.values[v as usize] = ValueInfo { name: format!("{} (fill)", t.name), node };
+            fills(&mut p, m, &s.memory, TensorId(n as u32), ValueIx(v), fill);
+        }
+        if let Init::Const(bytes) = &t.init {
+            constant(&mut p, g, m, &s.memory, TensorId(n as u32), bytes);
+        }
+    }
+    for (slice, (addr, value)) in &s.memory.zeros {
+        p.values[value.0 as usize] = ValueInfo { name: "zeros".into(), node: NodeIx(0) };
+        let words = Bytes::from(vec![0u8; m.lanes()]);
+        p.image.push(ImageSegment { value: *value, slice: *slice, addr: *addr, words });
+    }
+    layouts(&mut p, g, &s.memory);
+    let text = p.text_bytes(m.program.instruction_bytes);
+    let have = 2 * u64::from(m.program.reserved_slices_per_hemisphere * m.geometry.words_per_slice) * m.lanes() as u64;
+    if text > have {
+        return Err(CompileError::DoesNotFit {
+            what: format!("program text of `{}`", g.name),
+            need: text,
+            have,
+            reason: "instructions live in the reserved slices".into(),
+            remedy: "a smaller model or input, or a machine description with more reserved slices".into(),
+        });
+    }
+    Ok(p)
+}
+
+/// Fills the queues; returns where each placed instruction went.
+fn queues(p: &mut Program, s: &Schedule) -> Vec<IssueRef> {
+    let mut by_queue: BTreeMap<QueueId, Vec<u32>> = BTreeMap::new();
+    for (n, i) in s.placements.insts.iter().enumerate() {
+        by_queue.entry(i.queue).or_default().push(n as u32);
+    }
+    let unset = IssueRef { queue: QueueId::Vxm(0), index: 0 };
+    let mut refs = vec![unset; s.placements.insts.len()];
+    for (number, (queue, mut list)) in by_queue.into_iter().enumerate() {
+        // An install comes before the activation of its cycle.
+        list.sort_by_key(|&n| {
+            let i = &s.placements.insts[n as usize];
+            (i.cycle, !matches!(i.inst, Inst::InstallWeights), n)
+        });
+        let start = if number == 0 { Inst::Notify } else { Inst::Sync };
+        let first = Issue { cycle: 0, inst: start, repeat: Repeat::default(), node: NodeIx(0) };
+        let mut issues = Vec::with_capacity(list.len() + 1);
+        issues.push(first);
+        for n in list {
+            let i = &s.placements.insts[n as usize];
+            refs[n as usize] = IssueRef { queue, index: issues.len() as u32 };
+            issues.push(Issue { cycle: i.cycle, inst: i.inst.clone(), repeat: i.repeat, node: i.node });
+        }
+        p.queues.insert(queue, issues);
+    }
+    refs
+}
+
+fn fills(p: &mut Program, m: &Machine, memory: &Memory, t: TensorId, value: ValueIx, fill: u32) {
+    let home = &memory.homes[t.0 as usize];
+    for copy in home.chunks.iter().flat_map(|c| &c.copies) {
+        for (byte, r) in copy.iter().enumerate() {
+            let words = Bytes::from(vec![(fill >> (8 * byte)) as u8; m.lanes()]);
+            let addr = r.base + home.chunk_rows as u16;
+            p.image.push(ImageSegment { value, slice: r.slice, addr, words });
+        }
+    }
+}
+
+/// The image of a constant, a segment for each region.
+fn constant(p: &mut Program, g: &TiledGraph, m: &Machine, memory: &Memory, id: TensorId, bytes: &[u8]) {
+    let (t, home) = (g.tensor(id), &memory.homes[id.0 as usize]);
+    let (lanes, width, rows) = (t.lanes as usize, usize::from(t.ty.bytes()), t.rows as usize);
+    let value = ValueIx(home.value);
+    let word = |row: usize, byte: usize, out: &mut Vec<u8>| {
+        let start = out.len();
+        if row < rows {
+            out.extend((0..lanes).map(|l| bytes[(row * lanes + l) * width + byte]));
+        }
+        out.resize(start + m.lanes(), 0);
+    };
+    if t.weights {
+        let per = weight_slices(m) as usize;
+        let depth = home.words as usize / width;
+        for (k, r) in home.chunks[0].copies[0].iter().enumerate() {
+            let mut words = Vec::with_capacity(home.words as usize * m.lanes());
+            for byte in 0..width {
+                (0..depth).for_each(|d| word(d * per + k, byte, &mut words));
+            }
+            p.image.push(ImageSegment { value, slice: r.slice, addr: r.base, words: words.into() });
+        }
+        return;
+    }
+    for (c, chunk) in home.chunks.iter().enumerate() {
+        let first = c * home.chunk_rows as usize;
+        let last = rows.min(first + home.chunk_rows as usize);
+        for byte in 0..width {
+            let mut words = Vec::with_capacity((last - first) * m.lanes());
+            (first..last).for_each(|r| word(r, byte, &mut words));
+            let words = Bytes::from(words);
+            for copy in &chunk.copies {
+                let r = copy[byte];
+                p.image.push(ImageSegment { value, slice: r.slice, addr: r.base, words: words.clone() });
+            }
+        }
+    }
+}
+
+fn layouts(p: &mut Program, g: &TiledGraph, memory: &Memory) {
+    for (n, i) in g.inputs.iter().enumerate() {
+        let mut layout = TensorLayout {
+            name: i.name.clone(),
+            dtype: i.dtype,
+            shape: i.shape.clone(),
+            device_bytes: 1,
+            placements: Vec::new(),
+        };
+        for (number, t) in g.tensors.iter().enumerate() {
+            if let Init::Input { index, pieces } = &t.init
+                && *index as usize == n
+                && !memory.homes[number].chunks.is_empty()
+            {
+                let bytes = (t.ty.bytes()).min(i.dtype.size() as u8);
+                let highest = pieces.iter().map(|p| p.byte.map_or(bytes, |b| b + 1)).max().unwrap_or(1);
+                layout.device_bytes = layout.device_bytes.max(highest);
+                for piece in pieces {
+                    place(&mut layout.placements, g, memory, TensorId(number as u32), piece, bytes, true);
+                }
+            }
+        }
+        if layout.placements.is_empty() {
+            layout.device_bytes = i.dtype.size() as u8;
+        }
+        p.inputs.push(layout);
+    }
+    for o in &g.outputs {
+        let bytes = super::tiled::device_bytes(o.dtype, g.tensor(o.tensor).ty);
+        let mut placements = Vec::new();
+        for piece in &o.pieces {
+            place(&mut placements, g, memory, o.tensor, piece, bytes, false);
+        }
+        p.outputs.push(TensorLayout {
+            name: o.name.clone(),
+            dtype: o.dtype,
+            shape: o.shape.clone(),
+            device_bytes: bytes,
+            placements,
+        });
+    }
+}
+
+/// Placements of one piece: cut where rows pass from chunk to chunk.
+fn place(
+    out: &mut Vec<Placement>,
+    g: &TiledGraph,
+    memory: &Memory,
+    t: TensorId,
+    piece: &HostPiece,
+    bytes: u8,
+    all_copies: bool,
+) {
+    let home = &memory.homes[t.0 as usize];
+    let reach: i64 = piece.loops.iter().map(|l| i64::from(l.count - 1) * i64::from(l.row.max(0))).sum();
+    let (lo, hi) = (piece.row0, piece.row0 + reach as u32);
+    let split = g.tensor(t).weights || lo / home.chunk_rows != hi / home.chunk_rows;
+    if split {
+        // Peel the loop with the largest row step until a piece stays in one chunk.
+        let widest = (0..piece.loops.len()).filter(|&i| piece.loops[i].row != 0).max_by_key(|&i| piece.loops[i].row.abs());
+        let Some(widest) = widest else { return plain(out, g, memory, t, piece, bytes, all_copies) };
+        let l = piece.loops[widest];
+        let inner: i64 = reach - i64::from(l.count - 1) * i64::from(l.row);
+        let mut k = 0;
+        while k < l.count {
+            let row0 = (i64::from(piece.row0) + i64::from(k) * i64::from(l.row)) as u32;
+            // As many turns as stay in the chunk of the first.
+            let room = i64::from((row0 / home.chunk_rows + 1) * home.chunk_rows - 1) - i64::from(row0) - inner;
+            let fit = if g.tensor(t).weights || room < 0 { 1 } else { room / i64::from(l.row.max(1)) + 1 };
+            let count = (fit.max(1) as u32).min(l.count - k);
+            let mut part = piece.clone();
+            part.row0 = row0;
+            part.lane0 = (i64::from(piece.lane0) + i64::from(k) * i64::from(l.lane)) as u32;
+            part.elem0 = (piece.elem0 as i64 + i64::from(k) * l.elem) as u64;
+            if count == 1 {
+                part.loops.remove(widest);
+            } else {
+                part.loops[widest].count = count;
+            }
+            place(out, g, memory, t, &part, bytes, all_copies);
+            k += count;
+        }
+        return;
+    }
+    plain(out, g, memory, t, piece, bytes, all_copies);
+}
+
+fn plain(
+    out: &mut Vec<Placement>,
+    g: &TiledGraph,
+    memory: &Memory,
+    t: TensorId,
+    piece: &HostPiece,
+    bytes: u8,
+    all_copies: bool,
+) {
+    let home = &memory.homes[t.0 as usize];
+    let value = ValueIx(home.value);
+    let copies = if all_copies && !g.tensor(t).weights { home.chunks[0].copies.len() } else { 1 };
+    for copy in 0..copies {
+        let list: Vec<(u8, u8)> = match piece.byte {
+            Some(b) => vec![(0, b)],
+            None => (0..bytes).map(|b| (b, b)).collect(),
+        };
+        for (device, host) in list {
+            let r = memory.place_of(g, t, copy, device, piece.row0, 0);
+            out.push(Placement {
+                value,
+                slice: r.slice,
+                addr0: r.base,
+                lane0: piece.lane0 as u16,
+                byte: host,
+                elem0: piece.elem0,
+                loops: piece
+                    .loops
+                    .iter()
+                    .map(|l| Loop { count: l.count, addr_step: l.row, lane_step: l.lane, elem_step: l.elem })
+                    .collect(),
+            });
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! A burst: instructions whose offsets from each other are fixed, with the streams between them.
+//!
+//! A burst is built with times relative to its start; [`Burst::place`] finds the earliest start at
+//! which every queue, bank and stream it needs is free, books them, and names the streams and
+//! ALUs. Knows the chip's resources; knows nothing of kernels.
+
+use super::board::{Board, Flow};
+use quadrille_isa::tsp::{
+    AccMode, ActType, AluOp, AluType, Column, Dir, Inst, Machine, NodeIx, OUT_CHAIN, Operand, QueueId, Repeat, Slice,
+    Stream, StreamGroup, ValueIx,
+};
+
+/// A stream (group) of a burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct StreamNo(pub(super) usize);
+
+/// An instruction of a burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct InstNo(pub(super) usize);
+
+/// An instruction of the whole program, in the order of placing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct PlacedNo(pub(crate) u32);
+
+/// Operand of an ALU before streams and ALUs have names.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arg {
+    None,
+    Imm(u32),
+    Stream(StreamNo),
+    /// Result of another ALU instruction of the burst.
+    Chain(InstNo),
+}
+
+/// An instruction before streams and ALUs have names.
+#[derive(Clone, Debug)]
+pub(super) enum Proto {
+    Read { addr: u16, to: StreamNo, byte: u8 },
+    Write { addr: u16, from: StreamNo, byte: u8 },
+    Gather { map: StreamNo, map_byte: u8, lo: u16, hi: u16, to: StreamNo, byte: u8 },
+    Alu { op: AluOp, ty: AluType, args: [Arg; 3], to: Option<StreamNo> },
+    Load { k0: u16, from: [(StreamNo, u8); 16] },
+    Install,
+    Act { from: StreamNo, ty: ActType },
+    Acc { row: u16, mode: AccMode, emit: Option<StreamNo> },
+    Transpose { from: StreamNo, to: StreamNo },
+}
+
+/// Where an instruction runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum At {
+    Queue(QueueId),
+    /// Any ALU.
+    Alu,
+}
+
+/// SRAM words that an instruction touches: execution k at `addr + k * step`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touch {
+    pub(super) slice: Slice,
+    pub(super) bank: u8,
+    pub(super) value: ValueIx,
+    pub(super) addr: u16,
+    pub(super) step: i32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct BurstInst {
+    pub(super) at: At,
+    /// Relative to the start of the burst.
+    pub(super) t: i64,
+    pub(super) repeat: Repeat,
+    pub(super) proto: Proto,
+    pub(super) touch: Option<Touch>,
+}
+
+/// Rows `off .. off+n` of a stream come from an instruction: bytes `byte .. byte+bytes` are its
+/// results `out ..`. Row `off` is at `column` in cycle `t`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Def {
+    pub(super) inst: InstNo,
+    pub(super) byte: u8,
+    pub(super) bytes: u8,
+    pub(super) out: u8,
+    pub(super) off: u32,
+    pub(super) n: u32,
+    pub(super) t: i64,
+    pub(super) column: Column,
+}
+
+/// Rows `off .. off+n` of a stream are sampled by executions 0.. of an instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Use {
+    pub(super) inst: InstNo,
+    pub(super) slot: u8,
+    pub(super) byte: u8,
+    pub(super) bytes: u8,
+    pub(super) off: u32,
+    pub(super) n: u32,
+    pub(super) column: Column,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct BurstStream {
+    pub(super) dir: Dir,
+    pub(super) width: u8,
+    /// Cycles from row to row.
+    pub(super) step: u32,
+    pub(super) defs: Vec<Def>,
+    pub(super) uses: Vec<Use>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Burst {
+    pub(super) node: u32,
+    pub(super) insts: Vec<BurstInst>,
+    pub(super) streams: Vec<BurstStream>,
+    /// Earliest start that data, space and planes allow.
+    pub(super) not_before: i64,
+    /// Provenance between instructions that is not a stream: (use, slot, def, def step, count).
+    pub(super) state: Vec<(InstNo, u8, StateDef, u32, u32)>,
+}
+
+/// Definition of a piece of unit state.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StateDef {
+    Here(InstNo),
+    Earlier(PlacedNo),
+}
+
+/// An instruction in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) queue: QueueId,
+    pub(crate) cycle: u32,
+    pub(crate) inst: Inst,
+    pub(crate) repeat: Repeat,
+    pub(crate) node: NodeIx,
+}
+
+/// A provenance entry with instructions by [`PlacedNo`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) use_: PlacedNo,
+    pub(crate) slot: u8,
+    pub(crate) width: u8,
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    pub(crate) def: PlacedNo,
+    pub(crate) out: u8,
+    pub(crate) def_first: u32,
+    pub(crate) def_step: u32,
+}
+
+/// An SRAM provenance entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemLink {
+    pub(crate) inst: PlacedNo,
+    pub(crate) value: ValueIx,
+    pub(crate) addr: u16,
+    pub(crate) step: i32,
+}
+
+/// The program so far.
+#[derive(Default)]
+pub(crate) struct Placements {
+    pub(crate) insts: Vec<Placed>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) mem: Vec<MemLink>,
+}
+
+/// A burst that collides with itself: a mistake of the compiler, reported and never panicked on.
+#[derive(Clone, Debug)]
+pub(crate) struct NoPlace {
+    pub(crate) what: String,
+}
+
+/// Where a burst landed.
+pub(super) struct Landing {
+    pub(super) start: u32,
+    /// Number of the burst's instruction 0; the others follow.
+    pub(super) first: PlacedNo,
+}
+
+impl Landing {
+    pub(super) fn inst(&self, i: InstNo) -> PlacedNo {
+        PlacedNo(self.first.0 + i.0 as u32)
+    }
+}
+
+fn span(i: &BurstInst) -> u32 {
+    i.repeat.n * i.repeat.d + 1
+}
+
+impl Burst {
+    pub(super) fn new(node: u32) -> Burst {
+        Burst { node, not_before: i64::MIN, ..Burst::default() }
+    }
+
+    pub(super) fn stream(&mut self, dir: Dir, width: u8, step: u32) -> StreamNo {
+        self.streams.push(BurstStream { dir, width, step, defs: Vec::new(), uses: Vec::new() });
+        StreamNo(self.streams.len() - 1)
+    }
+
+    pub(super) fn inst(&mut self, at: At, t: i64, repeat: Repeat, proto: Proto, touch: Option<Touch>) -> InstNo {
+        self.insts.push(BurstInst { at, t, repeat, proto, touch });
+        InstNo(self.insts.len() - 1)
+    }
+
+    pub(super) fn def(&mut self, s: StreamNo, d: Def) {
+        self.streams[s.0].defs.push(d);
+    }
+
+    pub(super) fn use_(&mut self, s: StreamNo, u: Use) {
+        self.streams[s.0].uses.push(u);
+    }
+
+    /// Stretches of stream that the burst needs, with ids counted from the group's base and times
+    /// from the start.
+    fn flows(&self, s: &BurstStream) -> Vec<(u8, Column, Column, i64, u32)> {
+        let mut out = Vec::new();
+        for d in &s.defs {
+            for byte in d.byte..d.byte + d.bytes {
+                let reaches = s.uses.iter().filter(|u| {
+                    (u.byte..u.byte + u.bytes).contains(&byte) && u.off < d.off + d.n && d.off < u.off + u.n
+                });
+                let far = match s.dir {
+                    Dir::East => reaches.map(|u| u.column).max(),
+                    Dir::West => reaches.map(|u| u.column).min(),
+                };
+                out.push((byte, d.column, far.unwrap_or(d.column), d.t, d.n));
+            }
+        }
+        out
+    }
+
+    /// True when two instructions of the burst want one queue or bank in one cycle.
+    fn collides(&self) -> Option<String> {
+        let mut spans: Vec<(String, i64, i64)> = Vec::new();
+        for i in &self.insts {
+            let end = i.t + i64::from(span(i));
+            if let (At::Queue(q), false) = (i.at, matches!(i.proto, Proto::Install)) {
+                spans.push((format!("{q}"), i.t, end));
+            }
+            if let Some(t) = i.touch {
+                spans.push((format!("{} bank {}", t.slice, t.bank), i.t, end));
+            }
+        }
+        spans.sort();
+        spans.windows(2).find(|w| w[0].0 == w[1].0 && w[1].1 < w[0].2).map(|w| w[0].0.clone())
+    }
+
+    /// Finds the earliest start, books it, and adds the instructions to the program.
+    pub(super) fn place(self, m: &Machine, board: &mut Board, out: &mut Placements) -> Result<Landing, NoPlace> {
+        let least = self.insts.iter().map(|i| i.t).min().unwrap_or(0);
+        let mut start = self.not_before.max(i64::from(m.latency.barrier) - least);
+        let flows: Vec<_> = self.streams.iter().map(|s| self.flows(s)).collect();
+        let mut tries = 0u32;
+        loop {
+            tries += 1;
+            if tries == 400 {
+                // A burst that fits nowhere collides with itself; look only when it seems so.
+                if let Some(what) = self.collides() {
+                    return Err(NoPlace { what });
+                }
+            }
+            if tries > 2_000_000 {
+                return Err(NoPlace { what: "streams or ALUs: more than the chip has".into() });
+            }
+            if let Some(jump) = self.blocked(board, start) {
+                start += i64::from(jump);
+                continue;
+            }
+            let Some(alus) = self.pick_alus(m, board, start) else {
+                start += 1;
+                continue;
+            };
+            match self.pick_streams(board, &flows, start) {
+                Some(bases) => return Ok(self.commit(m, board, out, start, &alus, &bases)),
+                None => start += 1,
+            }
+        }
+    }
+
+    /// Cycles by which the start must move at least, if a queue or bank is taken.
+    fn blocked(&self, board: &Board, start: i64) -> Option<u32> {
+        let mut jump = 0;
+        for i in &self.insts {
+            let (t, len) = ((start + i.t) as u32, span(i));
+            if let At::Queue(q) = i.at
+                && !matches!(i.proto, Proto::Install)
+                && let Some(last) = board.queue_taken(q, t, len)
+            {
+                jump = jump.max(last - t + 1);
+            }
+            if let Some(touch) = i.touch
+                && let Some(last) = board.bank_taken(touch.slice, touch.bank, t, len)
+            {
+                jump = jump.max(last - t + 1);
+            }
+        }
+        (jump > 0).then_some(jump)
+    }
+
+    fn pick_alus(&self, m: &Machine, board: &Board, start: i64) -> Option<Vec<Option<u8>>> {
+        let mut chosen: Vec<Option<u8>> = vec![None; self.insts.len()];
+        let mut used = 0u32;
+        for (n, i) in self.insts.iter().enumerate() {
+            if matches!(i.at, At::Alu) {
+                let (t, len) = ((start + i.t) as u32, span(i));
+                let free = (0..m.geometry.alus as u8)
+                    .find(|&a| used >> a & 1 == 0 && board.queue_taken(QueueId::Vxm(a), t, len).is_none())?;
+                used |= 1 << free;
+                chosen[n] = Some(free);
+            }
+        }
+        Some(chosen)
+    }
+
+    fn pick_streams(
+        &self,
+        board: &mut Board,
+        flows: &[Vec<(u8, Column, Column, i64, u32)>],
+        start: i64,
+    ) -> Option<Vec<u8>> {
+        let mut bases = Vec::with_capacity(flows.len());
+        let mut marked: Vec<Flow> = Vec::new();
+        for (s, parts) in self.streams.iter().zip(flows) {
+            let flow = |base: u8, &(byte, from, to, t, n): &(u8, Column, Column, i64, u32)| Flow {
+                stream: Stream { dir: s.dir, id: base + byte },
+                from,
+                to,
+                t: (start + t) as u32,
+                n,
+                step: s.step,
+            };
+            let base = (0..32 / s.width).map(|k| k * s.width).find(|&b| parts.iter().all(|p| board.stream_free(&flow(b, p))));
+            let Some(base) = base else {
+                marked.iter().for_each(|f| board.mark_stream(f, false));
+                return None;
+            };
+            for p in parts {
+                board.mark_stream(&flow(base, p), true);
+                marked.push(flow(base, p));
+            }
+            bases.push(base);
+        }
+        Some(bases)
+    }
+
+    fn commit(
+        self,
+        m: &Machine,
+        board: &mut Board,
+        out: &mut Placements,
+        start: i64,
+        alus: &[Option<u8>],
+        bases: &[u8],
+    ) -> Landing {
+        let landing = Landing { start: start as u32, first: PlacedNo(out.insts.len() as u32) };
+        let group = |s: StreamNo| {
+            let b = &self.streams[s.0];
+            StreamGroup { dir: b.dir, base: bases[s.0], width: b.width }
+        };
+        let byte = |s: StreamNo, k: u8| group(s).stream(k);
+        for (n, i) in self.insts.iter().enumerate() {
+            let queue = match i.at {
+                At::Queue(q) => q,
+                // Every ALU instruction was given an ALU.
+                At::Alu => QueueId::Vxm(alus[n].unwrap_or(0)),
+            };
+            let cycle = (start + i.t) as u32;
+            // An install shares its cycle with the activation after it; the planes' own books keep order.
+            if !matches!(i.proto, Proto::Install) {
+                board.take_queue(queue, cycle, span(i));
+            }
+            if let Some(t) = i.touch {
+                board.take_bank(t.slice, t.bank, cycle, span(i));
+                out.mem.push(MemLink { inst: landing.inst(InstNo(n)), value: t.value, addr: t.addr, step: t.step });
+            }
+            let inst = match &i.proto {
+                Proto::Read { addr, to, byte: k } => Inst::Read { addr: *addr, stream: byte(*to, *k) },
+                Proto::Write { addr, from, byte: k } => Inst::Write { stream: byte(*from, *k), addr: *addr },
+                Proto::Gather { map, map_byte, lo, hi, to, byte: k } => {
+                    Inst::Gather { map: byte(*map, *map_byte), lo: *lo, hi: *hi, stream: byte(*to, *k) }
+                }
+                Proto::Alu { op, ty, args, to } => {
+                    let arg = |a: Arg| match a {
+                        Arg::None => Operand::None,
+                        Arg::Imm(v) => Operand::Imm(v),
+                        Arg::Stream(s) => Operand::Stream(group(s)),
+                        Arg::Chain(i) => Operand::Alu(alus[i.0].unwrap_or(0)),
+                    };
+                    for (k, a) in args.iter().enumerate() {
+                        if let Arg::Chain(def) = a {
+                            out.links.push(Link {
+                                use_: landing.inst(InstNo(n)),
+                                slot: 4 * k as u8,
+                                width: 1,
+                                first: 0,
+                                count: i.repeat.n + 1,
+                                def: landing.inst(*def),
+                                out: OUT_CHAIN,
+                                def_first: 0,
+                                def_step: 1,
+                            });
+                        }
+                    }
+                    Inst::Alu { op: *op, ty: *ty, a: arg(args[0]), b: arg(args[1]), c: arg(args[2]), dst: to.map(group) }
+                }
+                Proto::Load { k0, from } => {
+                    Inst::LoadWeights { k0: *k0, streams: from.map(|(s, k)| byte(s, k).id) }
+                }
+                Proto::Install => Inst::InstallWeights,
+                Proto::Act { from, ty } => Inst::Activations { base: group(*from).base, ty: *ty },
+                Proto::Acc { row, mode, emit } => {
+                    Inst::Accumulate { row: *row, mode: *mode, emit: emit.map(|s| group(s).base) }
+                }
+                Proto::Transpose { from, to } => Inst::Transpose { from: byte(*from, 0), to: byte(*to, 0) },
+            };
+            out.insts.push(Placed { queue, cycle, inst, repeat: i.repeat, node: NodeIx(self.node) });
+        }
+        for s in &self.streams {
+            for u in &s.uses {
+                for d in &s.defs {
+                    let (lo, hi) = (u.off.max(d.off), (u.off + u.n).min(d.off + d.n));
+                    let (b0, b1) = (u.byte.max(d.byte), (u.byte + u.bytes).min(d.byte + d.bytes));
+                    if lo < hi && b0 < b1 {
+                        out.links.push(Link {
+                            use_: landing.inst(u.inst),
+                            slot: u.slot + (b0 - u.byte),
+                            width: b1 - b0,
+                            first: lo - u.off,
+                            count: hi - lo,
+                            def: landing.inst(d.inst),
+                            out: d.out + (b0 - d.byte),
+                            def_first: lo - d.off,
+                            def_step: 1,
+                        });
+                    }
+                }
+            }
+        }
+        for &(use_, slot, def, def_step, count) in &self.state {
+            let def = match def {
+                StateDef::Here(i) => landing.inst(i),
+                StateDef::Earlier(p) => p,
+            };
+            let use_ = landing.inst(use_);
+            out.links.push(Link { use_, slot, width: 1, first: 0, count, def, out: 0, def_first: 0, def_step });
+        }
+        let _ = m;
+        landing
+    }
+}

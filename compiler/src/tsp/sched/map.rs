@@ -1,0 +1,149 @@
+//! Elementwise kernels, and the ALU sequence at the end of a matrix product.
+
+use super::Scheduler;
+use super::burst::{Arg, At, Burst, Def, InstNo, Proto, StreamNo};
+use super::rows::{Effects, repeat, whole};
+use super::vxm::{Plan, SlotArg, plan};
+use crate::tsp::error::CompileError;
+use crate::tsp::tiled::{Kernel, Rows, Src, Step};
+use quadrille_isa::tsp::{AluOp, AluType, Dir, Hemisphere};
+
+/// Rows of a burst at most: short enough to overlap with what follows.
+const BURST_ROWS: usize = 256;
+
+/// Direction in which results flow to a hemisphere, and operands flow from the other.
+fn towards(h: Hemisphere) -> Dir {
+    h.outward()
+}
+
+impl Scheduler<'_> {
+    pub(super) fn map(
+        &mut self,
+        k: &Kernel,
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+    ) -> Result<(), CompileError> {
+        let plan = plan(steps, ins.len());
+        let n = k.n as usize;
+        let mut first = 0;
+        while first < n {
+            let rows = first..n.min(first + BURST_ROWS);
+            let mut b = Burst::new(k.node.0);
+            let mut e = Effects::default();
+            self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1);
+            self.place(k, b, e)?;
+            first = rows.end;
+        }
+        Ok(())
+    }
+
+    /// Adds a planned ALU sequence: its first step is at cycle 0 of the burst. Operands
+    /// `0 .. given.len()` are streams that arrive by themselves, in cycle 0.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn alus(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        plan: &Plan,
+        given: &[StreamNo],
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+        rows: std::ops::Range<usize>,
+        step: u32,
+    ) {
+        let n = rows.len() as u32;
+        let vxm = self.m.vxm_column();
+        let latency = i64::from(self.m.latency.vxm_alu);
+        let mut streams: Vec<Option<StreamNo>> = given.iter().map(|s| Some(*s)).collect();
+        let mut seen: Vec<u32> = Vec::new();
+        for (number, r) in ins.iter().enumerate() {
+            let copy = seen.iter().filter(|&&t| t == r.tensor.0).count();
+            seen.push(r.tensor.0);
+            let at = plan.ins_at[given.len() + number];
+            streams.push(at.map(|at| {
+                let dir = towards(self.hemisphere(r.tensor)).opposite();
+                let t = i64::from(at) * latency;
+                self.read_rows(b, e, r.tensor, copy, &r.rows[rows.clone()], dir, step, vxm, t)
+            }));
+        }
+        // Which stream carries which step's result where.
+        let mut results: Vec<(u16, Dir, Vec<usize>)> = Vec::new();
+        for (number, (src, r)) in outs.iter().enumerate() {
+            if let Src::Op(s) = src {
+                let dir = towards(self.hemisphere(r.tensor));
+                match results.iter_mut().find(|x| x.0 == *s && x.1 == dir) {
+                    Some(x) => x.2.push(number),
+                    None => results.push((*s, dir, vec![number])),
+                }
+            }
+        }
+        let base = b.insts.len();
+        let mut slots = plan.slots.clone();
+        let mut carried: Vec<(usize, Dir, u8, Vec<usize>)> = Vec::new();
+        for (s, dir, numbers) in results {
+            let slot = usize::from(plan.of_step[usize::from(s)]);
+            let step = &steps[usize::from(s)];
+            let width = step.op.result(step.ty).bytes();
+            // One slot drives one group; a second direction takes a copy one step later.
+            let slot = if carried.iter().any(|c| c.0 == slot) {
+                let ty = [AluType::I8, AluType::I8, AluType::I16, AluType::I32, AluType::I32][usize::from(width)];
+                let args = [SlotArg::Slot(slot as u16), SlotArg::Imm(0), SlotArg::None];
+                slots.push(super::vxm::Slot { op: AluOp::Or, ty, args, at: slots[slot].at + 1 });
+                slots.len() - 1
+            } else {
+                slot
+            };
+            carried.push((slot, dir, width, numbers));
+        }
+        for (number, s) in slots.iter().enumerate() {
+            let t = i64::from(s.at) * latency;
+            let to = carried.iter().find(|c| c.0 == number).map(|c| b.stream(c.1, c.2, step));
+            let arg = |a: SlotArg| match a {
+                SlotArg::None => Arg::None,
+                SlotArg::Imm(v) => Arg::Imm(v),
+                // Every operand that a slot takes has a stream.
+                SlotArg::In(k) => streams[usize::from(k)].map_or(Arg::None, Arg::Stream),
+                SlotArg::Slot(k) => Arg::Chain(InstNo(base + number_of(b, base, usize::from(k)))),
+            };
+            let args = s.args.map(arg);
+            let inst = b.inst(At::Alu, t, repeat(n, step, 0), Proto::Alu { op: s.op, ty: s.ty, args, to }, None);
+            for (k, a) in args.iter().enumerate() {
+                if let Arg::Stream(stream) = a {
+                    b.use_(*stream, whole(inst, 4 * k as u8, s.ty.bytes(), n, vxm));
+                }
+            }
+            if let (Some(stream), Some(c)) = (to, carried.iter().find(|c| c.0 == number)) {
+                let drive = t + self.alu_drive();
+                let def = Def { inst, byte: 0, bytes: c.2, out: 0, off: 0, n, t: drive, column: vxm };
+                b.def(stream, def);
+                self.late_writes(b, e, stream, c, outs, &rows, drive);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn late_writes(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        stream: StreamNo,
+        carried: &(usize, Dir, u8, Vec<usize>),
+        outs: &[(Src, Rows)],
+        rows: &std::ops::Range<usize>,
+        drive: i64,
+    ) {
+        for &number in &carried.3 {
+            let r = &outs[number].1;
+            self.write_rows(b, e, stream, r.tensor, &r.rows[rows.clone()], self.m.vxm_column(), drive);
+        }
+    }
+}
+
+/// Position among the burst's instructions of ALU slot `slot`, counted from `base`.
+fn number_of(b: &Burst, base: usize, slot: usize) -> usize {
+    let alus = b.insts[base..].iter().enumerate().filter(|(_, i)| matches!(i.at, At::Alu));
+    // Slots come in order, and a slot's operands before it.
+    alus.map(|(n, _)| n).nth(slot).unwrap_or(0)
+}

@@ -1,0 +1,478 @@
+//! SRAM: which slices and words hold the rows of each tensor.
+//!
+//! A tensor's bytes lie in as many slices as an element has bytes, in as many copies as one
+//! kernel reads it at once; long tensors are cut into chunks in different slices, so that several
+//! kernels find free ports. Words are used again after the last read. Knows no instruction.
+
+use crate::tsp::error::CompileError;
+use crate::tsp::tiled::{FILL, Init, Kind, TensorId, TiledGraph};
+use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
+use std::collections::BTreeMap;
+
+/// A run of words of one slice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Region {
+    pub(crate) slice: Slice,
+    pub(crate) base: u16,
+}
+
+/// Rows of a tensor that lie in one set of slices.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chunk {
+    /// `copies[c][byte]`; for weights `copies[0][byte * slices + k]` holds rows k, k + slices, ….
+    pub(crate) copies: Vec<Vec<Region>>,
+    /// Cycle from which the words may be written.
+    pub(crate) free_at: u32,
+}
+
+/// The place of a tensor.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Home {
+    pub(crate) chunk_rows: u32,
+    pub(crate) chunks: Vec<Chunk>,
+    /// Words of each region.
+    pub(crate) words: u32,
+    pub(crate) hemisphere: Option<Hemisphere>,
+    /// Number of the SRAM value.
+    pub(crate) value: u32,
+    /// Value of the fill word, which follows the rows of each region.
+    pub(crate) fill: Option<u32>,
+    /// Cycle from which each row can be read.
+    pub(crate) ready: Vec<u32>,
+    /// Last cycle in which something reads the tensor.
+    pub(crate) last_read: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct BankSpace {
+    bump: u32,
+    free: Vec<(u32, u32, u32)>,
+}
+
+/// All homes and what is left.
+pub(crate) struct Memory {
+    machine: Machine,
+    usable: u32,
+    bank_words: u32,
+    space: Vec<BankSpace>,
+    turn: [u32; 2],
+    pub(crate) homes: Vec<Home>,
+    copies: Vec<u32>,
+    /// Tensors that one kernel reads together, and that it reads while it writes.
+    together: Vec<Vec<u32>>,
+    across: Vec<Vec<u32>>,
+    last_use: Vec<usize>,
+    values: u32,
+    toggle: u32,
+    peak_bytes: u64,
+    now_bytes: u64,
+    /// Words of zeros, by slice, with their value.
+    pub(crate) zeros: BTreeMap<Slice, (u16, ValueIx)>,
+    /// Tensors that lie across the VXM from another.
+    opposite: Vec<Option<TensorId>>,
+}
+
+/// How many streams of 16 a weight load fills from slices of this machine.
+pub(crate) fn weight_slices(m: &Machine) -> u32 {
+    let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
+    if 2 * usable >= 24 { 16 } else { 8 }
+}
+
+/// Rows of a chunk at most.
+const CHUNK_ROWS: u32 = 640;
+
+impl Memory {
+    pub(crate) fn new(g: &TiledGraph, m: &Machine) -> Memory {
+        let n = g.tensors.len();
+        let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
+        let mut mem = Memory {
+            machine: m.clone(),
+            usable,
+            bank_words: m.words_per_bank(),
+            space: vec![BankSpace::default(); 4 * m.geometry.mem_slices_per_hemisphere as usize],
+            turn: [0, 0],
+            homes: vec![Home::default(); n],
+            copies: vec![1; n],
+            together: vec![Vec::new(); n],
+            across: vec![Vec::new(); n],
+            last_use: vec![usize::MAX; n],
+            values: 0,
+            toggle: 0,
+            peak_bytes: 0,
+            now_bytes: 0,
+            zeros: BTreeMap::new(),
+            opposite: vec![None; n],
+        };
+        for (number, k) in g.kernels.iter().enumerate() {
+            let mut reads: Vec<u32> = Vec::new();
+            match &k.kind {
+                Kind::Map { ins, .. } => reads.extend(ins.iter().map(|r| r.tensor.0)),
+                Kind::MatMul { chains, ins, .. } => {
+                    for p in 0..chains.iter().map(Vec::len).max().unwrap_or(0) {
+                        let now: Vec<u32> = chains.iter().filter_map(|c| c.get(p)).map(|p| p.act.tensor.0).collect();
+                        mem.count_copies(&now);
+                        reads.extend(now);
+                    }
+                    let last = chains.iter().filter_map(|c| c.last()).map(|p| p.act.tensor.0);
+                    let joint: Vec<u32> = last.chain(ins.iter().map(|r| r.tensor.0)).collect();
+                    mem.count_copies(&joint);
+                    reads.sort_unstable();
+                    reads.dedup();
+                    reads.extend(ins.iter().map(|r| r.tensor.0).filter(|t| !joint.is_empty() && !reads.contains(t)).collect::<Vec<_>>());
+                }
+                Kind::Move { passes, .. } => {
+                    reads.extend(passes.iter().map(|p| p.from.tensor.0));
+                    reads.sort_unstable();
+                    reads.dedup();
+                }
+                Kind::Gather { ids, table, out } => {
+                    // The map flows from one side to the table on the other, the rows flow back.
+                    mem.opposite[ids.tensor.0 as usize] = Some(*table);
+                    mem.opposite[out.tensor.0 as usize] = Some(*table);
+                    reads.extend([ids.tensor.0, table.0]);
+                }
+                Kind::Transpose { from, .. } => reads.push(from.0),
+            }
+            if matches!(k.kind, Kind::Map { .. }) {
+                mem.count_copies(&reads);
+            }
+            let mut writes = Vec::new();
+            k.each_write(|t| writes.push(t.0));
+            let whole = {
+                let mut w = Vec::new();
+                k.each_whole(|t| w.push(t.0));
+                w
+            };
+            for &t in reads.iter().chain(&writes).chain(&whole) {
+                mem.last_use[t as usize] = number;
+            }
+            for &a in &reads {
+                for &b in &reads {
+                    if a != b {
+                        mem.together[a as usize].push(b);
+                    }
+                }
+                for &b in &writes {
+                    mem.across[a as usize].push(b);
+                    mem.across[b as usize].push(a);
+                }
+            }
+            for &a in &writes {
+                for &b in &writes {
+                    if a != b {
+                        mem.together[a as usize].push(b);
+                    }
+                }
+            }
+        }
+        for o in &g.outputs {
+            mem.last_use[o.tensor.0 as usize] = usize::MAX;
+        }
+        for v in mem.together.iter_mut().chain(mem.across.iter_mut()) {
+            v.sort_unstable();
+            v.dedup();
+        }
+        mem
+    }
+
+    fn count_copies(&mut self, reads: &[u32]) {
+        for &t in reads {
+            let n = reads.iter().filter(|&&x| x == t).count() as u32;
+            self.copies[t as usize] = self.copies[t as usize].max(n);
+        }
+    }
+
+    fn bank(&mut self, s: Slice, bank: u32) -> &mut BankSpace {
+        let h = u32::from(s.hemisphere == Hemisphere::East);
+        &mut self.space[((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize]
+    }
+
+    /// Bank of a word.
+    pub(crate) fn bank_of(&self, addr: u16) -> u8 {
+        (u32::from(addr) / self.bank_words) as u8
+    }
+
+    /// Names one more SRAM value.
+    pub(crate) fn new_value(&mut self) -> u32 {
+        self.values += 1;
+        self.values - 1
+    }
+
+    /// Number of values named so far.
+    pub(crate) fn values(&self) -> u32 {
+        self.values
+    }
+
+    /// Most SRAM bytes in use at once.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.peak_bytes
+    }
+
+    /// Slices (and banks) that the tensor must keep clear of.
+    fn clashes(&self, t: usize, slice: Slice, bank: u8) -> bool {
+        let holds = |other: &u32, banked: bool| {
+            self.homes[*other as usize].chunks.iter().flat_map(|c| &c.copies).flatten().any(|r| {
+                r.slice == slice && (!banked || self.bank_of(r.base) == bank)
+            })
+        };
+        self.together[t].iter().any(|o| holds(o, false)) || self.across[t].iter().any(|o| holds(o, true))
+    }
+
+    fn room(&mut self, s: Slice, bank: u32, words: u32, reuse: bool) -> Option<u32> {
+        let limit = self.bank_words;
+        let b = self.bank(s, bank);
+        if b.bump + words <= limit {
+            return Some(0);
+        }
+        if !reuse {
+            return None;
+        }
+        b.free.iter().filter(|f| f.1 >= words).map(|f| f.2).min()
+    }
+
+    fn take(&mut self, s: Slice, bank: u32, words: u32) -> Region {
+        let limit = self.bank_words;
+        let b = self.bank(s, bank);
+        let base = if b.bump + words <= limit {
+            b.bump += words;
+            b.bump - words
+        } else {
+            // `room` found a run; the one that is free first is taken.
+            let best = (0..b.free.len()).filter(|&i| b.free[i].1 >= words).min_by_key(|&i| (b.free[i].2, i)).unwrap_or(0);
+            let (base, len, at) = b.free[best];
+            if len == words {
+                b.free.remove(best);
+            } else {
+                b.free[best] = (base + words, len - words, at);
+            }
+            base
+        };
+        Region { slice: s, base: (bank * limit + base) as u16 }
+    }
+
+    /// Finds a home for a tensor. `hint` is the hemisphere to try first.
+    pub(crate) fn allocate(&mut self, g: &TiledGraph, t: TensorId) -> Result<(), CompileError> {
+        let i = t.0 as usize;
+        let info = &g.tensors[i];
+        if !self.homes[i].chunks.is_empty() {
+            return Ok(());
+        }
+        let width = u32::from(info.ty.bytes());
+        let value = self.new_value();
+        let fill = info.fill.map(|_| self.new_value());
+        let extra = u32::from(info.fill.is_some());
+        let (per_chunk, regions, words, chunk_rows) = if info.weights {
+            let p = weight_slices(&self.machine);
+            let rows = info.rows.div_ceil(p);
+            (p, p, rows * width, info.rows)
+        } else {
+            let n = width * self.copies[i];
+            let most = if info.table { self.bank_words } else { CHUNK_ROWS.min(self.bank_words) - extra };
+            let chunk_rows = info.rows.min(most).max(1);
+            (n, n, chunk_rows + extra, chunk_rows)
+        };
+        let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
+        let (copies, lanes) = (self.copies[i], self.machine.lanes() as u64);
+        let have = u64::from(self.bank_words) * 4 * u64::from(self.usable) * lanes;
+        let fail = |reason: String| CompileError::DoesNotFit {
+            what: format!("tensor `{}` ({} rows of {} lanes, {copies} copies)", info.name, info.rows, info.lanes),
+            need: u64::from(words) * u64::from(regions) * u64::from(chunks) * lanes,
+            have,
+            reason,
+            remedy: "a smaller batch or input, or a machine description with more SRAM".into(),
+        };
+        if info.table && info.rows > self.bank_words {
+            return Err(fail(format!("a dynamic gather reads one bank of {} words", self.bank_words)));
+        }
+        let mut found = None;
+        'search: for reuse in [false, true] {
+            for side in 0..2 {
+                for bank in 0..2 {
+                    self.toggle = self.toggle.wrapping_add(1);
+                    let pick = (i as u32 + side) % 2;
+                    let mut h = if pick == 0 { Hemisphere::East } else { Hemisphere::West };
+                    if let Some(other) = self.opposite[i].and_then(|o| self.homes[o.0 as usize].hemisphere) {
+                        h = if other == Hemisphere::East { Hemisphere::West } else { Hemisphere::East };
+                    }
+                    let bank = if info.table { 0 } else { (i as u32 / 2 + bank) % 2 };
+                    let spread = info.weights && self.usable < per_chunk;
+                    if let Some(sets) = self.choose(i, h, spread, bank, per_chunk, words, chunks, reuse, info.weights, info.table) {
+                        found = Some((h, bank, sets));
+                        break 'search;
+                    }
+                }
+            }
+        }
+        let Some((h, bank, sets)) = found else {
+            return Err(fail(
+                "no hemisphere has enough slices with that much room that keep clear of the tensors read with it".into(),
+            ));
+        };
+        let mut home = Home {
+            chunk_rows,
+            words,
+            value,
+            fill,
+            hemisphere: Some(h),
+            ready: vec![0; info.rows as usize],
+            ..Home::default()
+        };
+        for set in sets {
+            let free_at = set.iter().filter_map(|&s| self.room(s, bank, words, true)).max().unwrap_or(0);
+            let regions: Vec<Region> = set.iter().map(|&s| self.take(s, bank, words)).collect();
+            let per_copy = if info.weights { regions.len() } else { width as usize };
+            let copies = regions.chunks(per_copy).map(<[Region]>::to_vec).collect();
+            home.chunks.push(Chunk { copies, free_at });
+            self.now_bytes += u64::from(words) * u64::from(per_chunk) * self.machine.lanes() as u64;
+        }
+        self.peak_bytes = self.peak_bytes.max(self.now_bytes);
+        self.homes[i] = home;
+        Ok(())
+    }
+
+    /// Slices for every chunk, or nothing.
+    #[allow(clippy::too_many_arguments)]
+    fn choose(
+        &mut self,
+        t: usize,
+        h: Hemisphere,
+        both: bool,
+        bank: u32,
+        per_chunk: u32,
+        words: u32,
+        chunks: u32,
+        reuse: bool,
+        weights: bool,
+        table: bool,
+    ) -> Option<Vec<Vec<Slice>>> {
+        // With slices to spare, the outer ones are for weights: loads then never wait for rows.
+        let roomy = self.usable >= 32;
+        let (lo, hi) = match (roomy, weights) {
+            (false, _) => (0, self.usable),
+            (true, true) => (self.usable - 16, self.usable),
+            (true, false) => (0, self.usable - 16),
+        };
+        let mut candidates: Vec<Slice> = Vec::new();
+        let sides = if both { vec![h, if h == Hemisphere::East { Hemisphere::West } else { Hemisphere::East }] } else { vec![h] };
+        for side in sides {
+            let turn = self.turn[usize::from(side == Hemisphere::East)];
+            for k in 0..hi - lo {
+                let index = if weights { lo + k } else { lo + (turn + k) % (hi - lo) };
+                let s = Slice { hemisphere: side, index: index as u8 };
+                if table && self.bank(s, 0).bump != 0 {
+                    continue;
+                }
+                if !self.clashes(t, s, bank as u8) {
+                    candidates.push(s);
+                }
+            }
+        }
+        let mut sets = Vec::new();
+        let mut planned: Vec<u32> = vec![0; candidates.len()];
+        let mut at = 0;
+        for _ in 0..chunks {
+            let mut set = Vec::new();
+            let mut looked = 0;
+            while set.len() < per_chunk as usize && looked < candidates.len() {
+                let c = at % candidates.len();
+                at += 1;
+                looked += 1;
+                // Several chunks may share a slice; a reused run is not counted on twice.
+                let want = (planned[c] + 1) * words;
+                if self.room(candidates[c], bank, want, reuse && planned[c] == 0).is_some() {
+                    planned[c] += 1;
+                    set.push(candidates[c]);
+                }
+            }
+            if set.len() < per_chunk as usize {
+                return None;
+            }
+            sets.push(set);
+        }
+        if !weights {
+            self.turn[usize::from(h == Hemisphere::East)] += (per_chunk * chunks).min(hi - lo);
+        }
+        Some(sets)
+    }
+
+    /// Gives back the words of tensors whose last kernel was `kernel`.
+    pub(crate) fn release(&mut self, g: &TiledGraph, kernel: usize) {
+        for t in 0..g.tensors.len() {
+            if self.last_use[t] != kernel || self.homes[t].chunks.is_empty() {
+                continue;
+            }
+            let (words, at) = (self.homes[t].words, self.homes[t].last_read + 1);
+            let regions: Vec<Region> =
+                self.homes[t].chunks.iter().flat_map(|c| c.copies.iter().flatten().copied()).collect();
+            self.now_bytes -= u64::from(words) * regions.len() as u64 * self.machine.lanes() as u64;
+            for r in regions {
+                let bank = u32::from(self.bank_of(r.base));
+                let base = u32::from(r.base) - bank * self.bank_words;
+                let list = &mut self.bank(r.slice, bank).free;
+                list.push((base, words, at));
+                list.sort_unstable();
+                let mut merged: Vec<(u32, u32, u32)> = Vec::with_capacity(list.len());
+                for f in list.drain(..) {
+                    match merged.last_mut() {
+                        Some(m) if m.0 + m.1 == f.0 => *m = (m.0, m.1 + f.1, m.2.max(f.2)),
+                        _ => merged.push(f),
+                    }
+                }
+                *list = merged;
+            }
+            // Weights keep their home: the image is written from it.
+        }
+    }
+
+    /// Slice and word of byte `byte` of a row; the fill row is the one of chunk `near`.
+    pub(crate) fn place_of(&self, g: &TiledGraph, t: TensorId, copy: usize, byte: u8, row: u32, near: usize) -> Region {
+        let h = &self.homes[t.0 as usize];
+        if g.tensor(t).weights {
+            let p = weight_slices(&self.machine);
+            let r = h.chunks[0].copies[0][(row % p) as usize];
+            let rows = h.words / u32::from(g.tensor(t).ty.bytes());
+            return Region { slice: r.slice, base: r.base + (u32::from(byte) * rows + row / p) as u16 };
+        }
+        let (chunk, word) = if row == FILL { (near, h.chunk_rows) } else { self.split(t, row) };
+        let copies = &h.chunks[chunk].copies;
+        let r = copies[copy.min(copies.len() - 1)][usize::from(byte)];
+        Region { slice: r.slice, base: r.base + word as u16 }
+    }
+
+    fn split(&self, t: TensorId, row: u32) -> (usize, u32) {
+        let rows = self.homes[t.0 as usize].chunk_rows;
+        ((row / rows) as usize, row % rows)
+    }
+
+    /// Chunk of a row.
+    pub(crate) fn chunk_of(&self, t: TensorId, row: u32) -> usize {
+        self.split(t, row).0
+    }
+
+    /// A word of zeros in a slice that is none of `not`.
+    pub(crate) fn zero_word(&mut self, not: &[Slice]) -> Option<(Slice, u16, ValueIx)> {
+        if let Some((s, z)) = self.zeros.iter().find(|(s, _)| !not.contains(s)) {
+            return Some((*s, z.0, z.1));
+        }
+        for index in (0..self.usable).rev() {
+            for hemisphere in [Hemisphere::East, Hemisphere::West] {
+                let s = Slice { hemisphere, index: index as u8 };
+                for bank in 0..2 {
+                    // Only words that nothing has held: the zeros are there from the start.
+                    if !not.contains(&s) && self.room(s, bank, 1, false).is_some() {
+                        let r = self.take(s, bank, 1);
+                        let value = ValueIx(self.new_value());
+                        self.zeros.insert(s, (r.base, value));
+                        return Some((s, r.base, value));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// True when the tensor lies in SRAM from the start.
+    pub(crate) fn is_initial(g: &TiledGraph, t: TensorId) -> bool {
+        !matches!(g.tensor(t).init, Init::Computed)
+    }
+}

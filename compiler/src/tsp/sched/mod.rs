@@ -1,0 +1,124 @@
+//! Scheduling: kernels become bursts, each at the earliest cycle where everything it needs is free.
+//!
+//! Kernels are placed in program order; a burst waits for the rows that it reads, row by row, so
+//! layers overlap without a barrier between them. Knows hops and latencies; shares nothing with
+//! the checker, which computes them again.
+
+mod bits;
+mod board;
+mod burst;
+mod gather;
+mod map;
+mod matmul;
+pub(crate) mod memory;
+mod moves;
+mod rows;
+mod transpose;
+pub(crate) mod vxm;
+mod weights;
+
+use super::error::CompileError;
+use super::tiled::{Kernel, Kind, TensorId, TiledGraph};
+use board::Board;
+pub(crate) use burst::{PlacedNo, Placements};
+use burst::{Burst, Landing};
+use memory::Memory;
+use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine};
+use rows::Effects;
+
+/// The books of one MXM plane.
+#[derive(Clone, Copy, Debug, Default)]
+struct Plane {
+    /// First cycle in which an activation may enter.
+    act_free: u32,
+    last_install: Option<u32>,
+}
+
+/// A scheduled tiled graph.
+pub(crate) struct Schedule {
+    pub(crate) placements: Placements,
+    pub(crate) memory: Memory,
+}
+
+struct Scheduler<'a> {
+    g: &'a TiledGraph,
+    m: &'a Machine,
+    memory: Memory,
+    board: Board,
+    out: Placements,
+    planes: Vec<Plane>,
+    /// Number of the hemisphere that the next single chain takes.
+    turn: u8,
+}
+
+/// Schedules a tiled graph.
+pub(crate) fn schedule(g: &TiledGraph, m: &Machine) -> Result<Schedule, CompileError> {
+    let mut s = Scheduler {
+        g,
+        m,
+        memory: Memory::new(g, m),
+        board: Board::new(m),
+        out: Placements::default(),
+        planes: vec![Plane::default(); usize::from(m.planes())],
+        turn: 0,
+    };
+    // Tables first: they need word 0. Then all that is there from the start.
+    for table in [true, false] {
+        for (n, t) in g.tensors.iter().enumerate() {
+            let id = TensorId(n as u32);
+            if t.table == table && Memory::is_initial(g, id) {
+                s.memory.allocate(g, id)?;
+            }
+        }
+    }
+    for (n, k) in g.kernels.iter().enumerate() {
+        let mut written = Vec::new();
+        k.each_write(|t| written.push(t));
+        for t in written {
+            s.memory.allocate(g, t)?;
+        }
+        s.kernel(k)?;
+        s.memory.release(g, n);
+    }
+    Ok(Schedule { placements: s.out, memory: s.memory })
+}
+
+impl Scheduler<'_> {
+    fn kernel(&mut self, k: &Kernel) -> Result<(), CompileError> {
+        match &k.kind {
+            Kind::Map { ins, steps, outs } => self.map(k, ins, steps, outs),
+            Kind::MatMul { chains, ins, steps, outs } => self.matmul(k, chains, ins, steps, outs),
+            Kind::Move { passes, out } => self.moves(k, passes, out),
+            Kind::Gather { ids, table, out } => self.gather(k, ids, *table, out),
+            Kind::Transpose { from, out } => self.transpose(k, *from, *out),
+        }
+    }
+
+    fn place(&mut self, k: &Kernel, burst: Burst, effects: Effects) -> Result<Landing, CompileError> {
+        let landing = burst.place(self.m, &mut self.board, &mut self.out).map_err(|e| CompileError::DoesNotFit {
+            what: format!("a burst of node `{}`", self.g.nodes[k.node.0 as usize]),
+            need: 2,
+            have: 1,
+            reason: format!("it needs {} twice in one cycle", e.what),
+            remedy: "this is a limit of the compiler's slice assignment: a larger machine description avoids it".into(),
+        })?;
+        self.apply(&landing, effects);
+        Ok(landing)
+    }
+
+    /// Hops from a column to another that lies downstream.
+    fn hops(&self, dir: Dir, from: Column, to: Column) -> i64 {
+        // Callers choose the direction by where the two lie.
+        i64::from(self.m.hops(dir, from, to).unwrap_or(0))
+    }
+
+    fn hemisphere(&self, t: TensorId) -> Hemisphere {
+        self.memory.homes[t.0 as usize].hemisphere.unwrap_or(Hemisphere::East)
+    }
+
+    /// Issue to drive of an ALU.
+    fn alu_drive(&self) -> i64 {
+        let l = &self.m.latency;
+        i64::from(l.vxm_entry + l.vxm_alu + l.vxm_exit)
+    }
+}

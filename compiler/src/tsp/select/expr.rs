@@ -1,0 +1,312 @@
+//! Sequences of ALU steps under construction, and how each elementwise primitive is composed.
+//!
+//! Knows the VXM's operations; knows nothing of rows.
+
+use crate::ir::{Binary, EpilogueStep, Unary};
+use crate::tsp::tiled::{Src, Step};
+use quadrille_isa::tsp::{AluOp, AluType};
+
+/// Steps so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expr {
+    pub(crate) steps: Vec<Step>,
+}
+
+const F: AluType = AluType::F32;
+
+fn imm(x: f32) -> Src {
+    Src::Imm(x.to_bits())
+}
+
+/// Why an operation cannot be composed.
+pub(crate) type Why = (String, String);
+
+fn no<T>(reason: impl Into<String>, remedy: impl Into<String>) -> Result<T, Why> {
+    Err((reason.into(), remedy.into()))
+}
+
+impl Expr {
+    /// Adds a step.
+    pub(crate) fn op(&mut self, op: AluOp, ty: AluType, a: Src, b: Src, c: Src) -> Src {
+        // An instruction has room for one immediate.
+        let mut src = [a, b, c];
+        let imms: Vec<usize> = (0..3).filter(|&k| matches!(src[k], Src::Imm(_))).collect();
+        for &k in imms.iter().skip(1) {
+            let Some(value) = (match src[k] {
+                Src::Imm(v) => Some(v),
+                _ => None,
+            }) else {
+                continue;
+            };
+            // x - x is zero for no float infinity; and with zero is always zero, or then sets bits.
+            let anchor = src.iter().copied().find(|s| !matches!(s, Src::Imm(_) | Src::None));
+            let Some(anchor) = anchor else { continue };
+            let int = match ty.bytes() {
+                1 => AluType::I8,
+                2 => AluType::I16,
+                _ => AluType::I32,
+            };
+            let zero = self.op(AluOp::And, int, anchor, Src::Imm(0), Src::None);
+            src[k] = self.op(AluOp::Or, int, zero, Src::Imm(value), Src::None);
+        }
+        self.steps.push(Step { op, ty, src });
+        Src::Op(self.steps.len() as u16 - 1)
+    }
+
+    pub(crate) fn f1(&mut self, op: AluOp, a: Src) -> Src {
+        self.op(op, F, a, Src::None, Src::None)
+    }
+
+    pub(crate) fn f2(&mut self, op: AluOp, a: Src, b: Src) -> Src {
+        self.op(op, F, a, b, Src::None)
+    }
+
+    fn fma(&mut self, a: Src, b: Src, c: Src) -> Src {
+        self.op(AluOp::Fma, F, a, b, c)
+    }
+
+    pub(crate) fn cast(&mut self, from: AluType, to: AluType, a: Src) -> Src {
+        if from == to { a } else { self.op(AluOp::Cast(to), from, a, Src::None, Src::None) }
+    }
+
+    /// e to the x, as 2 to the x log2(e).
+    pub(crate) fn exp(&mut self, x: Src) -> Src {
+        let y = self.f2(AluOp::Mul, x, imm(std::f32::consts::LOG2_E));
+        self.f1(AluOp::Exp2, y)
+    }
+
+    fn log(&mut self, x: Src) -> Src {
+        let y = self.f1(AluOp::Log2, x);
+        self.f2(AluOp::Mul, y, imm(std::f32::consts::LN_2))
+    }
+
+    /// 1 / rsqrt(x): right at zero and infinity, where x * rsqrt(x) is not.
+    fn sqrt(&mut self, x: Src) -> Src {
+        let r = self.f1(AluOp::Rsqrt, x);
+        self.f1(AluOp::Recip, r)
+    }
+
+    fn sigmoid(&mut self, x: Src) -> Src {
+        let y = self.f2(AluOp::Mul, x, imm(-std::f32::consts::LOG2_E));
+        let e = self.f1(AluOp::Exp2, y);
+        let d = self.f2(AluOp::Add, e, imm(1.0));
+        self.f1(AluOp::Recip, d)
+    }
+
+    /// Abramowitz and Stegun 7.1.26: absolute error below 1.5e-7 (plus f32 rounding, in all below 5e-7).
+    pub(crate) fn erf(&mut self, x: Src) -> Src {
+        let a = self.f1(AluOp::Abs, x);
+        let d = self.f2(AluOp::Mul, a, imm(0.327_591_1));
+        let d = self.f2(AluOp::Add, d, imm(1.0));
+        let t = self.f1(AluOp::Recip, d);
+        let mut p = self.f2(AluOp::Mul, t, imm(1.061_405_4));
+        p = self.f2(AluOp::Add, p, imm(-1.453_152_1));
+        for c in [1.421_413_8, -0.284_496_74, 0.254_829_6] {
+            p = self.fma(p, t, imm(c));
+        }
+        p = self.f2(AluOp::Mul, p, t);
+        let s = self.f2(AluOp::Mul, x, x);
+        let s = self.f2(AluOp::Mul, s, imm(-std::f32::consts::LOG2_E));
+        let e = self.f1(AluOp::Exp2, s);
+        let q = self.f2(AluOp::Mul, p, e);
+        let y = self.f2(AluOp::Sub, imm(1.0), q);
+        let sign = self.op(AluOp::And, AluType::I32, x, Src::Imm(0x8000_0000), Src::None);
+        self.op(AluOp::Or, AluType::I32, y, sign, Src::None)
+    }
+
+    /// A unary primitive on `ty`.
+    pub(crate) fn unary(&mut self, u: Unary, ty: AluType, x: Src) -> Result<Src, Why> {
+        let float = ty == F;
+        Ok(match u {
+            Unary::Neg => self.op(AluOp::Neg, ty, x, Src::None, Src::None),
+            Unary::Abs => self.op(AluOp::Abs, ty, x, Src::None, Src::None),
+            Unary::Relu => self.op(AluOp::Relu, ty, x, Src::None, Src::None),
+            Unary::Not if ty == AluType::U8 => self.op(AluOp::Xor, ty, x, Src::Imm(1), Src::None),
+            Unary::Not if !float => self.op(AluOp::Not, ty, x, Src::None, Src::None),
+            Unary::Sign => {
+                let p = self.op(AluOp::CmpGt, ty, x, Src::Imm(0), Src::None);
+                let n = self.op(AluOp::CmpLt, ty, x, Src::Imm(0), Src::None);
+                let int = AluOp::CmpGt.result(ty);
+                let s = self.op(AluOp::Sub, int, p, n, Src::None);
+                self.cast(int, ty, s)
+            }
+            _ if !float => return no(format!("the VXM has no {} for integers", u.name()), "cast to f32 first"),
+            Unary::Exp => self.exp(x),
+            Unary::Log => self.log(x),
+            Unary::Sqrt => self.sqrt(x),
+            Unary::Rsqrt => self.f1(AluOp::Rsqrt, x),
+            Unary::Recip => self.f1(AluOp::Recip, x),
+            Unary::Tanh => self.f1(AluOp::Tanh, x),
+            Unary::Sigmoid => self.sigmoid(x),
+            Unary::Erf => self.erf(x),
+            Unary::Sin => self.f1(AluOp::Sin, x),
+            Unary::Cos => {
+                let y = self.f2(AluOp::Add, x, imm(std::f32::consts::FRAC_PI_2));
+                self.f1(AluOp::Sin, y)
+            }
+            Unary::Tan => {
+                let s = self.f1(AluOp::Sin, x);
+                let y = self.f2(AluOp::Add, x, imm(std::f32::consts::FRAC_PI_2));
+                let c = self.f1(AluOp::Sin, y);
+                let r = self.f1(AluOp::Recip, c);
+                self.f2(AluOp::Mul, s, r)
+            }
+            Unary::Sinh | Unary::Cosh => {
+                let p = self.exp(x);
+                let n = self.f1(AluOp::Neg, x);
+                let n = self.exp(n);
+                let s = self.f2(if u == Unary::Sinh { AluOp::Sub } else { AluOp::Add }, p, n);
+                self.f2(AluOp::Mul, s, imm(0.5))
+            }
+            Unary::Asinh | Unary::Acosh => {
+                let s = self.f2(AluOp::Mul, x, x);
+                let s = self.f2(AluOp::Add, s, imm(if u == Unary::Asinh { 1.0 } else { -1.0 }));
+                let r = self.sqrt(s);
+                let r = self.f2(AluOp::Add, x, r);
+                self.log(r)
+            }
+            Unary::Atanh => {
+                let p = self.f2(AluOp::Add, x, imm(1.0));
+                let n = self.f2(AluOp::Sub, imm(1.0), x);
+                let r = self.f1(AluOp::Recip, n);
+                let q = self.f2(AluOp::Mul, p, r);
+                let l = self.log(q);
+                self.f2(AluOp::Mul, l, imm(0.5))
+            }
+            Unary::Floor => self.f1(AluOp::Floor, x),
+            Unary::Ceil => {
+                let n = self.f1(AluOp::Neg, x);
+                let n = self.f1(AluOp::Floor, n);
+                self.f1(AluOp::Neg, n)
+            }
+            Unary::Round => self.f1(AluOp::Round, x),
+            Unary::IsNan => {
+                let c = self.f2(AluOp::CmpNe, x, x);
+                self.cast(AluType::I32, AluType::U8, c)
+            }
+            Unary::IsInf => {
+                let a = self.f1(AluOp::Abs, x);
+                let c = self.f2(AluOp::CmpEq, a, imm(f32::INFINITY));
+                self.cast(AluType::I32, AluType::U8, c)
+            }
+            Unary::Asin | Unary::Acos | Unary::Atan | Unary::Not => {
+                return no(format!("the VXM has no {} and none is composed yet", u.name()), "replace it in the model");
+            }
+        })
+    }
+
+    /// x where x >= 0, else x * slope; `slope` may be a constant.
+    pub(crate) fn prelu(&mut self, x: Src, slope: Src) -> Src {
+        if let Src::Imm(bits) = slope
+            && (0.0..=1.0).contains(&f32::from_bits(bits))
+        {
+            let s = self.f2(AluOp::Mul, x, slope);
+            return self.f2(AluOp::Max, x, s);
+        }
+        let p = self.f1(AluOp::Relu, x);
+        let n = self.f2(AluOp::Min, x, imm(0.0));
+        self.fma(n, slope, p)
+    }
+
+    /// A binary primitive on `ty`; `power` is the constant second operand of a `pow`.
+    pub(crate) fn binary(
+        &mut self,
+        op: Binary,
+        ty: AluType,
+        a: Src,
+        b: Src,
+        power: Option<f32>,
+    ) -> Result<Src, Why> {
+        let float = ty == F;
+        let simple = |op| Ok::<AluOp, Why>(op);
+        let alu = match op {
+            Binary::Add => simple(AluOp::Add)?,
+            Binary::Sub => simple(AluOp::Sub)?,
+            Binary::Mul => simple(AluOp::Mul)?,
+            Binary::Max => simple(AluOp::Max)?,
+            Binary::Min => simple(AluOp::Min)?,
+            Binary::And => simple(AluOp::And)?,
+            Binary::Or => simple(AluOp::Or)?,
+            Binary::Xor => simple(AluOp::Xor)?,
+            Binary::Shl if !float => simple(AluOp::Shl)?,
+            Binary::Shr if !float => simple(AluOp::Shr)?,
+            Binary::Eq | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => {
+                let cmp = match op {
+                    Binary::Eq => AluOp::CmpEq,
+                    Binary::Lt => AluOp::CmpLt,
+                    Binary::Le => AluOp::CmpLe,
+                    Binary::Gt => AluOp::CmpGt,
+                    _ => AluOp::CmpGe,
+                };
+                let c = self.op(cmp, ty, a, b, Src::None);
+                return Ok(self.cast(cmp.result(ty), AluType::U8, c));
+            }
+            Binary::Div if float => {
+                if let Src::Imm(v) = b {
+                    let r = quadrille_isa::numerics::recip_f32(f32::from_bits(v));
+                    // A power of two has an exact reciprocal.
+                    if v & 0x007F_FFFF == 0 && r.is_normal() {
+                        return Ok(self.f2(AluOp::Mul, a, imm(r)));
+                    }
+                    return Ok(self.f2(AluOp::Mul, a, imm(r)));
+                }
+                let r = self.f1(AluOp::Recip, b);
+                return Ok(self.f2(AluOp::Mul, a, r));
+            }
+            Binary::Prelu if float => return Ok(self.prelu(a, b)),
+            Binary::Pow if float => {
+                return match power {
+                    Some(p) if p == 1.0 => Ok(self.f2(AluOp::Mul, a, imm(1.0))),
+                    Some(p) if p == 0.5 => Ok(self.sqrt(a)),
+                    Some(p) if p == -0.5 => Ok(self.f1(AluOp::Rsqrt, a)),
+                    Some(p) if p == -1.0 => Ok(self.f1(AluOp::Recip, a)),
+                    Some(p) if p.fract() == 0.0 && (2.0..=8.0).contains(&p) => {
+                        let mut r = a;
+                        for _ in 1..p as u32 {
+                            r = self.f2(AluOp::Mul, r, a);
+                        }
+                        Ok(r)
+                    }
+                    _ => {
+                        // 2 to the b log2(a): NaN for negative bases, as for a fractional power.
+                        if power.is_none_or(|p| p.fract() == 0.0) {
+                            return no(
+                                "a power that is no small constant loses the sign of negative bases",
+                                "use a constant power of 2 to 8, 0.5, -0.5, -1 or a fraction",
+                            );
+                        }
+                        let l = self.f1(AluOp::Log2, a);
+                        let m = self.f2(AluOp::Mul, l, b);
+                        Ok(self.f1(AluOp::Exp2, m))
+                    }
+                };
+            }
+            _ => return no(format!("the VXM has no {} for {}", op.name(), ty.name()), "replace it in the model"),
+        };
+        Ok(self.op(alu, ty, a, b, Src::None))
+    }
+
+    /// An epilogue step; `operand` for those that take one.
+    pub(crate) fn epilogue(&mut self, step: EpilogueStep, x: Src, operand: Src) -> Result<Src, Why> {
+        Ok(match step {
+            EpilogueStep::Add => self.f2(AluOp::Add, x, operand),
+            EpilogueStep::Mul => self.f2(AluOp::Mul, x, operand),
+            EpilogueStep::Relu => self.f1(AluOp::Relu, x),
+            EpilogueStep::LeakyRelu(bits) => self.prelu(x, Src::Imm(bits)),
+            EpilogueStep::Prelu => self.prelu(x, operand),
+            EpilogueStep::MaxConst(bits) => self.f2(AluOp::Max, x, Src::Imm(bits)),
+            EpilogueStep::MinConst(bits) => self.f2(AluOp::Min, x, Src::Imm(bits)),
+            EpilogueStep::Sigmoid => self.sigmoid(x),
+            EpilogueStep::Tanh => self.f1(AluOp::Tanh, x),
+            EpilogueStep::Gelu => {
+                let y = self.f2(AluOp::Mul, x, imm(std::f32::consts::FRAC_1_SQRT_2));
+                let e = self.erf(y);
+                let e = self.f2(AluOp::Add, e, imm(1.0));
+                let h = self.f2(AluOp::Mul, x, imm(0.5));
+                self.f2(AluOp::Mul, h, e)
+            }
+            #[allow(unreachable_patterns)]
+            _ => return no("an epilogue step that this target does not know", "leave it out of the epilogue"),
+        })
+    }
+}

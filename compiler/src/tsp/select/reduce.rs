@@ -1,0 +1,251 @@
+//! Reductions and softmax.
+//!
+//! Over rows: a fold in halves. Over lanes: a butterfly, each stage a lane move by a power of two and one
+//! ALU step; every lane then holds the result, so nothing is spread afterwards.
+
+use super::expr::Why;
+use super::view::{Axis, View, layout};
+use super::{Lazy, LazyIn, Select, Val};
+use crate::ir::Node;
+use crate::ir::Reduce;
+use crate::tsp::tiled::{Init, Kind, Rows, Src, Step, TensorId};
+use quadrille_isa::tsp::{AluOp, AluType};
+
+fn alu_op(kind: Reduce) -> AluOp {
+    match kind {
+        Reduce::Sum | Reduce::Mean => AluOp::Add,
+        Reduce::Max => AluOp::Max,
+        Reduce::Min => AluOp::Min,
+        Reduce::Prod => AluOp::Mul,
+    }
+}
+
+/// Bits that change nothing when joined.
+fn identity(kind: Reduce) -> u32 {
+    match kind {
+        Reduce::Sum | Reduce::Mean => 0,
+        Reduce::Max => f32::NEG_INFINITY.to_bits(),
+        Reduce::Min => f32::INFINITY.to_bits(),
+        Reduce::Prod => 1f32.to_bits(),
+    }
+}
+
+impl Select<'_> {
+    pub(super) fn reduce(&mut self, node: &Node, kind: Reduce, axes: &[usize], keep: bool) -> Result<Val, Why> {
+        if self.ty(node.inputs[0]) != AluType::F32 {
+            return Err(("reductions of integers are not mapped".into(), "cast to f32 first".into()));
+        }
+        let shape = self.graph.shape(node.inputs[0]).to_vec();
+        let mut v = self.view(node.inputs[0])?;
+        let mut count = 1usize;
+        for &a in axes {
+            count *= shape[a];
+            v = self.reduce_axis(v, a, kind)?;
+        }
+        let out_shape = self.graph.shape(node.output).to_vec();
+        if !keep {
+            let mut left = v.axes.clone();
+            axes.iter().rev().for_each(|&a| {
+                left.remove(a);
+            });
+            v.axes = left;
+        }
+        if kind == Reduce::Mean {
+            let mut lazy = self.start(&out_shape);
+            let a = super::elementwise::add_in(&mut lazy, LazyIn::View(v.clone()));
+            lazy.result = lazy.expr.f2(AluOp::Mul, a, Src::Imm((1.0 / count as f32).to_bits()));
+            // Finished in its own layout, so that lanes stay copies.
+            return Ok(Val::Forms(self.finish_like(lazy, &v, self.wants.forms(node.output))?));
+        }
+        Ok(Val::Forms(vec![super::Form { ty: AluType::F32, view: v }]))
+    }
+
+    /// Finishes a sequence in the exact lanes of a view with copies.
+    pub(super) fn finish_like(
+        &mut self,
+        mut lazy: Lazy,
+        like: &View,
+        wanted: Vec<AluType>,
+    ) -> Result<Vec<super::Form>, Why> {
+        let (axes, rows) = Self::compact(like);
+        let lanes = Self::reach(&axes, like.lane0);
+        let base = super::MatBase { blocks: Vec::new(), axes, lane0: like.lane0, rows, lanes, chains: 0 };
+        let template = View { tensor: like.tensor, axes: base.axes.clone(), row0: 0, lane0: like.lane0 };
+        let out_rows = template.row_pairs(&[]).map(|p| p.0).unwrap_or_default();
+        let blocks = vec![super::MatBlock { out_rows, chains: Vec::new() }];
+        lazy.mat = Some(super::MatBase { blocks, ..base });
+        self.finish(lazy, wanted)
+    }
+
+    /// The view with one axis reduced to extent 1 (every lane of it holding the result).
+    pub(super) fn reduce_axis(&mut self, v: View, axis: usize, kind: Reduce) -> Result<View, Why> {
+        let product: usize = v.axes[axis].digits.iter().map(|d| d.extent).product();
+        let mut v = v;
+        if product != v.axes[axis].extent {
+            let mut shape = v.shape();
+            let extent = shape[axis];
+            let other = (0..shape.len()).rev().find(|&i| i != axis && shape[i] > 1 && shape[i] <= self.lanes);
+            if other.is_none() {
+                shape[axis] = extent;
+            }
+            let (axes, rows, _) = layout(&shape, other, self.lanes);
+            v = self.relayout(&v, axes, 0, rows)?;
+        }
+        loop {
+            let digits = v.axes[axis].digits.clone();
+            let Some(k) = digits.iter().position(|d| d.extent > 1 && d.lane == 0) else { break };
+            v = self.reduce_rows(v, axis, k, kind)?;
+        }
+        let mut copies = Vec::new();
+        loop {
+            let digits = v.axes[axis].digits.clone();
+            let Some(k) = digits.iter().position(|d| d.extent > 1) else { break };
+            copies.push((digits[k].extent, digits[k].lane));
+            v = self.reduce_lanes(v, axis, k, kind)?;
+        }
+        v.axes[axis] = Axis { extent: 1, digits: Vec::new(), copies };
+        Ok(v)
+    }
+
+    /// Folds one row digit away, in halves.
+    fn reduce_rows(&mut self, v: View, axis: usize, digit: usize, kind: Reduce) -> Result<View, Why> {
+        let mut v = v;
+        loop {
+            let d = v.axes[axis].digits[digit];
+            if d.extent == 1 {
+                v.axes[axis].digits.remove(digit);
+                v.axes[axis].extent = v.axes[axis].digits.iter().map(|d| d.extent).product();
+                return Ok(v);
+            }
+            let upper = d.extent / 2;
+            let kept = d.extent - upper;
+            let mut low = v.clone();
+            low.axes[axis].digits[digit].extent = kept;
+            low.axes[axis].extent = low.axes[axis].digits.iter().map(|d| d.extent).product();
+            let (axes, rows) = Self::compact(&low);
+            let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0: v.lane0 };
+            let mut high = low.clone();
+            high.row0 += d.row * kept as i64;
+            let Some((own, theirs)) = template.row_pairs(&[&low, &high]) else {
+                return Err(("an axis whose rows repeat".into(), "reduce before broadcasting".into()));
+            };
+            let step = axes[axis].digits[digit].row.max(1) as usize;
+            let mut second = theirs[1].clone();
+            let mut padded = false;
+            for (o, r) in own.iter().zip(second.iter_mut()) {
+                if (*o as usize / step) % kept >= upper {
+                    *r = super::finish::fill_row();
+                    padded = true;
+                }
+            }
+            if padded && !self.want_fill(v.tensor, identity(kind)) {
+                let t = self.copied(v.tensor);
+                self.want_fill(t, identity(kind));
+                v.tensor = t;
+            }
+            let lists = vec![theirs[0].clone(), second];
+            let lanes = Self::reach(&axes, v.lane0);
+            let t = self.fold(alu_op(kind), AluType::F32, v.tensor, lists, own, rows, lanes);
+            v = View { tensor: t, axes, row0: 0, lane0: v.lane0 };
+        }
+    }
+
+    /// Joins the lanes of one digit; the digit stays with extent 1 and all its lanes hold the result.
+    fn reduce_lanes(&mut self, v: View, axis: usize, digit: usize, kind: Reduce) -> Result<View, Why> {
+        let (axes, rows) = Self::compact(&v);
+        let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0: v.lane0 };
+        let Some((own, theirs)) = template.row_pairs(&[&v]) else {
+            return Err(("an axis whose lanes repeat".into(), "reduce before broadcasting".into()));
+        };
+        let d = v.axes[axis].digits[digit];
+        // All first lanes of the digit.
+        let mut bases = vec![v.lane0];
+        for (a, ax) in axes.iter().enumerate() {
+            for (k, other) in ax.digits.iter().enumerate() {
+                if (a, k) != (axis, digit) && other.lane != 0 {
+                    bases = bases.iter().flat_map(|&b| (0..other.extent as i64).map(move |i| b + i * other.lane)).collect();
+                }
+            }
+            for &(n, step) in &ax.copies {
+                bases = bases.iter().flat_map(|&b| (0..n as i64).map(move |i| b + i * step)).collect();
+            }
+        }
+        let lanes = Self::reach(&axes, v.lane0);
+        let full = if d.extent.is_power_of_two() { d.extent } else { d.extent.next_power_of_two() / 2 };
+        let e = d.extent;
+        let (sum, idle) = (matches!(kind, Reduce::Sum | Reduce::Mean), matches!(kind, Reduce::Max | Reduce::Min));
+        if !sum && !idle && e != full {
+            return Err((
+                format!("a product over {e} lanes, which is no power of two"),
+                "move the axis off the innermost place".into(),
+            ));
+        }
+        let lane = |b: i64, i: usize| (b + i as i64 * d.lane) as u16;
+        let mut at = Rows { tensor: v.tensor, rows: theirs[0].clone() };
+        let stage = |s: &mut Self, at: &Rows, pairs: &dyn Fn(usize) -> Option<usize>, join: bool| -> Rows {
+            let mut map: Vec<(u16, u16)> = Vec::new();
+            for &b in &bases {
+                for i in 0..e {
+                    if let Some(from) = pairs(i) {
+                        map.push((lane(b, from), lane(b, i)));
+                    }
+                }
+            }
+            map.sort_unstable();
+            let moved = s.tensor("", AluType::F32, rows, lanes, Init::Computed);
+            let passes = s.move_passes(at.clone(), &map);
+            let out = Rows { tensor: moved, rows: own.clone() };
+            s.kernel(own.len(), Kind::Move { passes, out: out.clone() });
+            if !join {
+                return out;
+            }
+            let t = s.tensor("", AluType::F32, rows, lanes, Init::Computed);
+            let step = Step { op: alu_op(kind), ty: AluType::F32, src: [Src::In(0), Src::In(1), Src::None] };
+            let tails = [s.out.tensors[at.tensor.0 as usize].tail, 0];
+            s.out.tensors[t.0 as usize].tail = super::finish::tails_of(&[step], &tails)[0];
+            let result = Rows { tensor: t, rows: own.clone() };
+            let outs = vec![(Src::Op(0), result.clone())];
+            s.kernel(own.len(), Kind::Map { ins: vec![at.clone(), out], steps: vec![step], outs });
+            result
+        };
+        if e > full {
+            // The part beyond the power of two joins the front; the rest meets zero or itself.
+            let pairs = |i: usize| if i + full < e { Some(i + full) } else if sum { None } else { Some(i) };
+            at = stage(self, &at, &pairs, true);
+        }
+        let mut distance = full / 2;
+        while distance > 0 {
+            let pairs = |i: usize| (i < full).then_some(i ^ distance);
+            at = stage(self, &at, &pairs, true);
+            distance /= 2;
+        }
+        if e > full {
+            let pairs = |i: usize| Some(i % full);
+            at = stage(self, &at, &pairs, false);
+        }
+        let mut axes = axes;
+        axes[axis].digits[digit].extent = 1;
+        axes[axis].extent = axes[axis].digits.iter().map(|d| d.extent).product();
+        Ok(View { tensor: at.tensor, axes, row0: 0, lane0: v.lane0 })
+    }
+
+    /// Normalised exponentials: max, exp(x - max), sum, product with its reciprocal.
+    pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Result<Val, Why> {
+        let shape = self.graph.shape(node.output).to_vec();
+        let x = self.view(node.inputs[0])?;
+        let max = self.reduce_axis(x.clone(), axis, Reduce::Max)?;
+        let mut lazy = self.start(&shape);
+        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(x));
+        let m = super::elementwise::add_in(&mut lazy, LazyIn::View(max));
+        let d = lazy.expr.f2(AluOp::Sub, a, m);
+        lazy.result = lazy.expr.exp(d);
+        let e = self.finish(lazy, vec![AluType::F32])?[0].view.clone();
+        let sum = self.reduce_axis(e.clone(), axis, Reduce::Sum)?;
+        let mut lazy = self.start(&shape);
+        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(e));
+        let s = super::elementwise::add_in(&mut lazy, LazyIn::View(sum));
+        let r = lazy.expr.f1(AluOp::Recip, s);
+        lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
+        Ok(Val::Lazy(Box::new(lazy)))
+    }
+}

@@ -70,7 +70,7 @@ impl Scheduler<'_> {
             let def = b.streams[data.0].defs[usize::from(byte)];
             let back = b.streams[data.0].dir;
             let at = def.t + self.hops(back, def.column, vxm);
-            self.write_byte(b, e, data, byte, (out.tensor, byte), &out.rows[rows.clone()], vxm, at);
+            self.write_byte(b, e, data, byte, (out.tensor, byte), &out.rows[rows.clone()], vxm, at, None);
         }
     }
 }

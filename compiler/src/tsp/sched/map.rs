@@ -11,6 +11,9 @@ use quadrille_isa::tsp::{AluOp, AluType, Dir, Hemisphere};
 /// Rows of a burst at most: short enough to overlap with what follows.
 const BURST_ROWS: usize = 256;
 
+/// One byte on one side, or all at once.
+type Part = Option<(u8, Hemisphere)>;
+
 /// Direction in which results flow to a hemisphere, and operands flow from the other.
 fn towards(h: Hemisphere) -> Dir {
     h.outward()
@@ -29,13 +32,27 @@ impl Scheduler<'_> {
         let mut first = 0;
         while first < n {
             let rows = first..n.min(first + BURST_ROWS);
-            let mut b = Burst::new(k.node.0);
-            let mut e = Effects::default();
-            self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1);
-            self.place(k, b, e)?;
+            for part in self.parts(outs) {
+                let mut b = Burst::new(k.node.0);
+                let mut e = Effects::default();
+                self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1, part);
+                self.place(k, b, e)?;
+            }
             first = rows.end;
         }
         Ok(())
+    }
+
+    /// The bytes of weights share slices, so each is written in a burst of its own, on each side.
+    fn parts(&self, outs: &[(Src, Rows)]) -> Vec<Part> {
+        match outs {
+            [(_, r)] if self.g.tensor(r.tensor).weights => {
+                let sides = self.memory.sides_of(r.tensor);
+                let bytes = 0..self.g.tensor(r.tensor).ty.bytes();
+                bytes.flat_map(|b| sides.iter().map(move |&h| Some((b, h)))).collect()
+            }
+            _ => vec![None],
+        }
     }
 
     /// Adds a planned ALU sequence: its first step is at cycle 0 of the burst. Operands
@@ -52,6 +69,7 @@ impl Scheduler<'_> {
         outs: &[(Src, Rows)],
         rows: std::ops::Range<usize>,
         step: u32,
+        part: Part,
     ) {
         let n = rows.len() as u32;
         let vxm = self.m.vxm_column();
@@ -63,7 +81,7 @@ impl Scheduler<'_> {
             seen.push(r.tensor.0);
             let at = plan.ins_at[given.len() + number];
             streams.push(at.map(|at| {
-                let dir = towards(self.hemisphere(r.tensor)).opposite();
+                let dir = towards(self.memory.side_of(r.tensor, copy)).opposite();
                 let t = i64::from(at) * latency;
                 self.read_rows(b, e, r.tensor, copy, &r.rows[rows.clone()], dir, step, vxm, t)
             }));
@@ -72,10 +90,15 @@ impl Scheduler<'_> {
         let mut results: Vec<(u16, Dir, Vec<usize>)> = Vec::new();
         for (number, (src, r)) in outs.iter().enumerate() {
             if let Src::Op(s) = src {
-                let dir = towards(self.hemisphere(r.tensor));
-                match results.iter_mut().find(|x| x.0 == *s && x.1 == dir) {
-                    Some(x) => x.2.push(number),
-                    None => results.push((*s, dir, vec![number])),
+                let sides = match part {
+                    Some((_, h)) => vec![h],
+                    None => self.memory.sides_of(r.tensor),
+                };
+                for dir in sides.into_iter().map(towards) {
+                    match results.iter_mut().find(|x| x.0 == *s && x.1 == dir) {
+                        Some(x) => x.2.push(number),
+                        None => results.push((*s, dir, vec![number])),
+                    }
                 }
             }
         }
@@ -118,7 +141,7 @@ impl Scheduler<'_> {
                 let drive = t + self.alu_drive();
                 let def = Def { inst, byte: 0, bytes: c.2, out: 0, off: 0, n, t: drive, column: vxm };
                 b.def(stream, def);
-                self.late_writes(b, e, stream, c, outs, &rows, drive);
+                self.late_writes(b, e, stream, c, outs, &rows, drive, part);
             }
         }
     }
@@ -133,10 +156,20 @@ impl Scheduler<'_> {
         outs: &[(Src, Rows)],
         rows: &std::ops::Range<usize>,
         drive: i64,
+        part: Part,
     ) {
+        let vxm = self.m.vxm_column();
+        let side = if carried.1 == Dir::East { Hemisphere::East } else { Hemisphere::West };
         for &number in &carried.3 {
             let r = &outs[number].1;
-            self.write_rows(b, e, stream, r.tensor, &r.rows[rows.clone()], self.m.vxm_column(), drive);
+            let bytes = match part {
+                Some((byte, _)) => byte..byte + 1,
+                None => 0..self.g.tensor(r.tensor).ty.bytes(),
+            };
+            for byte in bytes {
+                let list = &r.rows[rows.clone()];
+                self.write_byte(b, e, stream, byte, (r.tensor, byte), list, vxm, drive, Some(side));
+            }
         }
     }
 }

@@ -74,7 +74,7 @@ impl Scheduler<'_> {
                 entries.push((sides[c], act));
             }
             let step = self.m.latency.mxm_f16_row_interval;
-            self.alus(&mut b, &mut e, &plan, &given, ins, steps, outs, rows.clone(), step);
+            self.alus(&mut b, &mut e, &plan, &given, ins, steps, outs, rows.clone(), step, None);
             let landing = self.place(k, b, e)?;
             for (side, act) in entries {
                 self.busy(side, (i64::from(landing.start) + act) as u32, rows.len() as u32);

@@ -63,7 +63,6 @@ pub(crate) struct Memory {
     across: Vec<Vec<u32>>,
     last_use: Vec<usize>,
     values: u32,
-    toggle: u32,
     peak_bytes: u64,
     now_bytes: u64,
     /// Words of zeros, by slice, with their value.
@@ -76,6 +75,25 @@ pub(crate) struct Memory {
 pub(crate) fn weight_slices(m: &Machine) -> u32 {
     let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
     if 2 * usable >= 24 { 16 } else { 8 }
+}
+
+/// The other side of the VXM.
+fn across_vxm(h: Hemisphere) -> Hemisphere {
+    if h == Hemisphere::East { Hemisphere::West } else { Hemisphere::East }
+}
+
+/// What [`Memory::choose`] is asked for: `n` slices a chunk.
+#[derive(Clone, Copy)]
+struct Ask {
+    words: u32,
+    chunks: u32,
+    n: u32,
+    bank: u32,
+    reuse: bool,
+    weights: bool,
+    table: bool,
+    /// Slices of both hemispheres.
+    both: bool,
 }
 
 /// Rows of a chunk at most.
@@ -97,7 +115,6 @@ impl Memory {
             across: vec![Vec::new(); n],
             last_use: vec![usize::MAX; n],
             values: 0,
-            toggle: 0,
             peak_bytes: 0,
             now_bytes: 0,
             zeros: BTreeMap::new(),
@@ -285,18 +302,25 @@ impl Memory {
             return Err(fail(format!("a dynamic gather reads one bank of {} words", self.bank_words)));
         }
         let mut found = None;
+        let spread = info.weights && self.usable < per_chunk;
+        let (weights, table) = (info.weights, info.table);
+        // All copies on one side, else half of them on each.
         'search: for reuse in [false, true] {
-            for side in 0..2 {
-                for bank in 0..2 {
-                    self.toggle = self.toggle.wrapping_add(1);
-                    let pick = (i as u32 + side) % 2;
-                    let mut h = if pick == 0 { Hemisphere::East } else { Hemisphere::West };
-                    if let Some(other) = self.opposite[i].and_then(|o| self.homes[o.0 as usize].hemisphere) {
-                        h = if other == Hemisphere::East { Hemisphere::West } else { Hemisphere::East };
-                    }
-                    let bank = if info.table { 0 } else { (i as u32 / 2 + bank) % 2 };
-                    let spread = info.weights && self.usable < per_chunk;
-                    if let Some(sets) = self.choose(i, h, spread, bank, per_chunk, words, chunks, reuse, info.weights, info.table) {
+            for mixed in [false, true] {
+                if mixed && (weights || copies < 2 || self.opposite[i].is_some()) {
+                    continue;
+                }
+                for h in self.sides(i) {
+                    for turn in 0..2 {
+                        let bank = if table { 0 } else { (i as u32 / 2 + turn) % 2 };
+                        let near = if mixed { copies.div_ceil(2) } else { copies };
+                        let counts = if weights { [per_chunk, 0] } else { [width * near, width * (copies - near)] };
+                        let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, both: spread };
+                        let Some(mut sets) = self.choose(i, h, ask(counts[0])) else { continue };
+                        if counts[1] > 0 {
+                            let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
+                            sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
+                        }
                         found = Some((h, bank, sets));
                         break 'search;
                     }
@@ -319,32 +343,42 @@ impl Memory {
         };
         for set in sets {
             let free_at = set.iter().filter_map(|&s| self.room(s, bank, words, true)).max().unwrap_or(0);
-            let regions: Vec<Region> = set.iter().map(|&s| self.take(s, bank, words)).collect();
-            let per_copy = if info.weights { regions.len() } else { width as usize };
-            let copies = regions.chunks(per_copy).map(<[Region]>::to_vec).collect();
+            let taken: Vec<Region> = set.iter().map(|&s| self.take(s, bank, words)).collect();
+            let per_copy = if info.weights { taken.len() } else { width as usize };
+            let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
-            self.now_bytes += u64::from(words) * u64::from(per_chunk) * self.machine.lanes() as u64;
+            self.now_bytes += u64::from(words) * u64::from(regions) * lanes;
         }
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
         self.homes[i] = home;
         Ok(())
     }
 
+    /// Hemispheres in the order to try: the one with fewer neighbours first.
+    fn sides(&self, t: usize) -> Vec<Hemisphere> {
+        let first = if t.is_multiple_of(2) { Hemisphere::East } else { Hemisphere::West };
+        if let Some(h) = self.forced(t) {
+            return vec![h];
+        }
+        let crowd = |h: Hemisphere| {
+            let near = self.together[t].iter().filter(|&&o| {
+                let o = o as usize;
+                self.homes[o].hemisphere.or(self.forced(o)) == Some(h)
+            });
+            near.count()
+        };
+        let second = across_vxm(first);
+        if crowd(second) < crowd(first) { vec![second, first] } else { vec![first, second] }
+    }
+
+    /// Side of a tensor that must lie across from a table.
+    fn forced(&self, t: usize) -> Option<Hemisphere> {
+        self.opposite[t].and_then(|o| self.homes[o.0 as usize].hemisphere).map(across_vxm)
+    }
+
     /// Slices for every chunk, or nothing.
-    #[allow(clippy::too_many_arguments)]
-    fn choose(
-        &mut self,
-        t: usize,
-        h: Hemisphere,
-        both: bool,
-        bank: u32,
-        per_chunk: u32,
-        words: u32,
-        chunks: u32,
-        reuse: bool,
-        weights: bool,
-        table: bool,
-    ) -> Option<Vec<Vec<Slice>>> {
+    fn choose(&mut self, t: usize, h: Hemisphere, ask: Ask) -> Option<Vec<Vec<Slice>>> {
+        let Ask { words, chunks, n: per_chunk, bank, reuse, weights, table, both } = ask;
         // With slices to spare, the outer ones are for weights: loads then never wait for rows.
         let roomy = self.usable >= 32;
         let (lo, hi) = match (roomy, weights) {
@@ -353,7 +387,7 @@ impl Memory {
             (true, false) => (0, self.usable - 16),
         };
         let mut candidates: Vec<Slice> = Vec::new();
-        let sides = if both { vec![h, if h == Hemisphere::East { Hemisphere::West } else { Hemisphere::East }] } else { vec![h] };
+        let sides = if both { vec![h, across_vxm(h)] } else { vec![h] };
         for side in sides {
             let turn = self.turn[usize::from(side == Hemisphere::East)];
             for k in 0..hi - lo {
@@ -447,6 +481,23 @@ impl Memory {
     /// Chunk of a row.
     pub(crate) fn chunk_of(&self, t: TensorId, row: u32) -> usize {
         self.split(t, row).0
+    }
+
+    /// Side of a copy of a tensor.
+    pub(crate) fn side_of(&self, t: TensorId, copy: usize) -> Hemisphere {
+        let h = &self.homes[t.0 as usize];
+        let copies = h.chunks.first().map(|c| &c.copies);
+        let region = copies.and_then(|c| c.get(copy.min(c.len().saturating_sub(1)))).and_then(|c| c.first());
+        region.map_or(Hemisphere::East, |r| r.slice.hemisphere)
+    }
+
+    /// Sides on which any part of a tensor lies, east first.
+    pub(crate) fn sides_of(&self, t: TensorId) -> Vec<Hemisphere> {
+        let regions = || self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
+        [Hemisphere::East, Hemisphere::West]
+            .into_iter()
+            .filter(|h| regions().any(|r| r.slice.hemisphere == *h))
+            .collect()
     }
 
     /// A word of zeros in a slice that is none of `not`.

@@ -69,7 +69,7 @@ impl Scheduler<'_> {
             if let Some(s) = emit {
                 let t = sum + i64::from(self.m.latency.mxm_sum_to_stream);
                 b.def(s, Def { inst: acc, byte: 0, bytes: 4, out: 0, off: 0, n, t, column });
-                self.write_byte(&mut b, &mut e, s, 0, (out.tensor, byte), &out.rows[rows.clone()], column, t);
+                self.write_byte(&mut b, &mut e, s, 0, (out.tensor, byte), &out.rows[rows.clone()], column, t, None);
             }
             let landing = self.place(k, b, e)?;
             left = Some(landing.inst(acc));

@@ -4,7 +4,7 @@ use super::burst::{At, Burst, Def, InstNo, Landing, Proto, StreamNo, Touch, Use}
 use super::memory::Region;
 use super::Scheduler;
 use crate::tsp::tiled::{FILL, TensorId};
-use quadrille_isa::tsp::{Column, Dir, QueueId, Repeat, Slice, Thread, ValueIx};
+use quadrille_isa::tsp::{Column, Dir, Hemisphere, QueueId, Repeat, Slice, Thread, ValueIx};
 
 /// What placing a burst does to the homes of tensors.
 #[derive(Default)]
@@ -129,7 +129,8 @@ impl Scheduler<'_> {
         stream
     }
 
-    /// Writes byte `stream_byte` of a stream, whose row 0 is at `from` in cycle `at`, to byte `byte` of rows.
+    /// Writes byte `stream_byte` of a stream, whose row 0 is at `from` in cycle `at`, to byte `byte` of rows:
+    /// to all slices that hold them, or those of one side.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn write_byte(
         &self,
@@ -141,12 +142,16 @@ impl Scheduler<'_> {
         rows: &[u32],
         from: Column,
         at: i64,
+        only: Option<Hemisphere>,
     ) {
         let (dir, step) = (b.streams[stream.0].dir, b.streams[stream.0].step);
         let home = &self.memory.homes[t.0 as usize];
         let copies = if self.g.tensor(t).weights { 1 } else { home.chunks[0].copies.len() };
         for copy in 0..copies {
             for run in self.runs_of(t, copy, byte, rows) {
+                if only.is_some_and(|h| h != run.at.slice.hemisphere) {
+                    continue;
+                }
                 let column = self.m.slice_column(run.at.slice);
                 let arrive = at + i64::from(run.off * step) + self.hops(dir, from, column);
                 let issue = arrive - i64::from(self.m.latency.mem_write_sample);
@@ -160,23 +165,6 @@ impl Scheduler<'_> {
                 let first = issue - i64::from(run.off * step);
                 e.writes.push((t, rows[run.off as usize..(run.off + run.n) as usize].to_vec(), first + i64::from(run.off * step), step));
             }
-        }
-    }
-
-    /// Writes rows (all bytes) of a stream.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn write_rows(
-        &self,
-        b: &mut Burst,
-        e: &mut Effects,
-        stream: StreamNo,
-        t: TensorId,
-        rows: &[u32],
-        from: Column,
-        at: i64,
-    ) {
-        for byte in 0..self.g.tensor(t).ty.bytes() {
-            self.write_byte(b, e, stream, byte, (t, byte), rows, from, at);
         }
     }
 

@@ -28,7 +28,7 @@ impl Scheduler<'_> {
             for i in 0..16u8 {
                 let rows: Vec<u32> = (0..groups).map(|a| 16 * a + u32::from(i)).collect();
                 self.read_byte(&mut b, &mut e, input, i, (from, 0, byte), &rows, column, 0);
-                self.write_byte(&mut b, &mut e, output, i, (out, byte), &rows, column, t);
+                self.write_byte(&mut b, &mut e, output, i, (out, byte), &rows, column, t, None);
             }
             self.place(k, b, e)?;
         }

@@ -130,7 +130,7 @@ impl Select<'_> {
         let tail_of = |s: &Self, r: &Rows| s.out.tensors[r.tensor.0 as usize].tail;
         let mut tails: Vec<u32> = vec![0; chains];
         tails.extend(operands.iter().map(|r| tail_of(self, r)));
-        let pieces = self.cut(&steps, chains, &operands, &outs)?;
+        let pieces = self.cut(&steps, chains, &types, &outs)?;
         let blocks = match &lazy.mat {
             Some(m) => m.blocks.clone(),
             None => vec![MatBlock { out_rows: own_rows.clone(), chains: Vec::new() }],
@@ -241,50 +241,77 @@ impl Select<'_> {
         self.relayout(v, target, lane0, step)
     }
 
-    /// Cuts a sequence into kernels that the VXM can run.
+    /// Cuts a sequence into kernels that the VXM can run: the longest first that leaves a rest that can
+    /// be cut too.
     fn cut(
         &self,
         expr: &Expr,
         chains: usize,
-        operands: &[Rows],
+        types: &[AluType],
         outs: &[(Src, TensorId)],
     ) -> Result<Vec<Piece>, Why> {
-        let steps = &expr.steps;
-        let n = steps.len();
+        let n = expr.steps.len();
         let mut pieces = Vec::new();
-        let mut first = 0;
-        while first < n {
-            let mut best: Option<(usize, Piece)> = None;
-            for last in (first + 1..=n).rev() {
-                let p = piece(steps, first, last, outs);
-                let sums = p.ins.iter().filter(|i| matches!(i, PieceIn::Given(k) if usize::from(*k) < chains)).count();
-                let later_sums = steps[last..].iter().any(|s| s.src.iter().any(|x| matches!(x, Src::In(k) if usize::from(*k) < chains)));
-                if later_sums || (first > 0 && sums > 0) {
-                    continue;
-                }
-                // Activations take their slices too, where slices are few.
-                let groups = p.ins.len() - sums + if sums > 0 && self.groups <= 2 { 1 } else { 0 };
-                let planned = vxm::plan(&p.steps, p.ins.len()).slots.len();
-                let two_ways = p.outs.len().saturating_sub(1);
-                if planned + two_ways <= self.alus && groups <= self.groups {
-                    best = Some((last, p));
-                    break;
-                }
-            }
-            let Some((last, mut p)) = best else {
-                return Err((
-                    format!("one step takes more than {} ALUs or {} operand groups", self.alus, self.groups),
-                    "a machine description with more of them".into(),
-                ));
-            };
-            if first == 0 && chains > 0 {
-                sums_first(&mut p, chains);
-            }
-            pieces.push(p);
-            first = last;
+        let mut hopeless = vec![false; n + 1];
+        if self.cut_from(&expr.steps, 0, chains, types, outs, &mut pieces, &mut hopeless) {
+            pieces.reverse();
+            return Ok(pieces);
         }
-        let _ = operands;
-        Ok(pieces)
+        Err((
+            format!("a step takes more than {} ALUs or {} operands of four bytes", self.alus, self.groups),
+            "a machine description with more of them".into(),
+        ))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn cut_from(
+        &self,
+        steps: &[Step],
+        first: usize,
+        chains: usize,
+        types: &[AluType],
+        outs: &[(Src, TensorId)],
+        pieces: &mut Vec<Piece>,
+        hopeless: &mut [bool],
+    ) -> bool {
+        if first == steps.len() {
+            return true;
+        }
+        if hopeless[first] {
+            return false;
+        }
+        for last in (first + 1..=steps.len()).rev() {
+            let mut p = piece(steps, first, last, outs);
+            let is_sum = |i: &PieceIn| matches!(i, PieceIn::Given(k) if usize::from(*k) < chains);
+            let sums = p.ins.iter().filter(|i| is_sum(i)).count();
+            let sum_src = |x: &Src| matches!(x, Src::In(k) if usize::from(*k) < chains);
+            let later = steps[last..].iter().any(|s| s.src.iter().any(sum_src));
+            if later || (first > 0 && sums > 0) {
+                continue;
+            }
+            let bytes = |i: &PieceIn| match i {
+                PieceIn::Given(k) => types[usize::from(*k)].bytes(),
+                PieceIn::Kept(k) => result_type(&steps[usize::from(*k)]).bytes(),
+            };
+            // Activations take their slices too, where slices are few.
+            let acts = if sums > 0 && self.groups <= 2 { 1 } else { 0 };
+            let wide = p.ins.iter().filter(|i| !is_sum(i) && bytes(i) == 4).count() + acts;
+            let narrow: u8 = p.ins.iter().filter(|i| !is_sum(i)).map(bytes).filter(|&b| b < 4).sum();
+            let planned = vxm::plan(&p.steps, p.ins.len()).slots.len() + p.outs.len().saturating_sub(1);
+            let fits = planned <= self.alus
+                && wide <= self.groups
+                && narrow <= 3
+                && p.outs.len() <= self.groups.max(2);
+            if fits && self.cut_from(steps, last, chains, types, outs, pieces, hopeless) {
+                if first == 0 && chains > 0 {
+                    sums_first(&mut p, chains);
+                }
+                pieces.push(p);
+                return true;
+            }
+        }
+        hopeless[first] = true;
+        false
     }
 
     /// Gives a tensor a fill row, unless it has another one.

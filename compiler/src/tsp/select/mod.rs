@@ -128,7 +128,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine) -> Result<Selection, CompileErr
         lanes: m.lanes(),
         alus: m.geometry.alus as usize,
         groups: if usable >= 32 { 6 } else { 2 * (usable / 4).min(3) },
-        fold: if usable >= 32 { 4 } else { 2 },
+        fold: if usable >= 32 { 4 } else { 1 },
         weight_slots: super::sched::memory::weight_slices(m) as usize,
         transposers: m.geometry.sxm_transposers_per_hemisphere > 0 && usable >= 16,
         out: TiledGraph { name: graph.name.clone(), ..TiledGraph::default() },

@@ -95,17 +95,16 @@ impl Select<'_> {
         rows: usize,
         lanes: usize,
     ) -> TensorId {
-        let most = if lists.len() <= self.fold { self.fold } else { (self.fold - 1).max(2) };
+        let most = if lists.len() <= self.fold { self.fold } else { (self.fold - 1).max(1) };
         let tail = self.out.tensors[from.0 as usize].tail;
         let mut acc: Option<TensorId> = None;
         let mut left = lists.into_iter().peekable();
         while left.peek().is_some() {
-            let room = if acc.is_some() && self.fold == 2 { 1 } else { most };
             let mut ins: Vec<Rows> = Vec::new();
             if let Some(t) = acc {
                 ins.push(Rows { tensor: t, rows: out.clone() });
             }
-            ins.extend(left.by_ref().take(room).map(|rows| Rows { tensor: from, rows }));
+            ins.extend(left.by_ref().take(most).map(|rows| Rows { tensor: from, rows }));
             let mut steps: Vec<Step> = Vec::new();
             // Pairs first: a tree keeps the sequence short.
             let mut level: Vec<Src> = (0..ins.len()).map(|k| Src::In(k as u16)).collect();

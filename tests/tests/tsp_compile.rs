@@ -68,7 +68,9 @@ fn inputs_of(g: &Graph) -> Vec<Tensor> {
             let ty = g.ty(v);
             let count = ty.elements();
             match ty.dtype {
-                DType::I64 => Tensor::from_i64(&ty.shape, &(0..count as i64).map(|i| (i * 7 + 3) % 10).collect::<Vec<_>>()),
+                DType::I64 => {
+                    Tensor::from_i64(&ty.shape, &(0..count as i64).map(|i| (i * 7 + 3) % 10).collect::<Vec<_>>())
+                }
                 _ => Tensor::from_f32(&ty.shape, &noise(1000 + n as u64, count)),
             }
         })
@@ -108,7 +110,11 @@ fn prove_with(g: &Graph, machine: &str, inputs: &[Tensor], tolerance: f32) -> u6
             (Some(a), Some(b)) => {
                 let scale = b.iter().fold(1f32, |m, x| m.max(x.abs()));
                 for (i, (x, y)) in a.iter().zip(&b).enumerate() {
-                    assert!((x - y).abs() <= tolerance * scale, "{machine}: output {n} element {i}: {x} for {y}\n{}", c.tiled);
+                    assert!(
+                        (x - y).abs() <= tolerance * scale,
+                        "{machine}: output {n} element {i}: {x} for {y}\n{}",
+                        c.tiled
+                    );
                 }
             }
             _ => assert_eq!(a.data, b.data, "{machine}: output {n}"),
@@ -252,7 +258,10 @@ fn dense_wider_than_the_planes() {
             let x = b.input(&[3, 100]);
             let w = b.weights(&[100, 150], 0.1);
             let bias = b.weights(&[150], 0.5);
-            let y = b.node(Op::MatMul { epilogue: vec![EpilogueStep::Add, EpilogueStep::LeakyRelu(0.2f32.to_bits())] }, &[x, w, bias]);
+            let y = b.node(
+                Op::MatMul { epilogue: vec![EpilogueStep::Add, EpilogueStep::LeakyRelu(0.2f32.to_bits())] },
+                &[x, w, bias],
+            );
             let w = b.weights(&[150, 7], 0.1);
             let y = b.node(Op::MatMul { epilogue: vec![] }, &[y, w]);
             b.out(&[y])
@@ -447,7 +456,8 @@ fn data_movement() {
             let c = b.node(Op::Slice { start: vec![0, 1, 3], step: vec![1, 2, 1], shape: vec![2, 3, 5] }, &[a]);
             let d = b.node(Op::Concat { axis: 1 }, &[c, c]);
             let zero = b.scalar(0.0);
-            let e = b.node(Op::Pad { mode: PadMode::Constant, before: vec![0, 1, 2], after: vec![0, 0, 1] }, &[d, zero]);
+            let e =
+                b.node(Op::Pad { mode: PadMode::Constant, before: vec![0, 1, 2], after: vec![0, 0, 1] }, &[d, zero]);
             let one = b.scalar(1.0);
             let f = b.node(binary(Binary::Add), &[e, one]);
             let r = b.node(Op::Reshape { shape: vec![2, 28, 2] }, &[f]);

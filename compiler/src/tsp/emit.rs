@@ -36,12 +36,7 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
     }
     for l in &s.placements.mem {
         let PlacedNo(n) = l.inst;
-        p.mem_provenance.push(MemProvenance {
-            issue: refs[n as usize],
-            value: l.value,
-            addr: l.addr,
-            step: l.step,
-        });
+        p.mem_provenance.push(MemProvenance { issue: refs[n as usize], value: l.value, addr: l.addr, step: l.step });
     }
     p.values = vec![ValueInfo { name: String::new(), node: NodeIx(0) }; s.memory.values() as usize];
     for (n, t) in g.tensors.iter().enumerate() {
@@ -216,7 +211,8 @@ fn place(
     let split = g.tensor(t).weights || lo / home.chunk_rows != hi / home.chunk_rows;
     if split {
         // Peel the loop with the largest row step until a piece stays in one chunk.
-        let widest = (0..piece.loops.len()).filter(|&i| piece.loops[i].row != 0).max_by_key(|&i| piece.loops[i].row.abs());
+        let widest =
+            (0..piece.loops.len()).filter(|&i| piece.loops[i].row != 0).max_by_key(|&i| piece.loops[i].row.abs());
         let Some(widest) = widest else { return plain(out, g, memory, t, piece, bytes, all_copies) };
         let l = piece.loops[widest];
         let inner: i64 = reach - i64::from(l.count - 1) * i64::from(l.row);

@@ -102,7 +102,13 @@ pub(crate) fn cycles(m: &Machine, p: &Program) -> u64 {
                 Inst::Write { .. } => l.mem_write_readable.max(l.mem_write_sample),
                 Inst::Scatter { .. } => l.mem_scatter_readable.max(l.mem_scatter_sample),
                 Inst::Alu { dst, .. } => l.vxm_entry + if dst.is_some() { l.vxm_alu + l.vxm_exit } else { 0 },
-                Inst::Accumulate { emit, .. } => if emit.is_some() { l.mxm_sum_to_stream } else { 0 },
+                Inst::Accumulate { emit, .. } => {
+                    if emit.is_some() {
+                        l.mxm_sum_to_stream
+                    } else {
+                        0
+                    }
+                }
                 Inst::Shift { .. } => l.sxm_entry + l.sxm_shift,
                 Inst::Select { .. } => l.sxm_entry + l.sxm_select,
                 Inst::Rotate { .. } => l.sxm_entry + l.sxm_rotate,
@@ -111,7 +117,11 @@ pub(crate) fn cycles(m: &Machine, p: &Program) -> u64 {
                 Inst::Permute { map, .. } => {
                     l.sxm_entry + l.sxm_permute + u32::from(p.maps.get(usize::from(*map)).map_or(0, crossed))
                 }
-                Inst::LoadWeights { .. } | Inst::InstallWeights | Inst::Activations { .. } | Inst::Sync | Inst::Notify => 0,
+                Inst::LoadWeights { .. }
+                | Inst::InstallWeights
+                | Inst::Activations { .. }
+                | Inst::Sync
+                | Inst::Notify => 0,
             };
             let _ = queue as &QueueId;
             last = last.max(u64::from(i.last_cycle()) + u64::from(after));

@@ -3,8 +3,8 @@
 //! [`compile`] turns a tensor graph into a program of one machine description; [`check`] says for
 //! every node whether that can be done. See docs/tsp-scheduling.md.
 
-pub mod error;
 mod emit;
+pub mod error;
 mod estimate;
 mod sched;
 mod select;

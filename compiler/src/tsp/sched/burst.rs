@@ -335,7 +335,8 @@ impl Burst {
                 n,
                 step: s.step,
             };
-            let base = (0..32 / s.width).map(|k| k * s.width).find(|&b| parts.iter().all(|p| board.stream_free(&flow(b, p))));
+            let base =
+                (0..32 / s.width).map(|k| k * s.width).find(|&b| parts.iter().all(|p| board.stream_free(&flow(b, p))));
             let Some(base) = base else {
                 marked.iter().for_each(|f| board.mark_stream(f, false));
                 return None;
@@ -407,11 +408,16 @@ impl Burst {
                             });
                         }
                     }
-                    Inst::Alu { op: *op, ty: *ty, a: arg(args[0]), b: arg(args[1]), c: arg(args[2]), dst: to.map(group) }
+                    Inst::Alu {
+                        op: *op,
+                        ty: *ty,
+                        a: arg(args[0]),
+                        b: arg(args[1]),
+                        c: arg(args[2]),
+                        dst: to.map(group),
+                    }
                 }
-                Proto::Load { k0, from } => {
-                    Inst::LoadWeights { k0: *k0, streams: from.map(|(s, k)| byte(s, k).id) }
-                }
+                Proto::Load { k0, from } => Inst::LoadWeights { k0: *k0, streams: from.map(|(s, k)| byte(s, k).id) },
                 Proto::Install => Inst::InstallWeights,
                 Proto::Act { from, ty } => Inst::Activations { base: group(*from).base, ty: *ty },
                 Proto::Acc { row, mode, emit } => {

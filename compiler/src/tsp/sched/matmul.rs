@@ -52,7 +52,18 @@ impl Scheduler<'_> {
                         let installs = self.install_pair(k, sides[c], &passes[number])?;
                         let mut b = Burst::new(k.node.0);
                         let mut e = Effects::default();
-                        let part = self.pass(&mut b, &mut e, sides[c], c, &passes[number], rows.clone(), 0, installs, left[c], false);
+                        let part = self.pass(
+                            &mut b,
+                            &mut e,
+                            sides[c],
+                            c,
+                            &passes[number],
+                            rows.clone(),
+                            0,
+                            installs,
+                            left[c],
+                            false,
+                        );
                         let landing = self.place(k, b, e)?;
                         left[c] = Some(landing.inst(part.acc));
                         self.busy(sides[c], landing.start, rows.len() as u32);
@@ -141,13 +152,8 @@ impl Scheduler<'_> {
         let emit = last.then(|| b.stream(h.inward(), 4, step));
         // The last pass of a sum leaves its row behind too; nothing reads it.
         let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
-        let acc = b.inst(
-            queue(MxmPart::Accumulators),
-            sum,
-            repeat(n, step, 1),
-            Proto::Acc { row: 0, mode, emit },
-            None,
-        );
+        let acc =
+            b.inst(queue(MxmPart::Accumulators), sum, repeat(n, step, 1), Proto::Acc { row: 0, mode, emit }, None);
         b.state.push((acc, 0, StateDef::Here(act), 1, n));
         if let Some(left) = left {
             b.state.push((acc, SLOT_STATE, StateDef::Earlier(left), 1, n));

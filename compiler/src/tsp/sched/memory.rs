@@ -135,7 +135,12 @@ impl Memory {
                     mem.count_copies(&joint);
                     reads.sort_unstable();
                     reads.dedup();
-                    reads.extend(ins.iter().map(|r| r.tensor.0).filter(|t| !joint.is_empty() && !reads.contains(t)).collect::<Vec<_>>());
+                    reads.extend(
+                        ins.iter()
+                            .map(|r| r.tensor.0)
+                            .filter(|t| !joint.is_empty() && !reads.contains(t))
+                            .collect::<Vec<_>>(),
+                    );
                 }
                 Kind::Move { passes, .. } => {
                     reads.extend(passes.iter().map(|p| p.from.tensor.0));
@@ -201,7 +206,8 @@ impl Memory {
 
     fn bank(&mut self, s: Slice, bank: u32) -> &mut BankSpace {
         let h = u32::from(s.hemisphere == Hemisphere::East);
-        &mut self.space[((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize]
+        &mut self.space
+            [((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize]
     }
 
     /// Bank of a word.
@@ -228,9 +234,12 @@ impl Memory {
     /// Slices (and banks) that the tensor must keep clear of.
     fn clashes(&self, t: usize, slice: Slice, bank: u8) -> bool {
         let holds = |other: &u32, banked: bool| {
-            self.homes[*other as usize].chunks.iter().flat_map(|c| &c.copies).flatten().any(|r| {
-                r.slice == slice && (!banked || self.bank_of(r.base) == bank)
-            })
+            self.homes[*other as usize]
+                .chunks
+                .iter()
+                .flat_map(|c| &c.copies)
+                .flatten()
+                .any(|r| r.slice == slice && (!banked || self.bank_of(r.base) == bank))
         };
         self.together[t].iter().any(|o| holds(o, false)) || self.across[t].iter().any(|o| holds(o, true))
     }
@@ -255,7 +264,8 @@ impl Memory {
             b.bump - words
         } else {
             // `room` found a run; the one that is free first is taken.
-            let best = (0..b.free.len()).filter(|&i| b.free[i].1 >= words).min_by_key(|&i| (b.free[i].2, i)).unwrap_or(0);
+            let best =
+                (0..b.free.len()).filter(|&i| b.free[i].1 >= words).min_by_key(|&i| (b.free[i].2, i)).unwrap_or(0);
             let (base, len, at) = b.free[best];
             if len == words {
                 b.free.remove(best);
@@ -329,7 +339,8 @@ impl Memory {
         }
         let Some((h, bank, sets)) = found else {
             return Err(fail(
-                "no hemisphere has enough slices with that much room that keep clear of the tensors read with it".into(),
+                "no hemisphere has enough slices with that much room that keep clear of the tensors read with it"
+                    .into(),
             ));
         };
         let mut home = Home {

@@ -37,7 +37,8 @@ impl Scheduler<'_> {
     ) -> Result<(), CompileError> {
         // Bytes of wide elements on all planes; bytes of narrow ones on the planes that are free first.
         let planes = self.m.planes();
-        let plane = (0..planes).min_by_key(|&p| (self.planes[usize::from(p)].act_free, (p + byte) % planes)).unwrap_or(0);
+        let plane =
+            (0..planes).min_by_key(|&p| (self.planes[usize::from(p)].act_free, (p + byte) % planes)).unwrap_or(0);
         let h = self.m.plane_hemisphere(plane);
         let column = self.m.mxm_column(h);
         let n = rows.len() as u32;

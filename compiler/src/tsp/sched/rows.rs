@@ -1,8 +1,8 @@
 //! Row lists as MEM instructions: runs of equal step become one repeated read or write.
 
+use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, Landing, Proto, StreamNo, Touch, Use};
 use super::memory::Region;
-use super::Scheduler;
 use crate::tsp::tiled::{FILL, TensorId};
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, QueueId, Repeat, Slice, Thread, ValueIx};
 
@@ -163,7 +163,12 @@ impl Scheduler<'_> {
                 let free = home.chunks.iter().map(|c| c.free_at).max().unwrap_or(0);
                 b.not_before = b.not_before.max(i64::from(free) - issue);
                 let first = issue - i64::from(run.off * step);
-                e.writes.push((t, rows[run.off as usize..(run.off + run.n) as usize].to_vec(), first + i64::from(run.off * step), step));
+                e.writes.push((
+                    t,
+                    rows[run.off as usize..(run.off + run.n) as usize].to_vec(),
+                    first + i64::from(run.off * step),
+                    step,
+                ));
             }
         }
     }

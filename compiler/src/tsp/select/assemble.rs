@@ -67,7 +67,11 @@ impl Select<'_> {
                 pairs = next;
             }
             for (fr, fl, tr, tl) in pairs {
-                plan.entry(tr as u32).or_default().entry((v.tensor.0, fr as u32)).or_default().push((fl as u16, tl as u16));
+                plan.entry(tr as u32)
+                    .or_default()
+                    .entry((v.tensor.0, fr as u32))
+                    .or_default()
+                    .push((fl as u16, tl as u16));
             }
         }
         let mut groups: BTreeMap<Vec<(u32, LaneMap)>, Vec<(u32, Vec<u32>)>> = BTreeMap::new();

@@ -183,8 +183,7 @@ impl Select<'_> {
     /// The view with pixels on rows and channels on lanes.
     pub(super) fn pixel_rows(&mut self, x: View, shape: &[usize]) -> Result<View, Why> {
         let spatial_on_lanes = (0..shape.len()).any(|i| i != 1 && x.axes[i].on_lanes());
-        let channels_ok = x.axes[1].digits.iter().all(|d| d.lane >= 0)
-            && (shape[1] == 1 || x.axes[1].on_lanes());
+        let channels_ok = x.axes[1].digits.iter().all(|d| d.lane >= 0) && (shape[1] == 1 || x.axes[1].on_lanes());
         if !spatial_on_lanes && channels_ok {
             return Ok(x);
         }
@@ -294,8 +293,7 @@ impl Select<'_> {
                     Op::Reshape { shape } => {
                         let (i, s) = self.host_strides(node.inputs[0])?;
                         let from = self.graph.shape(node.inputs[0]);
-                        let real: Vec<(usize, i64)> =
-                            from.iter().copied().zip(s).filter(|(d, _)| *d != 1).collect();
+                        let real: Vec<(usize, i64)> = from.iter().copied().zip(s).filter(|(d, _)| *d != 1).collect();
                         let mut left = real.iter();
                         let mut out = Vec::new();
                         for &d in shape {

@@ -25,7 +25,8 @@ impl Select<'_> {
         let wide = |d: DType| matches!(d, DType::I64);
         let result = match &node.op {
             Op::Cast(to) => {
-                let to_ty = device_type(*to).ok_or((format!("the VXM has no {to} elements"), "cast to f32".to_string()))?;
+                let to_ty =
+                    device_type(*to).ok_or((format!("the VXM has no {to} elements"), "cast to f32".to_string()))?;
                 let from = self.graph.ty(node.inputs[0]).dtype;
                 let from_ty = self.ty(node.inputs[0]);
                 if *to == DType::Bool && from != DType::Bool {
@@ -36,7 +37,8 @@ impl Select<'_> {
                     let x = args[0];
                     let a = lazy.expr.f1(quadrille_isa::tsp::AluOp::Abs, x);
                     let a = lazy.expr.f1(quadrille_isa::tsp::AluOp::Floor, a);
-                    let s = lazy.expr.op(quadrille_isa::tsp::AluOp::And, AluType::I32, x, Src::Imm(0x8000_0000), Src::None);
+                    let s =
+                        lazy.expr.op(quadrille_isa::tsp::AluOp::And, AluType::I32, x, Src::Imm(0x8000_0000), Src::None);
                     let t = lazy.expr.op(quadrille_isa::tsp::AluOp::Or, AluType::I32, a, s, Src::None);
                     lazy.expr.cast(AluType::F32, to_ty, t)
                 } else {
@@ -86,9 +88,8 @@ impl Select<'_> {
     }
 
     fn mat_first(&self, inputs: &[ValueId], shape: &[usize]) -> Vec<usize> {
-        let is_mat = |v: ValueId| {
-            matches!(&self.vals[v.0 as usize], Val::Lazy(l) if l.mat.is_some() && l.shape == shape)
-        };
+        let is_mat =
+            |v: ValueId| matches!(&self.vals[v.0 as usize], Val::Lazy(l) if l.mat.is_some() && l.shape == shape);
         let first = (0..inputs.len()).find(|&k| is_mat(inputs[k]));
         let mut order: Vec<usize> = first.into_iter().collect();
         order.extend((0..inputs.len()).filter(|&k| Some(k) != first));
@@ -105,7 +106,10 @@ impl Select<'_> {
             return Ok(add_in(lazy, LazyIn::Const(t)));
         }
         let mergeable = match &self.vals[v.0 as usize] {
-            Val::Lazy(l) => l.shape == lazy.shape && (l.mat.is_none() || (lazy.mat.is_none() && lazy.expr.steps.is_empty() && lazy.ins.is_empty())),
+            Val::Lazy(l) => {
+                l.shape == lazy.shape
+                    && (l.mat.is_none() || (lazy.mat.is_none() && lazy.expr.steps.is_empty() && lazy.ins.is_empty()))
+            }
             _ => false,
         };
         if !mergeable {

@@ -209,14 +209,7 @@ impl Expr {
     }
 
     /// A binary primitive on `ty`; `power` is the constant second operand of a `pow`.
-    pub(crate) fn binary(
-        &mut self,
-        op: Binary,
-        ty: AluType,
-        a: Src,
-        b: Src,
-        power: Option<f32>,
-    ) -> Result<Src, Why> {
+    pub(crate) fn binary(&mut self, op: Binary, ty: AluType, a: Src, b: Src, power: Option<f32>) -> Result<Src, Why> {
         let float = ty == F;
         let simple = |op| Ok::<AluOp, Why>(op);
         let alu = match op {

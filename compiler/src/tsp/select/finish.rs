@@ -86,9 +86,12 @@ impl Select<'_> {
         let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0 };
         // A product without steps, or a result that is an operand, still passes the VXM.
         if !matches!(lazy.result, Src::Op(_)) {
-            let int = [AluType::U8, AluType::U8, AluType::I16, AluType::I32, AluType::I32][usize::from(lazy.ty.bytes())];
+            let int =
+                [AluType::U8, AluType::U8, AluType::I16, AluType::I32, AluType::I32][usize::from(lazy.ty.bytes())];
             let x = match lazy.result {
-                Src::Imm(_) | Src::None => return Err(("a constant result".into(), "this is a bug of the compiler".into())),
+                Src::Imm(_) | Src::None => {
+                    return Err(("a constant result".into(), "this is a bug of the compiler".into()));
+                }
                 x => x,
             };
             lazy.result = lazy.expr.op(AluOp::Or, int, x, Src::Imm(0), Src::None);
@@ -109,7 +112,10 @@ impl Select<'_> {
                 pairs = template.row_pairs(&[&view]);
             }
             let Some((own, mut theirs)) = pairs else {
-                return Err(("an operand's lanes do not match the result's".into(), "reshape or transpose it in the model".into()));
+                return Err((
+                    "an operand's lanes do not match the result's".into(),
+                    "reshape or transpose it in the model".into(),
+                ));
             };
             own_rows = own;
             types.push(self.out.tensors[view.tensor.0 as usize].ty);
@@ -243,13 +249,7 @@ impl Select<'_> {
 
     /// Cuts a sequence into kernels that the VXM can run: the longest first that leaves a rest that can
     /// be cut too.
-    fn cut(
-        &self,
-        expr: &Expr,
-        chains: usize,
-        types: &[AluType],
-        outs: &[(Src, TensorId)],
-    ) -> Result<Vec<Piece>, Why> {
+    fn cut(&self, expr: &Expr, chains: usize, types: &[AluType], outs: &[(Src, TensorId)]) -> Result<Vec<Piece>, Why> {
         let n = expr.steps.len();
         let mut pieces = Vec::new();
         let mut hopeless = vec![false; n + 1];
@@ -298,10 +298,7 @@ impl Select<'_> {
             let wide = p.ins.iter().filter(|i| !is_sum(i) && bytes(i) == 4).count() + acts;
             let narrow: u8 = p.ins.iter().filter(|i| !is_sum(i)).map(bytes).filter(|&b| b < 4).sum();
             let planned = vxm::plan(&p.steps, p.ins.len()).slots.len() + p.outs.len().saturating_sub(1);
-            let fits = planned <= self.alus
-                && wide <= self.groups
-                && narrow <= 3
-                && p.outs.len() <= self.groups.max(2);
+            let fits = planned <= self.alus && wide <= self.groups && narrow <= 3 && p.outs.len() <= self.groups.max(2);
             if fits && self.cut_from(steps, last, chains, types, outs, pieces, hopeless) {
                 if first == 0 && chains > 0 {
                     sums_first(&mut p, chains);

@@ -76,10 +76,9 @@ impl Select<'_> {
         }
         let flat = View { tensor: out, axes: vec![Axis::rows(count, 1), row_axis], row0: 0, lane0: 0 };
         let shape = self.graph.shape(node.output).to_vec();
-        let view = flat.reshape(&shape).ok_or((
-            "its rows do not line up with lanes".to_string(),
-            "reshape the table in the model".to_string(),
-        ))?;
+        let view = flat
+            .reshape(&shape)
+            .ok_or(("its rows do not line up with lanes".to_string(), "reshape the table in the model".to_string()))?;
         Ok(Val::Forms(vec![Form { ty, view }]))
     }
 
@@ -124,13 +123,17 @@ impl Select<'_> {
         let target = View { tensor, axes, row0: 0, lane0: 0 };
         let mut pieces = Vec::new();
         for (k, &i) in at.iter().enumerate() {
-            let piece = v.slice(axis, i, 1, 1).ok_or(("a slice that no view can express".to_string(), "reshape in the model".to_string()))?;
+            let piece = v
+                .slice(axis, i, 1, 1)
+                .ok_or(("a slice that no view can express".to_string(), "reshape in the model".to_string()))?;
             let mut offset = vec![0; flat.len()];
             offset[axis] = k;
             pieces.push((piece, offset));
         }
         self.assemble(&target, rows, &pieces, None)?;
-        let view = target.reshape(&out_shape).ok_or(("its result does not line up with lanes".to_string(), "reshape in the model".to_string()))?;
+        let view = target
+            .reshape(&out_shape)
+            .ok_or(("its result does not line up with lanes".to_string(), "reshape in the model".to_string()))?;
         Ok(Val::Forms(vec![Form { ty, view }]))
     }
 }

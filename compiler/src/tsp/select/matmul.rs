@@ -9,8 +9,8 @@ use super::expr::Why;
 use super::tiles::{Draft, DynamicDraft};
 use super::view::{Axis, View, lane_axis, layout};
 use super::{MatBlock, Select, Val};
-use crate::ir::Node;
 use crate::ir::EpilogueStep;
+use crate::ir::Node;
 use crate::tsp::tiled::Rows;
 
 /// All index tuples of a shape, row-major.
@@ -86,11 +86,13 @@ impl Select<'_> {
         w_batch.extend(&w_shape[..w_shape.len() - 2]);
         let shared = w_batch.iter().all(|&d| d == 1);
         let batches = indices(&out_shape[..rank - 2]);
-        let runs: Vec<Vec<Vec<usize>>> = if shared { vec![batches] } else { batches.into_iter().map(|b| vec![b]).collect() };
+        let runs: Vec<Vec<Vec<usize>>> =
+            if shared { vec![batches] } else { batches.into_iter().map(|b| vec![b]).collect() };
         let out_tables: Vec<Vec<(i64, i64)>> = axes.iter().map(Axis::table).collect();
         let mut blocks = Vec::new();
         for run in &runs {
-            let w_base = run[0].iter().zip(&w_batch).fold(0, |at, (&b, &d)| at * d + if d == 1 { 0 } else { b }) * k * n;
+            let w_base =
+                run[0].iter().zip(&w_batch).fold(0, |at, (&b, &d)| at * d + if d == 1 { 0 } else { b }) * k * n;
             for &start in &n_blocks {
                 let outs: Vec<(usize, usize)> =
                     (0..n).filter(|&o| n_table[o].0 == start).map(|o| (o, n_table[o].1 as usize)).collect();
@@ -112,7 +114,8 @@ impl Select<'_> {
                 let mut out_rows = Vec::new();
                 for b in run {
                     let base: i64 = b.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum();
-                    out_rows.extend((0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0 + start) as u32));
+                    out_rows
+                        .extend((0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0 + start) as u32));
                 }
                 blocks.push(MatBlock { out_rows, chains });
             }
@@ -162,8 +165,10 @@ impl Select<'_> {
         k_blocks.sort_unstable();
         k_blocks.dedup();
         let k_extent = out_k(&x);
-        let row_batch: Vec<usize> = (0..rank - 2).map(|i| if lane_batch.contains(&i) { 1 } else { out_shape[i] }).collect();
-        let lane_shape: Vec<usize> = (0..rank - 2).map(|i| if lane_batch.contains(&i) { out_shape[i] } else { 1 }).collect();
+        let row_batch: Vec<usize> =
+            (0..rank - 2).map(|i| if lane_batch.contains(&i) { 1 } else { out_shape[i] }).collect();
+        let lane_shape: Vec<usize> =
+            (0..rank - 2).map(|i| if lane_batch.contains(&i) { out_shape[i] } else { 1 }).collect();
         let out_tables: Vec<Vec<(i64, i64)>> = axes.iter().map(Axis::table).collect();
         let x_tables = x.tables();
         let mut blocks = Vec::new();

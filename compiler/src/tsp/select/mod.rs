@@ -20,7 +20,7 @@ mod view;
 mod wants;
 
 use super::error::{CompileError, Unsupported};
-use super::tiled::{HostPiece, InputDef, Init, Kernel, Kind, NodeNo, OutputDef, RowTensor, TensorId, TiledGraph};
+use super::tiled::{HostPiece, Init, InputDef, Kernel, Kind, NodeNo, OutputDef, RowTensor, TensorId, TiledGraph};
 use crate::ir::{Graph, Node, Op, ValueDef, ValueId};
 use expr::{Expr, Why};
 use quadrille_isa::tsp::{AluType, Machine};
@@ -356,14 +356,12 @@ impl Select<'_> {
                 }
                 Ok(v)
             });
-            let view = view.map_err(|(reason, remedy)| {
-                CompileError::Unsupported {
-                    node: o.name.clone(),
-                    op: "output".into(),
-                    shape: format!("{ty}"),
-                    reason,
-                    remedy,
-                }
+            let view = view.map_err(|(reason, remedy)| CompileError::Unsupported {
+                node: o.name.clone(),
+                op: "output".into(),
+                shape: format!("{ty}"),
+                reason,
+                remedy,
             })?;
             self.out.outputs.push(OutputDef {
                 name: o.name.clone(),

@@ -126,7 +126,10 @@ impl Select<'_> {
                 level = next;
             }
             let t = self.tensor("", ty, rows, lanes, Init::Computed);
-            let tails: Vec<u32> = ins.iter().map(|r| if r.tensor == from { tail } else { self.out.tensors[r.tensor.0 as usize].tail }).collect();
+            let tails: Vec<u32> = ins
+                .iter()
+                .map(|r| if r.tensor == from { tail } else { self.out.tensors[r.tensor.0 as usize].tail })
+                .collect();
             let after = super::finish::tails_of(&steps, &tails);
             self.out.tensors[t.0 as usize].tail = after.last().copied().unwrap_or(0);
             let n = out.len();

@@ -163,7 +163,8 @@ impl Select<'_> {
         for (a, ax) in axes.iter().enumerate() {
             for (k, other) in ax.digits.iter().enumerate() {
                 if (a, k) != (axis, digit) && other.lane != 0 {
-                    bases = bases.iter().flat_map(|&b| (0..other.extent as i64).map(move |i| b + i * other.lane)).collect();
+                    bases =
+                        bases.iter().flat_map(|&b| (0..other.extent as i64).map(move |i| b + i * other.lane)).collect();
                 }
             }
             for &(n, step) in &ax.copies {
@@ -210,7 +211,15 @@ impl Select<'_> {
         };
         if e > full {
             // The part beyond the power of two joins the front; the rest meets zero or itself.
-            let pairs = |i: usize| if i + full < e { Some(i + full) } else if sum { None } else { Some(i) };
+            let pairs = |i: usize| {
+                if i + full < e {
+                    Some(i + full)
+                } else if sum {
+                    None
+                } else {
+                    Some(i)
+                }
+            };
             at = stage(self, &at, &pairs, true);
         }
         let mut distance = full / 2;

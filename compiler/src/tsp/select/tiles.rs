@@ -98,11 +98,7 @@ impl Select<'_> {
 
     /// Chains whose weights are computed: rows of `b` become a tile, optionally masked to some lanes.
     /// Each entry: activation rows, (plane row, row of `b`) pairs, lanes kept.
-    pub(super) fn dynamic_chains(
-        &mut self,
-        b: TensorId,
-        drafts: Vec<DynamicDraft>,
-    ) -> Result<Vec<Vec<Pass>>, Why> {
+    pub(super) fn dynamic_chains(&mut self, b: TensorId, drafts: Vec<DynamicDraft>) -> Result<Vec<Vec<Pass>>, Why> {
         let info = self.out.tensors[b.0 as usize].clone();
         let mut passes = Vec::new();
         for d in drafts {

@@ -122,11 +122,7 @@ impl View {
                     digits.remove(0);
                 } else if d.extent % left == 0 {
                     taken.push(Digit { extent: left, ..d });
-                    digits[0] = Digit {
-                        extent: d.extent / left,
-                        row: d.row * left as i64,
-                        lane: d.lane * left as i64,
-                    };
+                    digits[0] = Digit { extent: d.extent / left, row: d.row * left as i64, lane: d.lane * left as i64 };
                     left = 1;
                 } else {
                     return None;
@@ -264,8 +260,13 @@ impl View {
     /// The elements of a row-major host tensor of this shape, as loop nests.
     pub(crate) fn host_pieces(&self) -> Vec<HostPiece> {
         let shape = self.shape();
-        let mut pieces =
-            vec![HostPiece { row0: self.row0 as u32, lane0: self.lane0 as u32, elem0: 0, byte: None, loops: Vec::new() }];
+        let mut pieces = vec![HostPiece {
+            row0: self.row0 as u32,
+            lane0: self.lane0 as u32,
+            elem0: 0,
+            byte: None,
+            loops: Vec::new(),
+        }];
         let mut stride: i64 = 1;
         for (a, &extent) in self.axes.iter().zip(&shape).rev() {
             let here = stride;
@@ -296,7 +297,8 @@ impl View {
                     p.row0 = (i64::from(p.row0) + k as i64 * outer.row) as u32;
                     p.lane0 = (i64::from(p.lane0) + k as i64 * outer.lane) as u32;
                     p.elem0 += (first as i64 * here) as u64;
-                    let l = HostLoop { count: count as u32, row: block.row as i32, lane: block.lane as i32, elem: here };
+                    let l =
+                        HostLoop { count: count as u32, row: block.row as i32, lane: block.lane as i32, elem: here };
                     p.loops.insert(0, l);
                     all.push(p);
                 }

@@ -1,8 +1,8 @@
 //! What consumers want of each value: which element types, whether it may stay unfinished, which
 //! axis belongs on the lanes. Knows the graph alone.
 
-use crate::ir::{Graph, Op, ValueId};
 use crate::ir::Pool;
+use crate::ir::{Graph, Op, ValueId};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::AluType;
 
@@ -99,7 +99,9 @@ impl Wants {
         let mut at: Vec<usize> = (0..rank).collect();
         let mut value = v;
         for _ in 0..8 {
-            let Some(user) = g.nodes().iter().find(|n| n.inputs.contains(&value) && self.alive(n.output)) else { break };
+            let Some(user) = g.nodes().iter().find(|n| n.inputs.contains(&value) && self.alive(n.output)) else {
+                break;
+            };
             match &user.op {
                 Op::Transpose { perm } => {
                     at = at.iter().map(|&a| perm.iter().position(|&p| p == a).unwrap_or(a)).collect();

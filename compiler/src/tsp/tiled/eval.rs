@@ -265,14 +265,7 @@ fn run(state: &mut State<'_>, k: &super::Kernel) -> Result<(), TiledEvalError> {
     Ok(())
 }
 
-fn matmul(
-    state: &mut State<'_>,
-    n: usize,
-    chains: &[Vec<Pass>],
-    ins: &[Rows],
-    steps: &[Step],
-    outs: &[(Src, Rows)],
-) {
+fn matmul(state: &mut State<'_>, n: usize, chains: &[Vec<Pass>], ins: &[Rows], steps: &[Step], outs: &[(Src, Rows)]) {
     let lanes = outs.iter().map(|(_, r)| state.info(r.tensor).lanes).max().unwrap_or(0) as usize;
     let mut sums = vec![vec![vec![0f32; 0]; chains.len()]; n];
     for (c, passes) in chains.iter().enumerate() {

@@ -60,6 +60,8 @@ pub(crate) struct Site {
     /// Its nodes are `nodes[first..first + count]`, in order of color.
     pub(crate) first_node: NodeIx,
     pub(crate) node_count: u32,
+    /// One bit per color that has a node here.
+    pub(crate) colors: u32,
 }
 
 /// The whole network.
@@ -86,7 +88,8 @@ impl Fabric {
     /// Node of a color at a site.
     pub(crate) fn node(&self, site: SiteIx, color: u8) -> Option<NodeIx> {
         let s = &self.sites[site as usize];
-        (s.first_node..s.first_node + s.node_count).find(|&n| self.nodes[n as usize].color == color)
+        let bit = 1u32.checked_shl(u32::from(color)).unwrap_or(0);
+        (s.colors & bit != 0).then(|| s.first_node + (s.colors & (bit - 1)).count_ones())
     }
 }
 
@@ -190,7 +193,7 @@ pub(crate) fn build(program: &Program, machine: &Machine, errors: &mut Errors) -
             let c = cell(pe);
             if count[c] > 0 || region_of[c] != NONE {
                 site_of[c] = sites.len() as u32;
-                sites.push(Site { pe, region: region_of[c], first_node: first, node_count: 0 });
+                sites.push(Site { pe, region: region_of[c], first_node: first, node_count: 0, colors: 0 });
                 first += count[c];
             }
         }
@@ -203,8 +206,8 @@ pub(crate) fn build(program: &Program, machine: &Machine, errors: &mut Errors) -
         for pe in r.rect.pes() {
             let ix = site_of[cell(pe)];
             let site = &mut sites[ix as usize];
-            let range = site.first_node as usize..(site.first_node + site.node_count) as usize;
-            if nodes[range].iter().any(|n| n.color == r.color.0) {
+            let bit = 1u32 << r.color.0;
+            if site.colors & bit != 0 {
                 errors
                     .push(CheckError::new(Rule::RoutePlace, "two routes of one color at one PE").at(pe).color(r.color));
                 continue;
@@ -231,8 +234,13 @@ pub(crate) fn build(program: &Program, machine: &Machine, errors: &mut Errors) -
                     node.to[port as usize] = To::Host(0);
                 }
             }
-            nodes[(site.first_node + site.node_count) as usize] = node;
+            // Inserted in order of color.
+            let (first, count) = (site.first_node as usize, site.node_count as usize);
+            let at = first + (site.colors & (bit - 1)).count_ones() as usize;
+            nodes.copy_within(at..first + count, at + 1);
+            nodes[at] = node;
             site.node_count += 1;
+            site.colors |= bit;
         }
     }
     let mut fabric = Fabric { sites, nodes, width, site_of };

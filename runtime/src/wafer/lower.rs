@@ -3,6 +3,7 @@
 //!
 //! Knows parameters, strides, steps and SRAM bounds; knows nothing of time or of values.
 
+use super::kernel::Kernel;
 use super::rule::Rule;
 use super::typing;
 use quadrille_isa::wafer::{
@@ -78,6 +79,7 @@ pub(crate) struct LowOp {
     pub(crate) on_done: Vec<Action>,
     /// One bit per input queue (0-7) and per output queue (8-13) used.
     pub(crate) queues: u16,
+    pub(crate) kernel: Kernel,
     /// The execution, when it is the same on all PEs at all times.
     fixed: Option<Execution>,
 }
@@ -113,12 +115,12 @@ pub(crate) struct LowClass {
 }
 
 /// Where an operand's elements are in one execution: element (i1, i0) at byte
-/// `start + i1*s1 + i0*s0`.
+/// `start + i1*s1 + i0*s0`. A stride along a count of one is zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Addr {
-    pub(crate) start: i64,
-    pub(crate) s0: i64,
-    pub(crate) s1: i64,
+    pub(crate) start: i32,
+    pub(crate) s0: i32,
+    pub(crate) s1: i32,
 }
 
 /// One execution of an operation on one PE.
@@ -142,14 +144,18 @@ impl Execution {
         if !operand.access.is_mem() || self.n() == 0 {
             return None;
         }
-        let a = self.addr[k];
-        let size = i64::from(operand.ty.bytes());
-        let d1 = a.s1.saturating_mul(i64::from(self.n1) - 1);
-        let d0 = if operand.access == Access::MemRow { 0 } else { a.s0.saturating_mul(i64::from(self.n0) - 1) };
-        let lo = a.start.saturating_add(d0.min(0)).saturating_add(d1.min(0));
-        let hi = a.start.saturating_add(d0.max(0)).saturating_add(d1.max(0)).saturating_add(size);
-        Some((lo, hi))
+        let Addr { start, s0, s1 } = self.addr[k];
+        Some(extent(operand, [i64::from(start), i64::from(s0), i64::from(s1)], self.n0, self.n1))
     }
+}
+
+/// First and one past the last byte of an operand with this start and these strides in bytes.
+fn extent(operand: &Operand, [start, s0, s1]: [i64; 3], n0: u32, n1: u32) -> (i64, i64) {
+    let d1 = s1.saturating_mul(i64::from(n1) - 1);
+    let d0 = s0.saturating_mul(i64::from(n0) - 1);
+    let lo = start.saturating_add(d0.min(0)).saturating_add(d1.min(0));
+    let hi = start.saturating_add(d0.max(0)).saturating_add(d1.max(0));
+    (lo, hi.saturating_add(i64::from(operand.ty.bytes())))
 }
 
 fn constant(v: Val) -> Option<i32> {
@@ -330,6 +336,7 @@ fn lower_op(op: &VecOp, machine: &Machine, slots: &mut u16) -> Result<LowOp, Fau
         issue: op.issue,
         on_done: op.on_done.clone(),
         queues,
+        kernel: Kernel::of(op.op, &operands),
         fixed: None,
     };
     // Without parameters and steps every execution is the same; a fault then is left to the
@@ -383,16 +390,20 @@ pub(crate) fn execute(op: &LowOp, params: &[i32], offsets: &mut [i32], sram_limi
                 Fault::new(Rule::Sram, format!("operand {}: its circular offset overflows", operand_name(k)))
             })?;
         }
-        e.addr[k] = Addr {
-            start: base + offset * size,
-            s0: i64::from(value(mem.stride0, params)?) * size,
-            s1: i64::from(value(mem.stride1, params)?) * size,
-        };
-        if let Some(extent) = e.extent(op, k)
-            && (extent.0 < 0 || extent.1 > i64::from(sram_limit))
-        {
-            return Err(bounds(k, extent, sram_limit));
+        let start = base + offset * size;
+        let row = operand.access == Access::MemRow;
+        let s0 = if row { 0 } else { i64::from(value(mem.stride0, params)?) * size };
+        let s1 = i64::from(value(mem.stride1, params)?) * size;
+        if e.n() == 0 {
+            continue;
         }
+        let bytes = extent(operand, [start, s0, s1], e.n0, e.n1);
+        if bytes.0 < 0 || bytes.1 > i64::from(sram_limit) {
+            return Err(bounds(k, bytes, sram_limit));
+        }
+        // In bounds, so that strides that matter fit.
+        let stride = |s: i64, n: u32| if n > 1 { s as i32 } else { 0 };
+        e.addr[k] = Addr { start: start as i32, s0: stride(s0, e.n0), s1: stride(s1, e.n1) };
     }
     Ok(e)
 }
@@ -422,4 +433,38 @@ pub(crate) fn repeat(task: &LowTask, params: &[i32]) -> Result<u32, Fault> {
 pub(crate) fn element_count(op: &LowOp, params: &[i32]) -> Option<u64> {
     let n = |v| value(v, params).ok().and_then(|n| u64::try_from(n).ok());
     n(op.n0)?.checked_mul(n(op.n1)?)
+}
+
+/// One past the highest byte that a class's operands can reach on a PE with these parameters,
+/// over all positions of circular offsets, within SRAM.
+pub(crate) fn reach(class: &LowClass, params: &[i32]) -> u32 {
+    let limit = i64::from(class.sram_limit);
+    let mut high = 0i64;
+    for op in class.tasks.iter().flat_map(|t| &t.body) {
+        if let Some(fixed) = &op.fixed {
+            high = (0..4).filter_map(|k| fixed.extent(op, k)).fold(high, |h, e| h.max(e.1));
+            continue;
+        }
+        // An operand without a value traps when it is executed.
+        let (Ok(n0), Ok(n1)) = (value(op.n0, params), value(op.n1, params)) else { continue };
+        let (Ok(n0), Ok(n1)) = (u32::try_from(n0), u32::try_from(n1)) else { continue };
+        for operand in &op.operands {
+            let Some(mem) = &operand.mem else { continue };
+            let fields = [mem.base, mem.stride0, mem.stride1, mem.step, mem.modulo].map(|v| value(v, params));
+            let [Ok(base), Ok(s0), Ok(s1), Ok(step), Ok(modulo)] = fields else { continue };
+            let size = i64::from(operand.ty.bytes());
+            if n0 == 0 || n1 == 0 {
+                continue;
+            }
+            let s0 = if operand.access == Access::MemRow { 0 } else { s0 };
+            let (_, end) = extent(operand, [i64::from(base), i64::from(s0) * size, i64::from(s1) * size], n0, n1);
+            let moved = match (step, modulo) {
+                (0, _) => 0,
+                (_, m) if m > 0 => (i64::from(m) - 1) * size,
+                _ => limit,
+            };
+            high = high.max(end.saturating_add(moved));
+        }
+    }
+    high.clamp(0, limit) as u32
 }

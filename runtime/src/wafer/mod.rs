@@ -7,6 +7,7 @@
 
 mod check;
 mod fabric;
+mod kernel;
 mod lower;
 mod ports;
 mod rule;

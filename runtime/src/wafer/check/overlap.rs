@@ -20,12 +20,11 @@ struct Footprint {
 impl Footprint {
     fn new(op: &LowOp, ex: &Execution, k: usize) -> Footprint {
         let Addr { start, s0, s1 } = ex.addr[k];
-        let row = op.operands[k].access == super::super::lower::Access::MemRow;
         Footprint {
-            start,
-            s0,
-            n0: if s0 == 0 || row { 1 } else { ex.n0 },
-            s1,
+            start: i64::from(start),
+            s0: i64::from(s0),
+            n0: if s0 == 0 { 1 } else { ex.n0 },
+            s1: i64::from(s1),
             n1: if s1 == 0 { 1 } else { ex.n1 },
             size: op.operands[k].ty.bytes(),
         }

@@ -20,6 +20,9 @@ use std::collections::BinaryHeap;
 /// Slots of the event wheel: above every fixed latency.
 const WHEEL: usize = 256;
 
+/// Most bytes of simulated SRAM: what a program declares, not what the mesh has.
+const MEMORY_LIMIT: usize = 16 << 30;
+
 /// Where a core's control flow is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Control {
@@ -68,6 +71,7 @@ struct Plan<'a> {
     switch: u64,
     ramp: u64,
     to_fabric: u64,
+    sram: u32,
 }
 
 pub(super) struct Engine<'a> {
@@ -119,7 +123,8 @@ impl<'a> Engine<'a> {
         machine: &Machine,
         fabric: &'a Fabric,
         inputs: &'a [Tensor],
-    ) -> Result<Engine<'a>, CheckError> {
+    ) -> Result<Engine<'a>, SimError> {
+        let invalid = |e: CheckError| SimError::Invalid(vec![e]);
         let l = &machine.latency;
         for (ok, what) in [
             (l.vector_launch >= 1 && (l.vector_launch as usize) < WHEEL, "vector_launch must be 1 to 255"),
@@ -133,22 +138,25 @@ impl<'a> Engine<'a> {
             ),
         ] {
             if !ok {
-                return Err(unsupported_machine(what));
+                return Err(invalid(unsupported_machine(what)));
             }
         }
         let mut faults = Vec::new();
         let classes: Vec<LowClass> = program.classes.iter().map(|c| lower::lower(c, machine, &mut faults)).collect();
         if let Some(f) = faults.into_iter().next() {
-            return Err(CheckError::new(f.rule, f.message));
+            return Err(invalid(CheckError::new(f.rule, f.message)));
         }
         let mut cores = Vec::new();
         let (mut core_of, mut site_of) = (vec![NONE; fabric.sites.len()], Vec::new());
         let mut memory_len = 0usize;
-        let sram = machine.geometry.sram_bytes_per_pe;
+        let data_end = data_ends(program, fabric);
         for (ix, site) in fabric.sites.iter().enumerate() {
             let Some(region) = program.regions.get(site.region as usize) else { continue };
             let class = &classes[region.class.0 as usize];
-            let fault = |f: Fault| CheckError::new(f.rule, f.message).at(site.pe);
+            let fault = |f: Fault| invalid(CheckError::new(f.rule, f.message).at(site.pe));
+            let params = lower::params(region, site.pe).map_err(fault)?;
+            // Only what the program can reach; rounded so that rows stay aligned.
+            let mem_len = lower::reach(class, &params).max(data_end[ix]).next_multiple_of(8);
             let mut active = 0;
             let mut blocked = 0;
             for (t, task) in class.tasks.iter().enumerate() {
@@ -160,10 +168,10 @@ impl<'a> Engine<'a> {
             cores.push(Core {
                 pe: site.pe,
                 class: region.class.0,
-                params: lower::params(region, site.pe).map_err(fault)?,
+                params,
                 offsets: vec![0; usize::from(class.step_slots)],
                 mem_base: memory_len,
-                mem_len: sram,
+                mem_len,
                 active,
                 blocked,
                 control: Control::Idle,
@@ -177,7 +185,10 @@ impl<'a> Engine<'a> {
                 bulk: None,
                 listed: false,
             });
-            memory_len += sram as usize;
+            memory_len += mem_len as usize;
+        }
+        if memory_len > MEMORY_LIMIT {
+            return Err(SimError::Memory { bytes: memory_len as u64, limit: MEMORY_LIMIT as u64 });
         }
         // Zeroed pages that are never touched cost address space only.
         let mut memory = vec![0u8; memory_len];
@@ -199,6 +210,7 @@ impl<'a> Engine<'a> {
             switch: u64::from(l.task_switch),
             ramp: u64::from(machine.router.ramp_cycles),
             to_fabric: u64::from(l.fabric_to_fabric),
+            sram: machine.geometry.sram_bytes_per_pe,
         };
         let mut engine = Engine {
             plan,
@@ -518,11 +530,11 @@ impl<'a> Engine<'a> {
         let mut room = Room { words: [0; 3], space: 0 };
         for (k, operand) in op.operands[..3].iter().enumerate() {
             if let Some(queue) = operand.access.queue() {
-                room.words[k] = q.input.get(usize::from(queue)).copied().flatten().map_or(0, |f| u32::from(f.ready));
+                room.words[k] = u32::from(q.input[usize::from(queue)].ready);
             }
         }
         if let Some(queue) = op.operands[3].access.queue() {
-            room.space = q.output.get(usize::from(queue)).copied().flatten().map_or(0, |f| u32::from(f.space()));
+            room.space = u32::from(q.output[usize::from(queue)].space());
         }
         room
     }
@@ -629,7 +641,7 @@ impl<'a> Engine<'a> {
             }
             match class.tasks[usize::from(t)].data {
                 None => core.active >> t & 1 == 1,
-                Some(q) => queues.input.get(usize::from(q)).copied().flatten().is_some_and(|f| f.ready > 0),
+                Some(q) => queues.input[usize::from(q)].ready > 0,
             }
         })
     }
@@ -711,11 +723,13 @@ impl<'a> Engine<'a> {
             let Some(core) = core.map(|c| &self.cores[c as usize]) else {
                 return Err(SimError::Input(format!("no program runs on PE ({}, {})", p.pe.x, p.pe.y)));
             };
-            if u64::from(p.addr) + u64::from(p.len) > u64::from(core.mem_len) {
+            if u64::from(p.addr) + u64::from(p.len) > u64::from(self.plan.sram) {
                 return Err(SimError::Input(format!("bytes {} + {} are not in SRAM", p.addr, p.len)));
             }
-            let at = core.mem_base + p.addr as usize;
-            peeked.push(self.memory[at..at + p.len as usize].to_vec());
+            // SRAM that the program does not declare is still as it began: zero.
+            let held = &self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
+            let range = p.addr as usize..(p.addr + p.len) as usize;
+            peeked.push(range.map(|at| held.get(at).copied().unwrap_or(0)).collect());
         }
         let mut outputs = Vec::new();
         for (t, bytes) in self.plan.program.outputs.iter().zip(self.host.take_outputs()) {
@@ -732,6 +746,18 @@ impl<'a> Engine<'a> {
             router_cycles: self.network.router_cycles,
         })
     }
+}
+
+/// One past the last byte of initial data, by site.
+fn data_ends(program: &Program, fabric: &Fabric) -> Vec<u32> {
+    let mut ends = vec![0u32; fabric.sites.len()];
+    for data in &program.data {
+        for site in data.rect.pes().filter_map(|pe| fabric.site(pe)) {
+            let end = &mut ends[site as usize];
+            *end = (*end).max(data.addr + data.len);
+        }
+    }
+    ends
 }
 
 impl Plan<'_> {

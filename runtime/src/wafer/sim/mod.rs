@@ -91,6 +91,14 @@ pub enum SimError {
         /// Who waits for what; at most 16.
         waiting: Vec<WaitingPe>,
     },
+    /// The SRAM that the program declares does not fit in this computer.
+    #[error("the program declares {bytes} bytes of SRAM in all, at most {limit} can be simulated")]
+    Memory {
+        /// Declared.
+        bytes: u64,
+        /// Possible.
+        limit: u64,
+    },
     /// The step limit is reached.
     #[error("still running after {limit} cycles")]
     Runaway {
@@ -147,7 +155,7 @@ pub fn simulate_with(
         return Err(SimError::Invalid(errors.list));
     }
     check_inputs(program, inputs)?;
-    let mut engine = engine::Engine::new(program, machine, &fabric, inputs).map_err(|e| SimError::Invalid(vec![e]))?;
+    let mut engine = engine::Engine::new(program, machine, &fabric, inputs)?;
     engine.run(options.max_cycles)?;
     engine.finish(&options.peeks)
 }

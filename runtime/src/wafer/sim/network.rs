@@ -12,7 +12,7 @@ use quadrille_isa::wafer::{Machine, Port, Program};
 pub(super) const UP: usize = 5;
 
 /// A FIFO of wavelets in the shared arena.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fifo {
     base: u32,
     cap: u16,
@@ -83,14 +83,13 @@ struct Router {
     listed: bool,
 }
 
-/// Input and output queues of a PE.
-#[derive(Clone, Debug, Default)]
+/// Input and output queues of a PE; one that is not bound holds nothing and has no space.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PeQueues {
-    /// By queue; `None` when not bound.
-    pub(super) input: Vec<Option<Fifo>>,
-    pub(super) output: Vec<Option<Fifo>>,
-    pub(super) in_color: Vec<u8>,
-    pub(super) out_color: Vec<u8>,
+    pub(super) input: [Fifo; 8],
+    pub(super) output: [Fifo; 6],
+    in_color: [u8; 8],
+    out_color: [u8; 6],
 }
 
 /// Something that becomes true some cycles later.
@@ -164,14 +163,16 @@ impl<'a> Network<'a> {
         let mut queues = vec![PeQueues::default(); fabric.sites.len()];
         for (q, site) in queues.iter_mut().zip(&fabric.sites) {
             let Some(region) = program.regions.get(site.region as usize) else { continue };
-            for (color, &depth) in region.in_colors.iter().zip(&machine.queues.input_depth_words) {
+            for (k, color) in region.in_colors.iter().enumerate() {
+                let Some(color) = color else { continue };
                 // The ramp's own registers hold as many wavelets as it has stages.
-                q.input.push(color.map(|_| Fifo::new(&mut arena, depth + ramp)));
-                q.in_color.push(color.map_or(0, |c| c.0));
+                q.input[k] = Fifo::new(&mut arena, machine.queues.input_depth_words[k] + ramp);
+                q.in_color[k] = color.0;
             }
-            for (color, &depth) in region.out_colors.iter().zip(&machine.queues.output_depth_words) {
-                q.output.push(color.map(|_| Fifo::new(&mut arena, depth)));
-                q.out_color.push(color.map_or(0, |c| c.0));
+            for (k, color) in region.out_colors.iter().enumerate() {
+                let Some(color) = color else { continue };
+                q.output[k] = Fifo::new(&mut arena, machine.queues.output_depth_words[k]);
+                q.out_color[k] = color.0;
             }
         }
         let height = machine.geometry.height_pes as usize;
@@ -246,12 +247,12 @@ impl<'a> Network<'a> {
         });
         let queues = self.queues.iter().enumerate().flat_map(|(site, q)| {
             let inputs = q.input.iter().zip(&q.in_color).enumerate().filter_map(move |(ix, (f, &c))| {
-                f.filter(|f| f.len > 0)
-                    .map(|f| (site as u32, c, format!("input queue {ix} holds {} wavelets of color {c}", f.len)))
+                (f.len > 0)
+                    .then(|| (site as u32, c, format!("input queue {ix} holds {} wavelets of color {c}", f.len)))
             });
             let outputs = q.output.iter().zip(&q.out_color).enumerate().filter_map(move |(ix, (f, &c))| {
-                f.filter(|f| f.len > 0)
-                    .map(|f| (site as u32, c, format!("output queue {ix} holds {} wavelets of color {c}", f.len)))
+                (f.len > 0)
+                    .then(|| (site as u32, c, format!("output queue {ix} holds {} wavelets of color {c}", f.len)))
             });
             inputs.chain(outputs)
         });
@@ -261,7 +262,7 @@ impl<'a> Network<'a> {
     /// Takes a word from an input queue now; its space is given back by [`Network::free_input`]
     /// at the end of the cycle.
     pub(super) fn pop_input(&mut self, site: u32, queue: u8) -> u32 {
-        let fifo = self.queues[site as usize].input[usize::from(queue)].as_mut().expect("bound queues only are popped");
+        let fifo = &mut self.queues[site as usize].input[usize::from(queue)];
         let word = fifo.front(&self.arena);
         fifo.pop();
         word
@@ -269,8 +270,7 @@ impl<'a> Network<'a> {
 
     /// Puts a word into an output queue; the ramp sees it when [`Network::output_ready`] says so.
     pub(super) fn push_output(&mut self, site: u32, queue: u8, word: u32) {
-        let fifo =
-            self.queues[site as usize].output[usize::from(queue)].as_mut().expect("bound queues only are pushed");
+        let fifo = &mut self.queues[site as usize].output[usize::from(queue)];
         fifo.push(&mut self.arena, word);
     }
 
@@ -285,9 +285,7 @@ impl<'a> Network<'a> {
     pub(super) fn output_ready(&mut self, site: u32, queue: u8) {
         let q = &mut self.queues[site as usize];
         let color = q.out_color[usize::from(queue)];
-        if let Some(fifo) = q.output[usize::from(queue)].as_mut() {
-            fifo.ready += 1;
-        }
+        q.output[usize::from(queue)].ready += 1;
         self.routers[site as usize].want[UP] |= 1 << color;
         self.list(site);
     }
@@ -303,9 +301,7 @@ impl<'a> Network<'a> {
 
     /// A wavelet on the ramp reaches an input queue.
     pub(super) fn input_ready(&mut self, site: u32, queue: u8) {
-        if let Some(fifo) = self.queues[site as usize].input[usize::from(queue)].as_mut() {
-            fifo.ready += 1;
-        }
+        self.queues[site as usize].input[usize::from(queue)].ready += 1;
     }
 
     /// The host has a wavelet of this color for a row.
@@ -409,8 +405,9 @@ impl<'a> Network<'a> {
     /// From an output queue into the ramp.
     fn take_output(&mut self, site: u32, color: u8, effects: &mut Effects) {
         let q = &mut self.queues[site as usize];
-        let Some(ix) = (0..q.output.len()).find(|&k| q.out_color[k] == color && q.output[k].is_some()) else { return };
-        let Some(fifo) = q.output[ix].as_mut() else { return };
+        // Of the queues bound to it one only has words: a color is bound once.
+        let Some(ix) = (0..6).find(|&k| q.out_color[k] == color && q.output[k].ready > 0) else { return };
+        let fifo = &mut q.output[ix];
         let word = fifo.front(&self.arena);
         fifo.pop();
         if fifo.ready == 0 {
@@ -454,7 +451,7 @@ impl<'a> Network<'a> {
         match self.fabric.nodes[node as usize].to[usize::from(out)] {
             To::Node(next) => self.arrive(next, word),
             To::Queue(q) => {
-                let Some(fifo) = self.queues[site as usize].input[usize::from(q)].as_mut() else { return };
+                let fifo = &mut self.queues[site as usize].input[usize::from(q)];
                 fifo.push(&mut self.arena, word);
                 if !fifo.has_space() {
                     self.routers[site as usize].space[Port::Ramp as usize] &= !bit;

@@ -2,8 +2,9 @@
 //!
 //! Knows values, packing and addresses; knows nothing of when a step happens.
 
+use super::super::kernel::Kernel;
 use super::super::lower::{Access, Execution, LowOp};
-use quadrille_isa::wafer::{ElemType, PeOp, scalar};
+use quadrille_isa::wafer::ElemType;
 
 /// An operation in flight.
 #[derive(Clone, Debug)]
@@ -87,15 +88,18 @@ impl Flight {
 
     /// Does `m` elements. The caller has made sure of words, space and addresses.
     pub(super) fn step(&mut self, op: &LowOp, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
-        let ty = [op.operands[0].ty, op.operands[1].ty, op.operands[2].ty];
+        if op.memory_only() && op.operands[3].access == Access::Mem {
+            return self.step_memory(op, m, mem);
+        }
+        let kernel = op.kernel;
+        let sizes = kernel.sizes();
         let to = op.operands[3].ty;
-        let sources = op.op.arity();
         for _ in 0..m {
             let mut v = [0u32; 3];
-            for (k, slot) in v[..sources].iter_mut().enumerate() {
+            for (k, slot) in v[..kernel.sources()].iter_mut().enumerate() {
                 let operand = &op.operands[k];
                 *slot = match operand.access {
-                    Access::Mem => load(mem, self.address(k), operand.ty),
+                    Access::Mem | Access::MemRow => load(mem, self.address(k), sizes[k]),
                     Access::Imm(bits) => bits,
                     Access::Fabric(q) => {
                         if operand.ty.per_wavelet() == 1 {
@@ -106,10 +110,6 @@ impl Flight {
                         } else {
                             self.word[k] >> 16
                         }
-                    }
-                    Access::MemRow => {
-                        let a = self.ex.addr[k];
-                        load(mem, a.start + i64::from(self.i1) * a.s1, operand.ty)
                     }
                     Access::FabricRow(q) => {
                         if !self.row_loaded {
@@ -126,12 +126,9 @@ impl Flight {
                 };
             }
             match op.operands[3].access {
-                Access::Mem => {
-                    let bits = value(op.op, v, ty, to);
-                    store(mem, self.address(3), to, bits);
-                }
+                Access::Mem => store(mem, self.address(3), sizes[3], kernel.apply(v)),
                 Access::Fabric(q) => {
-                    let bits = value(op.op, v, ty, to);
+                    let bits = kernel.apply(v);
                     match to {
                         ElemType::F16 | ElemType::I16 => {
                             if self.done.is_multiple_of(2) {
@@ -159,31 +156,88 @@ impl Flight {
         }
     }
 
+    /// Memory to memory: one loop for each kernel.
+    fn step_memory(&mut self, op: &LowOp, m: u64, mem: &mut [u8]) {
+        let mut left = m;
+        while left > 0 {
+            let count = left.min(u64::from(self.ex.n0 - self.i0)) as u32;
+            match op.kernel {
+                Kernel::Copy32 => self.row(Kernel::Copy32, op, count, mem),
+                Kernel::Copy16 => self.row(Kernel::Copy16, op, count, mem),
+                Kernel::Widen => self.row(Kernel::Widen, op, count, mem),
+                Kernel::Narrow => self.row(Kernel::Narrow, op, count, mem),
+                Kernel::Add32 => self.row(Kernel::Add32, op, count, mem),
+                Kernel::Mul32 => self.row(Kernel::Mul32, op, count, mem),
+                Kernel::Max32 => self.row(Kernel::Max32, op, count, mem),
+                Kernel::Fma32 => self.row(Kernel::Fma32, op, count, mem),
+                Kernel::FmaMixed => self.row(Kernel::FmaMixed, op, count, mem),
+                other => self.row(other, op, count, mem),
+            }
+            left -= u64::from(count);
+            self.done += u64::from(count);
+            self.i0 += count;
+            if self.i0 == self.ex.n0 {
+                self.i0 = 0;
+                self.i1 += 1;
+            }
+        }
+    }
+
+    /// `count` elements of the present outer row. In order, element by element: a destination
+    /// may be a later element's source.
+    #[inline(always)]
+    fn row(&self, kernel: Kernel, op: &LowOp, count: u32, mem: &mut [u8]) {
+        let sizes = kernel.sizes();
+        let sources = kernel.sources();
+        let mut at = [0i32; 4];
+        let mut step = [0i32; 4];
+        let mut imm = [None; 3];
+        for k in 0..4 {
+            match op.operands[k].access {
+                Access::Mem | Access::MemRow => (at[k], step[k]) = (self.address(k), self.ex.addr[k].s0),
+                Access::Imm(bits) if k < 3 => imm[k] = Some(bits),
+                _ => {}
+            }
+        }
+        for _ in 0..count {
+            let mut v = [0u32; 3];
+            for k in 0..3 {
+                if k < sources {
+                    v[k] = match imm[k] {
+                        Some(bits) => bits,
+                        None => load(mem, at[k], sizes[k]),
+                    };
+                    at[k] += step[k];
+                }
+            }
+            store(mem, at[3], sizes[3], kernel.apply(v));
+            at[3] += step[3];
+        }
+    }
+
     #[inline]
-    fn address(&self, k: usize) -> i64 {
+    fn address(&self, k: usize) -> i32 {
         let a = self.ex.addr[k];
-        a.start + i64::from(self.i1) * a.s1 + i64::from(self.i0) * a.s0
+        a.start + self.i1 as i32 * a.s1 + self.i0 as i32 * a.s0
     }
 }
 
-#[inline]
-fn value(op: PeOp, v: [u32; 3], ty: [ElemType; 3], to: ElemType) -> u32 {
-    scalar::eval(op, v, ty, to)
-}
-
-#[inline]
-fn load(mem: &[u8], at: i64, ty: ElemType) -> u32 {
+#[inline(always)]
+fn load(mem: &[u8], at: i32, size: u32) -> u32 {
     let at = at as usize;
-    match ty.bytes() {
+    match size {
         1 => u32::from(mem[at]),
-        2 => u32::from(u16::from_le_bytes([mem[at], mem[at + 1]])),
-        _ => u32::from_le_bytes([mem[at], mem[at + 1], mem[at + 2], mem[at + 3]]),
+        2 => mem.get(at..at + 2).map_or(0, |b| u32::from(u16::from_le_bytes([b[0], b[1]]))),
+        _ => mem.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
     }
 }
 
-#[inline]
-fn store(mem: &mut [u8], at: i64, ty: ElemType, bits: u32) {
+#[inline(always)]
+fn store(mem: &mut [u8], at: i32, size: u32, bits: u32) {
     let at = at as usize;
-    let size = ty.bytes() as usize;
-    mem[at..at + size].copy_from_slice(&bits.to_le_bytes()[..size]);
+    match size {
+        1 => mem[at] = bits as u8,
+        2 => mem[at..at + 2].copy_from_slice(&(bits as u16).to_le_bytes()),
+        _ => mem[at..at + 4].copy_from_slice(&bits.to_le_bytes()),
+    }
 }

@@ -100,8 +100,8 @@ impl Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use ElemType::{F16, F32};
+    use proptest::prelude::*;
 
     proptest! {
         #[test]

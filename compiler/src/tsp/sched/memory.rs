@@ -62,6 +62,7 @@ pub(crate) struct Memory {
     together: Vec<Vec<u32>>,
     across: Vec<Vec<u32>>,
     last_use: Vec<usize>,
+    used: Vec<bool>,
     values: u32,
     peak_bytes: u64,
     now_bytes: u64,
@@ -92,6 +93,8 @@ struct Ask {
     reuse: bool,
     weights: bool,
     table: bool,
+    /// Rows may lie in the slices for weights too.
+    all: bool,
     /// Slices of both hemispheres.
     both: bool,
 }
@@ -114,6 +117,7 @@ impl Memory {
             together: vec![Vec::new(); n],
             across: vec![Vec::new(); n],
             last_use: vec![usize::MAX; n],
+            used: vec![false; n],
             values: 0,
             peak_bytes: 0,
             now_bytes: 0,
@@ -167,6 +171,7 @@ impl Memory {
             };
             for &t in reads.iter().chain(&writes).chain(&whole) {
                 mem.last_use[t as usize] = number;
+                mem.used[t as usize] = true;
             }
             for &a in &reads {
                 for &b in &reads {
@@ -189,6 +194,7 @@ impl Memory {
         }
         for o in &g.outputs {
             mem.last_use[o.tensor.0 as usize] = usize::MAX;
+            mem.used[o.tensor.0 as usize] = true;
         }
         for v in mem.together.iter_mut().chain(mem.across.iter_mut()) {
             v.sort_unstable();
@@ -315,8 +321,15 @@ impl Memory {
         let spread = info.weights && self.usable < per_chunk;
         let (weights, table) = (info.weights, info.table);
         // All copies on one side, else half of them on each.
-        'search: for reuse in [false, true] {
-            for mixed in [false, true] {
+        'search: for (reuse, mixed, all) in [
+            (false, false, false),
+            (false, true, false),
+            (false, false, true),
+            (false, true, true),
+            (true, false, true),
+            (true, true, true),
+        ] {
+            {
                 if mixed && (weights || copies < 2 || self.opposite[i].is_some()) {
                     continue;
                 }
@@ -325,19 +338,19 @@ impl Memory {
                         let bank = if table { 0 } else { (i as u32 / 2 + turn) % 2 };
                         let near = if mixed { copies.div_ceil(2) } else { copies };
                         let counts = if weights { [per_chunk, 0] } else { [width * near, width * (copies - near)] };
-                        let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, both: spread };
+                        let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, all, both: spread };
                         let Some(mut sets) = self.choose(i, h, ask(counts[0])) else { continue };
                         if counts[1] > 0 {
                             let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
                             sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
                         }
-                        found = Some((h, bank, sets));
+                        found = Some((h, sets));
                         break 'search;
                     }
                 }
             }
         }
-        let Some((h, bank, sets)) = found else {
+        let Some((h, sets)) = found else {
             return Err(fail(
                 "no hemisphere has enough slices with that much room that keep clear of the tensors read with it"
                     .into(),
@@ -353,8 +366,8 @@ impl Memory {
             ..Home::default()
         };
         for set in sets {
-            let free_at = set.iter().filter_map(|&s| self.room(s, bank, words, true)).max().unwrap_or(0);
-            let taken: Vec<Region> = set.iter().map(|&s| self.take(s, bank, words)).collect();
+            let free_at = set.iter().filter_map(|&(s, bank)| self.room(s, bank, words, true)).max().unwrap_or(0);
+            let taken: Vec<Region> = set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect();
             let per_copy = if info.weights { taken.len() } else { width as usize };
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
@@ -388,11 +401,11 @@ impl Memory {
     }
 
     /// Slices for every chunk, or nothing.
-    fn choose(&mut self, t: usize, h: Hemisphere, ask: Ask) -> Option<Vec<Vec<Slice>>> {
-        let Ask { words, chunks, n: per_chunk, bank, reuse, weights, table, both } = ask;
+    fn choose(&mut self, t: usize, h: Hemisphere, ask: Ask) -> Option<Vec<Vec<(Slice, u32)>>> {
+        let Ask { words, chunks, n: per_chunk, bank: first_bank, reuse, weights, table, all, both } = ask;
         // With slices to spare, the outer ones are for weights: loads then never wait for rows.
         let roomy = self.usable >= 32;
-        let (lo, hi) = match (roomy, weights) {
+        let (lo, hi) = match (roomy && !all, weights) {
             (false, _) => (0, self.usable),
             (true, true) => (self.usable - 16, self.usable),
             (true, false) => (0, self.usable - 16),
@@ -403,36 +416,46 @@ impl Memory {
             let turn = self.turn[usize::from(side == Hemisphere::East)];
             for k in 0..hi - lo {
                 let index = if weights { lo + k } else { lo + (turn + k) % (hi - lo) };
-                let s = Slice { hemisphere: side, index: index as u8 };
-                if table && self.bank(s, 0).bump != 0 {
-                    continue;
-                }
-                if !self.clashes(t, s, bank as u8) {
-                    candidates.push(s);
-                }
+                candidates.push(Slice { hemisphere: side, index: index as u8 });
             }
         }
+        candidates.retain(|&s| !(table && self.bank(s, 0).bump != 0));
+        if candidates.is_empty() {
+            return None;
+        }
+        let clear: Vec<[bool; 2]> = candidates.iter().map(|&s| [0, 1].map(|b| !self.clashes(t, s, b))).collect();
         let mut sets = Vec::new();
-        let mut planned: Vec<u32> = vec![0; candidates.len()];
+        let mut planned: Vec<[u32; 2]> = vec![[0; 2]; candidates.len()];
         let mut at = 0;
         for _ in 0..chunks {
-            let mut set = Vec::new();
-            let mut looked = 0;
-            while set.len() < per_chunk as usize && looked < candidates.len() {
-                let c = at % candidates.len();
-                at += 1;
-                looked += 1;
-                // Several chunks may share a slice; a reused run is not counted on twice.
-                let want = (planned[c] + 1) * words;
-                if self.room(candidates[c], bank, want, reuse && planned[c] == 0).is_some() {
-                    planned[c] += 1;
-                    set.push(candidates[c]);
+            // The regions of a chunk share a bank; the next chunk may take the other.
+            let banks = if table { vec![first_bank] } else { vec![first_bank, 1 - first_bank] };
+            let mut found = None;
+            for bank in banks {
+                let b = bank as usize;
+                let mut set = Vec::new();
+                let mut used = Vec::new();
+                for k in 0..candidates.len() {
+                    let c = (at + k) % candidates.len();
+                    // Several chunks may share a slice; a reused run is not counted on twice.
+                    let want = (planned[c][b] + 1) * words;
+                    let room = self.room(candidates[c], bank, want, reuse && planned[c][b] == 0);
+                    if clear[c][b] && room.is_some() {
+                        used.push(c);
+                        set.push((candidates[c], bank));
+                        if set.len() == per_chunk as usize {
+                            at = (c + 1) % candidates.len();
+                            break;
+                        }
+                    }
+                }
+                if set.len() == per_chunk as usize {
+                    used.into_iter().for_each(|c| planned[c][b] += 1);
+                    found = Some(set);
+                    break;
                 }
             }
-            if set.len() < per_chunk as usize {
-                return None;
-            }
-            sets.push(set);
+            sets.push(found?);
         }
         if !weights {
             self.turn[usize::from(h == Hemisphere::East)] += (per_chunk * chunks).min(hi - lo);
@@ -492,6 +515,11 @@ impl Memory {
     /// Chunk of a row.
     pub(crate) fn chunk_of(&self, t: TensorId, row: u32) -> usize {
         self.split(t, row).0
+    }
+
+    /// True when a kernel or an output takes the tensor.
+    pub(crate) fn used(&self, t: TensorId) -> bool {
+        self.used[t.0 as usize]
     }
 
     /// Side of a copy of a tensor.

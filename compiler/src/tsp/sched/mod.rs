@@ -66,7 +66,7 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine) -> Result<Schedule, CompileE
     for table in [true, false] {
         for (n, t) in g.tensors.iter().enumerate() {
             let id = TensorId(n as u32);
-            if t.table == table && Memory::is_initial(g, id) {
+            if t.table == table && Memory::is_initial(g, id) && s.memory.used(id) {
                 s.memory.allocate(g, id)?;
             }
         }

@@ -23,16 +23,31 @@ impl Select<'_> {
         if self.ty(node.inputs[0]) != quadrille_isa::tsp::AluType::F32 {
             return Err(("integer products are not mapped".into(), "use a float model".into()));
         }
-        match self.vals[node.inputs[1].0 as usize].clone() {
-            Val::Const(w) => self.matmul_const(node, &floats(&w)?, &w.shape.clone(), epilogue),
-            _ => self.matmul_dynamic(node, epilogue),
+        let consts = [0, 1].map(|k| match &self.vals[node.inputs[k].0 as usize] {
+            Val::Const(w) => Some(w.clone()),
+            _ => None,
+        });
+        match consts {
+            [_, Some(w)] => {
+                let x = self.half(node.inputs[0])?;
+                self.matmul_const(node, x, &floats(&w)?, &w.shape, false, epilogue)
+            }
+            // A constant left operand: the transposed product, whose result is then viewed back.
+            [Some(w), None] => {
+                let x = self.half(node.inputs[1])?;
+                let rank = x.axes.len();
+                let mut perm: Vec<usize> = (0..rank).collect();
+                perm.swap(rank - 1, rank - 2);
+                let (values, shape) = turned(&floats(&w)?, &w.shape);
+                self.matmul_const(node, x.transpose(&perm), &values, &shape, true, epilogue)
+            }
+            [None, None] => self.matmul_dynamic(node, epilogue),
         }
     }
 
     /// Left operand with everything but the inner axis on rows.
-    fn left(&mut self, node: &Node, batch_lanes: bool) -> Result<View, Why> {
-        let rank = self.graph.ty(node.output).rank();
-        let x = self.half(node.inputs[0])?.pad_rank(rank);
+    fn left(&mut self, x: View, rank: usize, batch_lanes: bool) -> Result<View, Why> {
+        let x = x.pad_rank(rank);
         let x = self.finite(x);
         let shape = x.shape();
         let bad = |i: usize| i != rank - 1 && x.axes[i].on_lanes() && !(batch_lanes && i + 2 < rank);
@@ -65,13 +80,18 @@ impl Select<'_> {
     fn matmul_const(
         &mut self,
         node: &Node,
+        x: View,
         w: &[f32],
         w_shape: &[usize],
+        flipped: bool,
         epilogue: &[EpilogueStep],
     ) -> Result<Val, Why> {
-        let out_shape = self.graph.shape(node.output).to_vec();
+        let mut out_shape = self.graph.shape(node.output).to_vec();
         let rank = out_shape.len();
-        let x = self.left(node, false)?;
+        if flipped {
+            out_shape.swap(rank - 1, rank - 2);
+        }
+        let x = self.left(x, rank, false)?;
         let (k, n) = (w_shape[w_shape.len() - 2], w_shape[w_shape.len() - 1]);
         let (axes, rows, lanes) = layout(&out_shape, Some(rank - 1), self.lanes);
         let n_table = axes[rank - 1].table();
@@ -120,13 +140,18 @@ impl Select<'_> {
                 blocks.push(MatBlock { out_rows, chains });
             }
         }
+        let mut axes = axes;
+        if flipped {
+            axes.swap(rank - 1, rank - 2);
+        }
         self.product(node, axes, 0, rows, lanes, blocks, epilogue, 2)
     }
 
     fn matmul_dynamic(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Val, Why> {
         let out_shape = self.graph.shape(node.output).to_vec();
         let rank = out_shape.len();
-        let x = self.left(node, true)?;
+        let x = self.half(node.inputs[0])?;
+        let x = self.left(x, rank, true)?;
         let mut b = self.half(node.inputs[1])?.pad_rank(rank);
         let on_rows = |a: &Axis| a.digits.iter().all(|d| d.lane == 0 || d.extent == 1);
         let b_shape = b.shape();
@@ -210,4 +235,17 @@ impl Select<'_> {
 
 fn out_k(x: &View) -> usize {
     x.axes[x.axes.len() - 1].extent
+}
+
+/// A constant with its last two axes exchanged.
+fn turned(w: &[f32], shape: &[usize]) -> (Vec<f32>, Vec<usize>) {
+    let (m, k) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let mut values = Vec::with_capacity(w.len());
+    for matrix in w.chunks_exact((m * k).max(1)) {
+        values.extend((0..k).flat_map(|c| (0..m).map(move |r| matrix[r * k + c])));
+    }
+    let mut shape = shape.to_vec();
+    let rank = shape.len();
+    shape.swap(rank - 1, rank - 2);
+    (values, shape)
 }

@@ -94,6 +94,8 @@ pub(crate) struct Select<'a> {
     /// Operands of a fold at once.
     fold: usize,
     weight_slots: usize,
+    /// Words of all slices together.
+    row_words: usize,
     transposers: bool,
     out: TiledGraph,
     vals: Vec<Val>,
@@ -130,6 +132,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine) -> Result<Selection, CompileErr
         groups: if usable >= 32 { 6 } else { 2 * (usable / 4).min(3) },
         fold: if usable >= 32 { 4 } else { 1 },
         weight_slots: super::sched::memory::weight_slices(m) as usize,
+        row_words: 2 * usable * m.geometry.words_per_slice as usize,
         transposers: m.geometry.sxm_transposers_per_hemisphere > 0 && usable >= 16,
         out: TiledGraph { name: graph.name.clone(), ..TiledGraph::default() },
         vals: vec![Val::None; graph.values().len()],

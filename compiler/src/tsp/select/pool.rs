@@ -95,7 +95,11 @@ impl Select<'_> {
         rows: usize,
         lanes: usize,
     ) -> TensorId {
-        let most = if lists.len() <= self.fold { self.fold } else { (self.fold - 1).max(1) };
+        // Each list at once is a copy of the tensor, so large ones are folded in more steps.
+        let words = self.out.tensors[from.0 as usize].rows as usize * usize::from(ty.bytes());
+        let room = (self.row_words / (6 * words.max(1))).max(1);
+        let fold = self.fold.min(room);
+        let most = if lists.len() <= fold { fold } else { fold.saturating_sub(1).max(1) };
         let tail = self.out.tensors[from.0 as usize].tail;
         let mut acc: Option<TensorId> = None;
         let mut left = lists.into_iter().peekable();

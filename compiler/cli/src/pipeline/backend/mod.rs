@@ -21,24 +21,37 @@ pub struct Estimate {
     pub mapping_bound_cycles: u64,
     /// Expected length.
     pub cycles: u64,
-    /// SRAM that data takes.
+    /// SRAM that data takes: of the chip, or the most of a PE with its program text.
     pub sram_bytes: u64,
-    /// Program text.
+    /// Program text: of the chip, or the largest of a PE.
     pub program_bytes: u64,
+    /// PEs used (mesh).
+    pub pes: Option<u64>,
 }
 
 /// The graph that was scheduled: the bit-exact meaning of the program.
-pub enum Tiled {}
+#[allow(missing_docs)]
+pub enum Tiled {
+    Tsp(Box<quadrille_compiler::tsp::TiledGraph>),
+    Wafer(Box<quadrille_compiler::wafer::TiledGraph>),
+}
 
 impl Tiled {
     /// Its outputs, bit for bit those of a right simulation.
-    pub fn eval(&self, _inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        match *self {}
+    pub fn eval(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        match self {
+            Tiled::Tsp(t) => t.eval(inputs).map_err(|e| e.to_string()),
+            Tiled::Wafer(t) => t.eval(inputs).map_err(|e| e.to_string()),
+        }
+        .map_err(|e| Failure::wrong(format!("the tiled graph cannot be evaluated: {e}")))
     }
 
     /// The text form.
     pub fn print(&self) -> String {
-        match *self {}
+        match self {
+            Tiled::Tsp(t) => t.to_string(),
+            Tiled::Wafer(t) => t.to_string(),
+        }
     }
 }
 
@@ -96,8 +109,14 @@ pub(super) fn rewrite(graph: &Graph, target: Target, options: &RewriteOptions) -
 }
 
 /// Compiles an optimised graph.
-pub fn compile(_graph: &Graph, machine: &Machine, _precision: Precision) -> Result<Compiled, Failure> {
-    Err(unsupported(format!("this build has no compiler for {}", machine.target().name())))
+pub fn compile(graph: &Graph, machine: &Machine, precision: Precision) -> Result<Compiled, Failure> {
+    if precision != Precision::F16 {
+        return Err(unsupported(format!("--precision {} is not supported yet; use f16", precision.name())));
+    }
+    match machine {
+        Machine::Tsp(m) => tsp::compile(graph, m),
+        Machine::Wafer(m) => wafer::compile(graph, m),
+    }
 }
 
 /// Checks a program without running it.
@@ -118,7 +137,7 @@ pub fn simulate(program: &AnyProgram, machine: &Machine, inputs: &[Tensor]) -> R
     }
 }
 
-/// Bytes of program text: on the mesh, of all PEs together.
+/// Bytes of program text: of the chip, or the largest of a PE.
 pub fn text_bytes(program: &AnyProgram, machine: &Machine) -> u64 {
     match (program, machine) {
         (AnyProgram::Tsp(p), Machine::Tsp(m)) => p.text_bytes(m.program.instruction_bytes),
@@ -128,9 +147,10 @@ pub fn text_bytes(program: &AnyProgram, machine: &Machine) -> u64 {
             .filter_map(|r| {
                 let class = p.classes.get(r.class.0 as usize)?;
                 let bytes = class.text_bytes(m.program.vector_op_bytes, m.program.task_bytes);
-                Some(u64::from(r.rect.area()) * u64::from(bytes))
+                Some(u64::from(bytes))
             })
-            .sum(),
+            .max()
+            .unwrap_or(0),
         _ => 0,
     }
 }

@@ -1,13 +1,15 @@
 //! The `wafer` side of a pipeline.
 
-use super::{Checked, Finding, Simulated};
-use crate::failure::Failure;
+use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled};
+use crate::failure::{Cause, Failure, Problem};
+use quadrille_compiler::ir::Graph;
+use quadrille_compiler::wafer::{self as compiler, CompileError};
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::{Machine, Program};
-use quadrille_runtime::wafer::{self, SimError};
+use quadrille_runtime::wafer::{self as runtime, SimError};
 
 pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
-    let report = wafer::check(program, machine);
+    let report = runtime::check(program, machine);
     Checked {
         errors: report
             .errors
@@ -21,9 +23,54 @@ pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
 }
 
 pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<Simulated, Failure> {
-    let r = wafer::simulate(program, machine, inputs).map_err(|e| match e {
+    let r = runtime::simulate(program, machine, inputs).map_err(|e| match e {
         SimError::Input(_) => Failure::wrong(e.to_string()),
         e => Failure::wrong(format!("the simulation stopped: {e}")),
     })?;
     Ok(Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles })
+}
+
+pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Failure> {
+    let c = compiler::compile(graph, machine, &compiler::Options::default()).map_err(|e| failure(graph, machine, e))?;
+    let e = c.estimate;
+    Ok(Compiled {
+        program: c.program.into(),
+        tiled: Tiled::Wafer(Box::new(c.tiled)),
+        estimate: Estimate {
+            bound_cycles: e.bound_cycles,
+            mapping_bound_cycles: e.mapping_bound_cycles,
+            cycles: e.cycles,
+            sram_bytes: e.sram_bytes,
+            program_bytes: e.program_bytes,
+            pes: Some(e.pes),
+        },
+    })
+}
+
+fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
+    match e {
+        CompileError::Unsupported { node, op, shape, reason, remedy } => {
+            // The compiler stops at the first; the user wants all.
+            let mut problems: Vec<Problem> = compiler::check(graph, machine)
+                .into_iter()
+                .filter_map(|n| n.problem)
+                .map(|p| problem(p.node, p.op, p.shape, p.reason, p.remedy))
+                .collect();
+            if problems.is_empty() {
+                problems.push(problem(node, op, shape, reason, remedy));
+            }
+            let n = problems.len();
+            let message = format!("not supported on `{}` ({n} problem{})", machine.name, if n == 1 { "" } else { "s" });
+            Failure { cause: Cause::Unsupported, message, problems }
+        }
+        CompileError::DoesNotFit { what, need, have, reason, remedy } => Failure::new(
+            Cause::DoesNotFit,
+            format!("does not fit `{}`: {what}: needs {need}, the machine has {have}", machine.name),
+        )
+        .with(Problem { reason, remedy: Some(remedy), ..Problem::default() }),
+    }
+}
+
+fn problem(node: String, op: String, shape: String, reason: String, remedy: String) -> Problem {
+    Problem { node: Some(node), op: Some(op), opset: None, shape: Some(shape), reason, remedy: Some(remedy) }
 }

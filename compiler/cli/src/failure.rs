@@ -5,7 +5,7 @@
 //! command came to it.
 
 use quadrille_compiler::import::{ImportError, ImportErrorKind, ImportErrors, Place};
-use quadrille_onnx::LoadError;
+use quadrille_onnx::{LoadError, Model};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
@@ -53,6 +53,17 @@ pub struct Problem {
     pub remedy: Option<String>,
 }
 
+impl Problem {
+    /// True when the problem is with the user's node `name`: alone, among nodes that were fused into
+    /// one (`conv1 + relu1`), or with a part of it (`norm/Mul_3`).
+    pub fn concerns(&self, name: &str) -> bool {
+        self.node.as_deref().is_some_and(|n| {
+            n.split(" + ")
+                .any(|part| part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        })
+    }
+}
+
 /// Why a command failed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Failure {
@@ -78,6 +89,20 @@ impl Failure {
     /// The command was called wrongly.
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure::new(Cause::Usage, message)
+    }
+
+    /// Adds to each problem what the model knows of its node: the operator as the user wrote it
+    /// (compilers name the primitive) and its operator set.
+    pub fn locate(mut self, model: &Model) -> Failure {
+        for p in self.problems.iter_mut().filter(|p| p.opset.is_none()) {
+            let Some(node) = model.graph.nodes.iter().find(|n| p.concerns(&n.name)) else { continue };
+            p.opset = model.opsets.get(&node.domain).copied();
+            p.op = Some(match &p.op {
+                Some(primitive) if !primitive.eq_ignore_ascii_case(&node.op) => format!("{}, as {primitive}", node.op),
+                _ => node.op.clone(),
+            });
+        }
+        self
     }
 
     /// Adds a problem.

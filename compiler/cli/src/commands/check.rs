@@ -88,6 +88,7 @@ impl Args {
         for m in &machines {
             let what = if m.target() == Target::Tsp { "trying tsp" } else { "trying wafer" };
             let (tried, _) = progress.stage(what, || self.attempt(graph.as_ref(), m));
+            let tried = tried.map_err(|f| f.locate(&model));
             targets.push(support(m, &tried));
             failures.extend(tried.err().map(|f| (m.target(), f)));
         }
@@ -130,16 +131,11 @@ fn support(machine: &Machine, tried: &Result<Estimate, Failure>) -> TargetSuppor
     }
 }
 
-/// True when a problem's node is `name`, alone or among the nodes that were fused into one.
-fn concerns(problem: &Problem, name: &str) -> bool {
-    problem.node.as_deref().is_some_and(|n| n == name || n.split(" + ").any(|part| part == name))
-}
-
 fn nodes(model: &Model, machines: &[Machine], failures: &[(Target, Failure)]) -> Vec<NodeSupport> {
     let asked = |t: Target| machines.iter().any(|m| m.target() == t);
     let reason_on = |t: Target, name: &str| {
         let problems = failures.iter().filter(|(ft, _)| *ft == t).flat_map(|(_, f)| &f.problems);
-        let reasons: Vec<String> = problems.filter(|p| concerns(p, name)).map(|p| p.reason.clone()).collect();
+        let reasons: Vec<String> = problems.filter(|p| p.concerns(name)).map(|p| p.reason.clone()).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     };
     let one = |node: &quadrille_onnx::Node| {
@@ -204,8 +200,12 @@ impl Report {
                 (None, None) => format!("{}: yes\n", t.machine),
             };
         }
-        for p in &self.problems {
+        const SHOWN: usize = 20;
+        for p in self.problems.iter().take(SHOWN) {
             text += &format!("  {p}\n");
+        }
+        if self.problems.len() > SHOWN {
+            text += &format!("  … and {} more (--format json lists all)\n", self.problems.len() - SHOWN);
         }
         text
     }

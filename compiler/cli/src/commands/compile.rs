@@ -67,9 +67,10 @@ impl Args {
             let model = pipeline::load(&self.model)?;
             let (inputs, outputs) = (pipeline::input_names(&model), pipeline::output_names(&model));
             let feeds = Feeds::read(self.args.data.as_deref(), &self.args.inputs, &[], &inputs, &outputs, &[])?;
-            pipeline::import(&self.model, &model, &self.args.dims()?, &feeds)
+            let graph = pipeline::import(&self.model, &model, &self.args.dims()?, &feeds)?;
+            Ok::<_, Failure>((model, graph))
         });
-        let graph = graph?;
+        let (model, graph) = graph?;
         if self.emit == Emit::Imported {
             drop(progress);
             return self.output.text(&ir::text::print(&graph)).map(|()| 0);
@@ -85,7 +86,7 @@ impl Args {
         }
         let (compiled, schedule_s) =
             progress.stage("compiling", || pipeline::compile(&graph, &machine, self.args.precision()));
-        let compiled = compiled?;
+        let compiled = compiled.map_err(|f| f.locate(&model))?;
         drop(progress);
         match (self.emit, &self.output.out) {
             (Emit::Tiled, _) => self.output.text(&compiled.tiled.print())?,

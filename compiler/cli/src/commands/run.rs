@@ -144,16 +144,16 @@ impl Args {
             let files = (&self.args.inputs, &self.expects);
             let feeds = Feeds::read(self.args.data.as_deref(), files.0, files.1, &inputs, &outputs, &inner)?;
             let graph = pipeline::import(&self.model, &model, &self.args.dims()?, &feeds)?;
-            Ok::<_, Failure>((graph, feeds))
+            Ok::<_, Failure>((model, graph, feeds))
         });
-        let (graph, feeds) = imported?;
+        let (model, graph, feeds) = imported?;
         let inputs = feeds.for_graph(&graph, self.seed)?;
         let (compiled, compile_s) = progress.stage("compiling", || {
             let optimized = pipeline::prepare(&graph, machine.target(), &self.args.preparation())?;
             let compiled = pipeline::compile(&optimized, &machine, self.args.precision())?;
             Ok::<_, Failure>((optimized, compiled))
         });
-        let (optimized, compiled) = compiled?;
+        let (optimized, compiled) = compiled.map_err(|f| f.locate(&model))?;
         let nodes = match self.node_reference {
             true => Some(self.compare_nodes(&graph, &optimized, &inputs, &feeds.expected)?),
             false => None,

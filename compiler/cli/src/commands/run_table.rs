@@ -13,7 +13,7 @@ pub(super) fn render(r: &RunReport) -> String {
         rows.push(("cycles", format!("{} ({})", grouped(c), micros(c, r.clock_mhz))));
         for (what, bound) in [("bound", r.bound_cycles), ("mapping bound", r.mapping_bound_cycles)] {
             if let Some(b) = bound {
-                let ratio = if b > 0 { format!("; cycles are {:.2} x", c as f64 / b as f64) } else { String::new() };
+                let ratio = if b > 0 { format!(" ({:.2} x)", c as f64 / b as f64) } else { String::new() };
                 rows.push((what, format!("{} cycles{ratio}", grouped(b))));
             }
         }
@@ -62,8 +62,12 @@ pub(super) fn render(r: &RunReport) -> String {
         table.add_row([what.to_string(), value]);
     }
     let mut text = format!("{}\n", table.trim_fmt());
-    for e in &r.check.errors {
+    const SHOWN: usize = 10;
+    for e in r.check.errors.iter().take(SHOWN) {
         text += &format!("  {}\n", e.message);
+    }
+    if r.check.errors.len() > SHOWN {
+        text += &format!("  … and {} more (--format json lists them)\n", r.check.errors.len() - SHOWN);
     }
     for n in r.nodes.iter().flatten().take(20) {
         let ok = if n.compare.ok { "ok " } else { "OFF" };

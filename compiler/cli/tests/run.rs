@@ -124,9 +124,12 @@ fn digits_are_told_apart() {
 #[test]
 fn every_stage_can_be_printed() {
     let model = examples().join("digits.onnx");
-    for (emit, start) in
-        [("imported", "graph \"digits\""), ("optimized", "graph \"digits\""), ("tiled", ""), ("scheduled", "tsp program")]
-    {
+    for (emit, start) in [
+        ("imported", "graph \"digits\""),
+        ("optimized", "graph \"digits\""),
+        ("tiled", ""),
+        ("scheduled", "tsp program"),
+    ] {
         let out = quadrille(&["compile", path(&model), "--target=tsp", &format!("--emit={emit}")]);
         let printed = text(&out.stdout);
         assert!(out.status.success() && printed.starts_with(start) && printed.lines().count() > 5, "{emit}: {printed}");
@@ -158,7 +161,14 @@ fn nothing_is_left_behind_by_a_failure() {
     std::fs::write(&bad, &good[..good.len() / 2]).expect("a file");
     let r = quadrille(&["compile", path(&bad), "--target=tsp", "-o", path(&out)]);
     assert_eq!(r.status.code(), Some(1));
-    let r = quadrille(&["compile", path(&examples().join("digits.onnx")), "--target=tsp", "--machine=tsp", "-o", "/proc/nowhere/x"]);
+    let r = quadrille(&[
+        "compile",
+        path(&examples().join("digits.onnx")),
+        "--target=tsp",
+        "--machine=tsp",
+        "-o",
+        "/proc/nowhere/x",
+    ]);
     assert_eq!(r.status.code(), Some(2), "{}", text(&r.stderr));
     let names: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().map(|e| e.file_name()).collect();
     assert_eq!(names, ["bad.onnx"]);

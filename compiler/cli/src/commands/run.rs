@@ -12,7 +12,7 @@ use crate::file;
 use crate::machine::Machine;
 use crate::pipeline::{self, Checked, Compiled, Feeds};
 use crate::report::{CheckVerdict, NodeComparison, RunReport, Timings};
-use quadrille_compiler::ir::{self, Graph, Tensor, TensorType, ValueDef};
+use quadrille_compiler::ir::{self, Graph, Tensor, ValueDef};
 use quadrille_isa::container::AnyProgram;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -105,18 +105,11 @@ impl Args {
             return Err(Failure::usage(format!("{}: a {} program", self.model.display(), program.target())));
         }
         let machine = verify::machine_of(&self.model, &program, self.args.machine.as_deref())?;
-        let declared: Vec<(String, TensorType)>;
-        let output_names: Vec<String>;
-        match &program {
-            AnyProgram::Tsp(p) => {
-                declared = typed(p.inputs.iter().map(|t| (&t.name, t.dtype, &t.shape)));
-                output_names = p.outputs.iter().map(|t| t.name.clone()).collect();
-            }
-            AnyProgram::Wafer(p) => {
-                declared = typed(p.inputs.iter().map(|t| (&t.name, t.dtype, &t.shape)));
-                output_names = p.outputs.iter().map(|t| t.name.clone()).collect();
-            }
-        }
+        let declared = pipeline::declared_inputs(&program);
+        let output_names: Vec<String> = match &program {
+            AnyProgram::Tsp(p) => p.outputs.iter().map(|t| t.name.clone()).collect(),
+            AnyProgram::Wafer(p) => p.outputs.iter().map(|t| t.name.clone()).collect(),
+        };
         let names: Vec<String> = declared.iter().map(|d| d.0.clone()).collect();
         let feeds =
             Feeds::read(self.args.data.as_deref(), &self.args.inputs, &self.expects, &names, &output_names, &[])?;
@@ -298,10 +291,6 @@ impl Args {
         }
         Ok(())
     }
-}
-
-fn typed<'a>(tensors: impl Iterator<Item = (&'a String, ir::DType, &'a Vec<usize>)>) -> Vec<(String, TensorType)> {
-    tensors.map(|(n, d, s)| (n.clone(), TensorType::new(d, s.clone()))).collect()
 }
 
 /// Values with a name of the user's, by index.

@@ -1,11 +1,13 @@
 //! `trace`: a Perfetto file of a program.
 
 use super::model_args::ModelArgs;
-use super::output;
 use super::progress::Progress;
+use super::{output, verify};
 use crate::failure::Failure;
+use crate::machine::Machine;
 use crate::pipeline::{self, Feeds};
 use crate::{file, trace};
+use quadrille_isa::container::AnyProgram;
 use std::path::PathBuf;
 
 /// Write a trace for the Perfetto viewer
@@ -29,8 +31,13 @@ impl Args {
     /// Runs the command.
     pub fn run(&self) -> Result<u8, Failure> {
         let progress = Progress::new();
-        let program = if pipeline::is_program(&self.model)? {
-            pipeline::load_program(&self.model)?
+        let prepared = if pipeline::is_program(&self.model)? {
+            let program = pipeline::load_program(&self.model)?;
+            let machine = verify::machine_of(&self.model, &program, self.args.machine.as_deref())?;
+            let inputs = pipeline::declared_inputs(&program);
+            let names: Vec<String> = inputs.iter().map(|d| d.0.clone()).collect();
+            let feeds = Feeds::read(self.args.data.as_deref(), &self.args.inputs, &[], &names, &[], &[])?;
+            (program, machine, feeds.for_types(&inputs, 0)?)
         } else {
             let machine = self.args.machine()?;
             let (compiled, _) = progress.stage("compiling", || {
@@ -38,13 +45,21 @@ impl Args {
                 let (inputs, outputs) = (pipeline::input_names(&model), pipeline::output_names(&model));
                 let feeds = Feeds::read(self.args.data.as_deref(), &self.args.inputs, &[], &inputs, &outputs, &[])?;
                 let graph = pipeline::import(&self.model, &model, &self.args.dims()?, &feeds)?;
-                let graph = pipeline::prepare(&graph, machine.target(), &self.args.preparation())?;
-                pipeline::compile(&graph, &machine, self.args.precision())
+                let optimized = pipeline::prepare(&graph, machine.target(), &self.args.preparation())?;
+                let compiled = pipeline::compile(&optimized, &machine, self.args.precision());
+                Ok::<_, Failure>((compiled.map_err(|f| f.locate(&model))?.program, feeds.for_graph(&graph, 0)?))
             });
-            compiled?.program
+            let (program, inputs) = compiled?;
+            (program, machine, inputs)
         };
-        let trace = trace::of_program(&program)
-            .ok_or_else(|| pipeline::unsupported("a wafer trace needs a simulation, which does not record one yet"))?;
+        let trace = match &prepared {
+            (AnyProgram::Tsp(p), ..) => trace::of_chip(p),
+            (AnyProgram::Wafer(p), Machine::Wafer(m), inputs) => {
+                let (spans, _) = progress.stage("simulating", || pipeline::spans(p, m, inputs));
+                trace::of_mesh(p, &spans?)
+            }
+            (p, m, _) => return Err(Failure::usage(format!("a {} program, but machine `{}`", p.target(), m.name()))),
+        };
         let slices = trace.slices();
         file::write(&self.out, &trace.encode())?;
         drop(progress);

@@ -7,7 +7,10 @@
 mod backend;
 mod feeds;
 
-pub use backend::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, check, compile, pes, simulate, text_bytes};
+pub use backend::{
+    Checked, Compiled, Estimate, Finding, Simulated, Tiled, check, compile, declared_inputs, pes, simulate, spans,
+    text_bytes,
+};
 pub use feeds::{Feeds, input_names, output_names};
 
 use crate::failure::{Cause, Failure, Problem};

@@ -3,14 +3,17 @@
 
 pub mod perfetto;
 mod tsp;
+mod wafer;
 
 use perfetto::Trace;
-use quadrille_isa::container::AnyProgram;
+use quadrille_runtime::wafer::TaskSpan;
 
-/// The trace of a program, as far as it follows from the program alone.
-pub fn of_program(program: &AnyProgram) -> Option<Trace> {
-    match program {
-        AnyProgram::Tsp(p) => Some(tsp::trace(p)),
-        AnyProgram::Wafer(_) => None,
-    }
+/// The schedule of a chip follows from its program alone.
+pub fn of_chip(program: &quadrille_isa::tsp::Program) -> Trace {
+    tsp::trace(program)
+}
+
+/// What a mesh did in a run that recorded its spans.
+pub fn of_mesh(program: &quadrille_isa::wafer::Program, spans: &[TaskSpan]) -> Trace {
+    wafer::trace(program, spans)
 }

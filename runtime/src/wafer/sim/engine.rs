@@ -11,8 +11,8 @@ use super::super::rule::{CheckError, Rule};
 use super::host::Host;
 use super::network::{Effects, Event, Network};
 use super::vector::{Flight, Queues, Room, SYNC};
-use super::{Peek, SimError, SimResult, WaitingPe, unsupported_machine};
-use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program};
+use super::{Peek, SimError, SimResult, TaskSpan, WaitingPe, unsupported_machine};
+use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program, TaskIx};
 use quadrille_isa::{Tensor, wafer};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -60,6 +60,9 @@ struct Core {
     /// A flight that works alone on memory since a cycle.
     bulk: Option<(u8, u64)>,
     listed: bool,
+    /// Start of the task that runs, and the spans of those that have run.
+    task_start: u64,
+    spans: Vec<(u8, u64, u64)>,
 }
 
 /// Everything that does not change during a run.
@@ -95,6 +98,8 @@ pub(super) struct Engine<'a> {
     last_event: u64,
     first_launch: Option<u64>,
     core_cycles: u64,
+    /// Whether [`SimResult::spans`] is wanted.
+    pub(super) record_spans: bool,
 }
 
 /// The queues of one site, as a flight sees them during a step.
@@ -184,6 +189,8 @@ impl<'a> Engine<'a> {
                 next_slot: 0,
                 bulk: None,
                 listed: false,
+                task_start: 0,
+                spans: Vec::new(),
             });
             memory_len += mem_len as usize;
         }
@@ -232,6 +239,7 @@ impl<'a> Engine<'a> {
             last_event: 0,
             first_launch: None,
             core_cycles: 0,
+            record_spans: false,
         };
         for core in &mut engine.cores {
             core.listed = true;
@@ -448,6 +456,7 @@ impl<'a> Engine<'a> {
                     core.task = task;
                     core.op = 0;
                     core.control = Control::Switching;
+                    core.task_start = self.cycle;
                     return self.occupy(ix, self.plan.switch);
                 }
                 Control::Switching => {
@@ -649,6 +658,12 @@ impl<'a> Engine<'a> {
     fn end_task(&mut self, i: usize) -> Result<(), SimError> {
         let core = &mut self.cores[i];
         core.control = Control::Idle;
+        if self.record_spans {
+            match core.spans.last_mut() {
+                Some((task, _, end)) if *task == core.task && *end >= core.task_start => *end = self.cycle,
+                _ => core.spans.push((core.task, core.task_start, self.cycle)),
+            }
+        }
         let actions = self.plan.classes[core.class as usize].tasks[usize::from(core.task)].on_end.clone();
         self.act(i, &actions)
     }
@@ -742,6 +757,7 @@ impl<'a> Engine<'a> {
             kernel_cycles: self.first_launch.map_or(0, |l| end.saturating_sub(l)),
             interval_cycles: self.host.interval(),
             peeked,
+            spans: spans_of(&self.cores),
             core_cycles: self.core_cycles,
             router_cycles: self.network.router_cycles,
         })
@@ -758,6 +774,11 @@ fn data_ends(program: &Program, fabric: &Fabric) -> Vec<u32> {
         }
     }
     ends
+}
+
+fn spans_of(cores: &[Core]) -> Vec<TaskSpan> {
+    let span = |c: &Core, &(task, start, end): &_| TaskSpan { pe: c.pe, task: TaskIx(task), start, end };
+    cores.iter().flat_map(|c| c.spans.iter().map(move |s| span(c, s))).collect()
 }
 
 impl Plan<'_> {

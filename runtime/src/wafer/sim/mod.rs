@@ -13,7 +13,7 @@ use super::fabric;
 use super::ports;
 use super::rule::{CheckError, Errors, Rule};
 use quadrille_isa::Tensor;
-use quadrille_isa::wafer::{Machine, Pe, Program};
+use quadrille_isa::wafer::{Machine, Pe, Program, TaskIx};
 use std::fmt;
 
 /// A range of one PE's SRAM to read after the run.
@@ -35,6 +35,22 @@ pub struct Options {
     pub max_cycles: Option<u64>,
     /// SRAM to read at the end, in order: whole-mesh kernels leave their results there.
     pub peeks: Vec<Peek>,
+    /// Record when tasks ran ([`SimResult::spans`]).
+    pub record_spans: bool,
+}
+
+/// Cycles in which a PE ran a task, from its switch to its end. Runs of one task that follow
+/// each other at once are one span.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskSpan {
+    /// The PE.
+    pub pe: Pe,
+    /// The task of its class.
+    pub task: TaskIx,
+    /// First cycle.
+    pub start: u64,
+    /// First cycle afterwards.
+    pub end: u64,
 }
 
 /// What a run gave.
@@ -51,6 +67,8 @@ pub struct SimResult {
     pub interval_cycles: Option<u64>,
     /// Contents of [`Options::peeks`].
     pub peeked: Vec<Vec<u8>>,
+    /// With [`Options::record_spans`], when tasks ran: by region and PE, then in time.
+    pub spans: Vec<TaskSpan>,
     /// PE-cycles in which a datapath worked (steps, launches and task switches).
     pub core_cycles: u64,
     /// PE-cycles in which a router moved at least one wavelet.
@@ -156,6 +174,7 @@ pub fn simulate_with(
     }
     check_inputs(program, inputs)?;
     let mut engine = engine::Engine::new(program, machine, &fabric, inputs)?;
+    engine.record_spans = options.record_spans;
     engine.run(options.max_cycles)?;
     engine.finish(&options.peeks)
 }

@@ -7,7 +7,7 @@ use super::unsupported;
 use crate::compare::Precision;
 use crate::failure::Failure;
 use crate::machine::{Machine, Target};
-use quadrille_compiler::ir::Graph;
+use quadrille_compiler::ir::{Graph, TensorType};
 use quadrille_compiler::rewrite::{self, RewriteError, RewriteOptions};
 use quadrille_isa::Tensor;
 use quadrille_isa::container::AnyProgram;
@@ -166,3 +166,17 @@ pub fn pes(program: &AnyProgram) -> Option<u64> {
 fn other_target(program: &AnyProgram, machine: &Machine) -> Failure {
     Failure::usage(format!("a {} program cannot run on machine `{}`", program.target(), machine.name()))
 }
+
+/// Names and types of a program's inputs, in order.
+pub fn declared_inputs(program: &AnyProgram) -> Vec<(String, TensorType)> {
+    match program {
+        AnyProgram::Tsp(p) => {
+            p.inputs.iter().map(|t| (t.name.clone(), TensorType::new(t.dtype, t.shape.clone()))).collect()
+        }
+        AnyProgram::Wafer(p) => {
+            p.inputs.iter().map(|t| (t.name.clone(), TensorType::new(t.dtype, t.shape.clone()))).collect()
+        }
+    }
+}
+
+pub use wafer::spans;

@@ -6,7 +6,7 @@ use quadrille_compiler::ir::Graph;
 use quadrille_compiler::wafer::{self as compiler, CompileError};
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::{Machine, Program};
-use quadrille_runtime::wafer::{self as runtime, SimError};
+use quadrille_runtime::wafer::{self as runtime, SimError, TaskSpan};
 
 pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
     let report = runtime::check(program, machine);
@@ -23,10 +23,7 @@ pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
 }
 
 pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<Simulated, Failure> {
-    let r = runtime::simulate(program, machine, inputs).map_err(|e| match e {
-        SimError::Input(_) => Failure::wrong(e.to_string()),
-        e => Failure::wrong(format!("the simulation stopped: {e}")),
-    })?;
+    let r = runtime::simulate(program, machine, inputs).map_err(stopped)?;
     Ok(Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles })
 }
 
@@ -73,4 +70,17 @@ fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
 
 fn problem(node: String, op: String, shape: String, reason: String, remedy: String) -> Problem {
     Problem { node: Some(node), op: Some(op), opset: None, shape: Some(shape), reason, remedy: Some(remedy) }
+}
+
+/// When the tasks of a run ran.
+pub fn spans(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<Vec<TaskSpan>, Failure> {
+    let options = runtime::Options { record_spans: true, ..runtime::Options::default() };
+    runtime::simulate_with(program, machine, inputs, &options).map(|r| r.spans).map_err(stopped)
+}
+
+fn stopped(e: SimError) -> Failure {
+    match e {
+        SimError::Input(_) => Failure::wrong(e.to_string()),
+        e => Failure::wrong(format!("the simulation stopped: {e}")),
+    }
 }

@@ -22,7 +22,7 @@ enum Verdict {
 
 fn judge(program: &Program, machine: &Machine, inputs: &[Tensor], want: &[Tensor]) -> Verdict {
     let report = check(program, machine);
-    let run = simulate_with(program, machine, inputs, &Options { max_cycles: Some(2_000_000), peeks: Vec::new() });
+    let run = simulate_with(program, machine, inputs, &Options { max_cycles: Some(2_000_000), ..Options::default() });
     match (report.errors.first(), run) {
         (Some(e), _) => Verdict::Rejected(e.rule.id()),
         // A changed declaration of an input is not the program's fault.
@@ -85,8 +85,12 @@ fn heavily_damaged_programs_never_panic_or_hang() {
             p = mutate(&p, &mut rng);
         }
         let accepted = check(&p, &s.builder.machine).ok();
-        let run =
-            simulate_with(&p, &s.builder.machine, &s.inputs, &Options { max_cycles: Some(200_000), peeks: Vec::new() });
+        let run = simulate_with(
+            &p,
+            &s.builder.machine,
+            &s.inputs,
+            &Options { max_cycles: Some(200_000), ..Options::default() },
+        );
         if let (true, Err(e)) = (accepted, &run) {
             assert!(matches!(e, quadrille_runtime::wafer::SimError::Input(_)), "{k}: {e}");
         }

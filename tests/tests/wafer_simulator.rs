@@ -15,7 +15,7 @@ fn run(b: &Builder, inputs: &[Tensor], peeks: &[(u16, u16, u32, u32)]) -> SimRes
     let report = check(&b.program, &b.machine);
     assert!(report.ok(), "{}", report.errors.iter().map(|e| format!("{e}\n")).collect::<String>());
     let peeks = peeks.iter().map(|&(x, y, addr, len)| Peek { pe: Pe { x, y }, addr, len }).collect();
-    simulate_with(&b.program, &b.machine, inputs, &Options { max_cycles: None, peeks }).unwrap()
+    simulate_with(&b.program, &b.machine, inputs, &Options { peeks, ..Options::default() }).unwrap()
 }
 
 #[test]

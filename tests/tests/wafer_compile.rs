@@ -507,3 +507,23 @@ fn branches_that_meet_in_a_concatenation() {
     n.output(y);
     n.run("wafer-small");
 }
+
+#[test]
+fn wide_rows_are_shared_by_several_pes() {
+    for (w, stride, groups) in [(40, 1, 1), (37, 1, 1), (75, 2, 1), (41, 1, 2)] {
+        let mut n = Net::new(&format!("wide {w} {stride} {groups}"));
+        let x = n.input(&[2, 8, 6, w]);
+        let y = n.conv(x, 2, [3, 3], [stride, stride], 1, groups);
+        let s = n.constant(&[2, 1, 1], 0.5);
+        let y = n.op(Op::Binary(Binary::Prelu), &[y, s]);
+        let wide = *n.g.shape(y).last().expect("an image");
+        let s = n.constant(&[wide], 0.5);
+        let y = n.op(Op::Binary(Binary::Mul), &[y, s]);
+        let y = n.conv(y, 2, [1, 1], [1, 1], 0, 1);
+        n.output(y);
+        let m = Machine::builtin("wafer-small").expect("built in");
+        let c = wafer::compile(&n.g, &m, &Options::default()).expect("compiles");
+        assert!(c.tiled.to_string().contains("a row"), "{}", c.tiled);
+        n.run("wafer-small");
+    }
+}

@@ -10,7 +10,7 @@ use super::code::PeCode;
 use super::error::CompileError;
 use super::kernels::{Delay, in_queue};
 use super::plan::code_of;
-use super::streams::{KernelId, Operand, Producer, StreamId, WaferGraph};
+use super::streams::{Cut, KernelId, Operand, Producer, StreamId, WaferGraph};
 use quadrille_isa::wafer::{Dst, Src, Val, VecOp};
 
 /// Wavelets that a reader's queue is assumed to hold.
@@ -63,7 +63,7 @@ impl Actor {
     fn new(g: &WaferGraph, k: usize) -> Actor {
         let kernel = &g.kernels[k];
         // The whole kernel as one PE: a chain of them only has more room.
-        let code = code_of(g, kernel, kernel.core.units(), 0, false);
+        let code = code_of(g, kernel, Cut { per: kernel.core.units(), parts: 1 }, 0, false);
         let tasks = code.class.tasks.iter().map(|t| {
             let bursts: Vec<Burst> = t.body.iter().filter_map(|o| burst(&code, o, kernel.inputs.len())).collect();
             (value(&code, t.repeat), bursts)

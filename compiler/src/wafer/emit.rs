@@ -186,7 +186,7 @@ pub(crate) fn emit(
         let node = NodeIx(p.nodes.len() as u32);
         p.nodes.push(kernel.names.join("+"));
         let codes: Vec<PeCode> =
-            (0..chain.len()).into_par_iter().map(|i| code_of(g, kernel, kernel.per, i, true)).collect();
+            (0..chain.len()).into_par_iter().map(|i| code_of(g, kernel, kernel.cut, i, true)).collect();
         let class_base = classes.len();
         for (i, (pe, code)) in chain.iter().zip(&codes).enumerate() {
             let class = match classes[class_base..].iter().position(|c| *c == code.class) {

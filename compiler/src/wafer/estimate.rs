@@ -28,7 +28,7 @@ pub(crate) fn estimate(g: &WaferGraph, m: &Machine) -> Estimate {
     let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
     let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
     let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
-    let busy: Vec<u64> = g.kernels.iter().map(|k| busy_cycles(g, k, k.per, m)).collect();
+    let busy: Vec<u64> = g.kernels.iter().map(|k| busy_cycles(g, k, k.cut, m)).collect();
     let images = g.kernels.iter().map(|k| k.core.firings()).max().unwrap_or(1).max(1) as u64;
     let wires = g.streams.iter().map(|s| {
         let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
@@ -45,7 +45,7 @@ pub(crate) fn estimate(g: &WaferGraph, m: &Machine) -> Estimate {
     let mut sram = (0, 0);
     for k in &g.kernels {
         for i in [0, k.pes() - 1] {
-            let c = code_of(g, k, k.per, i, false);
+            let c = code_of(g, k, k.cut, i, false);
             sram.0 = sram.0.max(c.sram_bytes(m));
             sram.1 = sram.1.max(u64::from(c.class.text_bytes(m.program.vector_op_bytes, m.program.task_bytes)));
         }

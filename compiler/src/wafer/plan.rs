@@ -7,25 +7,39 @@
 use super::code::PeCode;
 use super::error::CompileError;
 use super::kernels::{Format, PeContext, pe_code};
-use super::streams::{Kernel, WaferGraph};
+use super::streams::{Cut, Kernel, WaferGraph, part_columns, pes_of};
 use quadrille_isa::wafer::Machine;
 
 /// A way to cut a kernel.
 #[derive(Clone, Copy, Debug)]
 struct Choice {
-    per: usize,
+    cut: Cut,
     pes: usize,
     /// Cycles for the whole run of the model on the busiest PE.
     cycles: u64,
 }
 
-/// The code of PE `i` of a kernel cut into shares of `per` units.
-pub(crate) fn code_of(g: &WaferGraph, k: &Kernel, per: usize, i: usize, with_data: bool) -> PeCode {
+/// Kernels that are not the slowest run at this part of its time or less: without room in
+/// between, two kernels of one pace wait for each other at every change from image to image.
+const EASE: f64 = 0.75;
+
+/// More PEs a row are no use where they multiply the work of all PEs by more than this: all
+/// receive the same stream and pass on the same results.
+const MAX_EFFORT: f64 = 1.5;
+
+/// The code of PE `i` of a kernel cut that way.
+pub(crate) fn code_of(g: &WaferGraph, k: &Kernel, cut: Cut, i: usize, with_data: bool) -> PeCode {
     let inputs: Vec<Format> = (0..k.inputs.len()).map(|i| g.input_format(k, i)).collect();
     let out = g.stream(k.output);
-    let units = k.core.units();
+    let (units, run) = (k.core.units(), k.core.layout().run());
+    let (width, parts) = part_columns(run, cut.parts);
+    let (share, part) = (i / parts, i % parts);
+    let first = (share * cut.per).min(units);
+    let columns = (part * width).min(run)..((part + 1) * width).min(run);
     let cx = PeContext {
-        units: (i * per).min(units)..((i + 1) * per).min(units),
+        units: first..(first + cut.per).min(units),
+        before: if k.core.splits_columns() { first } else { first * out.format.pitch + columns.start },
+        columns,
         inputs: &inputs,
         output: out.format,
         narrow: out.narrow,
@@ -36,40 +50,51 @@ pub(crate) fn code_of(g: &WaferGraph, k: &Kernel, per: usize, i: usize, with_dat
 
 /// Codes of the PEs that may be a kernel's busiest: the last forwards most, the one before it
 /// may make more.
-fn busiest(g: &WaferGraph, k: &Kernel, per: usize) -> [PeCode; 2] {
-    let pes = k.core.units().div_ceil(per.max(1)).max(1);
-    [pes - 1, pes.saturating_sub(2)].map(|i| code_of(g, k, per, i, false))
+fn busiest(g: &WaferGraph, k: &Kernel, cut: Cut) -> [PeCode; 2] {
+    let pes = pes_of(k.core.as_ref(), cut);
+    [pes - 1, pes.saturating_sub(2)].map(|i| code_of(g, k, cut, i, false))
 }
 
 /// Expected cycles of the kernel's busiest PE for one run of the model.
-pub(crate) fn busy_cycles(g: &WaferGraph, k: &Kernel, per: usize, m: &Machine) -> u64 {
-    let codes = busiest(g, k, per);
+pub(crate) fn busy_cycles(g: &WaferGraph, k: &Kernel, cut: Cut, m: &Machine) -> u64 {
+    let codes = busiest(g, k, cut);
     codes.iter().map(|c| c.busy_cycles(m)).max().unwrap_or(0) * k.core.firings() as u64
 }
 
 /// Cycles that the busiest PE's datapath needs at least for one run of the model.
 pub(crate) fn datapath_cycles(g: &WaferGraph, k: &Kernel, m: &Machine) -> u64 {
-    let codes = busiest(g, k, k.per);
+    let codes = busiest(g, k, k.cut);
     codes.iter().map(|c| c.datapath_cycles(m)).max().unwrap_or(0) * k.core.firings() as u64
 }
 
 fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Vec<Choice>, CompileError> {
     let units = k.core.units();
     let out = g.stream(k.output).format;
-    let mut found: Vec<Choice> = Vec::new();
-    let mut least: Option<u64> = None;
-    let mut last_per = 0;
+    let mut cuts: Vec<Cut> = Vec::new();
     for pes in 1..=units.min(max_pes).max(1) {
         let per = units.div_ceil(pes);
-        if per == last_per || !k.core.allows(per, out) {
+        if cuts.last().is_none_or(|c| c.per != per) && k.core.allows(per, out) {
+            cuts.push(Cut { per, parts: 1 });
+        }
+    }
+    if k.core.allows(1, out) {
+        let parts = (2..=k.core.max_parts()).map(|parts| Cut { per: 1, parts });
+        cuts.extend(parts.filter(|&c| pes_of(k.core.as_ref(), c) <= max_pes));
+    }
+    let mut found: Vec<Choice> = Vec::new();
+    let mut least: Option<u64> = None;
+    for cut in cuts {
+        let pes = pes_of(k.core.as_ref(), cut);
+        let need = [0, pes - 1].iter().map(|&i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0);
+        least = Some(least.map_or(need, |l| l.min(need)));
+        if need > u64::from(m.geometry.sram_bytes_per_pe) {
             continue;
         }
-        last_per = per;
-        let count = units.div_ceil(per);
-        let need = [0, count - 1].iter().map(|&i| code_of(g, k, per, i, false).sram_bytes(m)).max().unwrap_or(0);
-        least = Some(least.map_or(need, |l| l.min(need)));
-        if need <= u64::from(m.geometry.sram_bytes_per_pe) {
-            found.push(Choice { per, pes: count, cycles: busy_cycles(g, k, per, m) });
+        let c = Choice { cut, pes, cycles: busy_cycles(g, k, cut, m) };
+        let effort = |c: &Choice| c.pes as f64 * c.cycles as f64;
+        let whole = found.iter().rfind(|c| c.cut.parts == 1);
+        if cut.parts == 1 || whole.is_none_or(|w| effort(&c) <= MAX_EFFORT * effort(w)) {
+            found.push(c);
         }
     }
     if found.is_empty() {
@@ -89,14 +114,16 @@ fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Ve
 /// Chooses the cut of every kernel. `slack` above 1 allows a slower pace for fewer PEs.
 pub(crate) fn choose(g: &mut WaferGraph, m: &Machine, max_pes: Option<usize>, slack: f64) -> Result<(), CompileError> {
     let cap = max_pes.unwrap_or(usize::MAX).max(1);
-    let all: Vec<Vec<Choice>> = g.kernels.iter().map(|k| choices(g, k, m, cap)).collect::<Result<_, CompileError>>()?;
+    let all: Vec<Vec<Choice>> =
+        g.kernels.iter().map(|k| choices(g, k, m, cap)).collect::<Result<_, CompileError>>()?;
     let best = |c: &[Choice]| c.iter().map(|c| c.cycles).min().unwrap_or(0);
-    let pace = all.iter().map(|c| best(c)).max().unwrap_or(0);
-    let pace = (pace as f64 * slack) as u64;
+    let pace = all.iter().map(|c| best(c)).max().unwrap_or(0) as f64 * slack;
     for (k, c) in g.kernels.iter_mut().zip(&all) {
-        let pick = c.iter().filter(|c| c.cycles <= pace).min_by_key(|c| (c.pes, c.cycles));
+        // What cannot be at ease may be as slow as its best and a little more.
+        let limit = (pace * EASE).max(best(c) as f64 * 1.03 * slack.min(2.0)).min(pace.max(best(c) as f64));
+        let pick = c.iter().filter(|c| c.cycles as f64 <= limit).min_by_key(|c| (c.pes, c.cycles));
         if let Some(p) = pick {
-            k.per = p.per;
+            k.cut = p.cut;
         }
     }
     Ok(())

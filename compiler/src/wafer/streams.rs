@@ -58,14 +58,36 @@ pub(crate) struct Kernel {
     pub(crate) steps: Vec<Step>,
     pub(crate) inputs: Vec<Operand>,
     pub(crate) output: StreamId,
+    pub(crate) cut: Cut,
+}
+
+/// How a kernel is cut into shares, one a PE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cut {
     /// Units (channels, columns) a PE.
     pub(crate) per: usize,
+    /// PEs that share the runs of one unit; more than one only with one unit each.
+    pub(crate) parts: usize,
+}
+
+/// Number of PEs of a kernel cut that way.
+pub(crate) fn pes_of(core: &dyn Core, cut: Cut) -> usize {
+    core.units().div_ceil(cut.per.max(1)).max(1) * part_columns(core.layout().run(), cut.parts).1
+}
+
+/// Columns of a part (an even number of them) and number of parts of a run.
+pub(crate) fn part_columns(run: usize, parts: usize) -> (usize, usize) {
+    if parts <= 1 {
+        return (run, 1);
+    }
+    let columns = run.div_ceil(parts).next_multiple_of(2);
+    (columns, run.div_ceil(columns))
 }
 
 impl Kernel {
     /// Number of PEs.
     pub(crate) fn pes(&self) -> usize {
-        self.core.units().div_ceil(self.per.max(1)).max(1)
+        pes_of(self.core.as_ref(), self.cut)
     }
 }
 
@@ -104,8 +126,8 @@ impl WaferGraph {
             self.streams[operand.stream.0].readers.push((id, i));
         }
         let output = self.add_stream(Producer::Kernel(id), shape, Some(core.layout().clone()));
-        let per = core.units();
-        self.kernels.push(Kernel { names: vec![name.to_string()], core, steps: Vec::new(), inputs, output, per });
+        let cut = Cut { per: core.units(), parts: 1 };
+        self.kernels.push(Kernel { names: vec![name.to_string()], core, steps: Vec::new(), inputs, output, cut });
         (id, output)
     }
 

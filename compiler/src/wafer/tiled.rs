@@ -147,7 +147,10 @@ impl fmt::Display for TiledGraph {
             write!(f, "{} PEs", kernel.pes())?;
             if kernel.core.units() > 1 {
                 let what = if kernel.core.splits_columns() { "columns" } else { "channels" };
-                write!(f, " of {} {what}", kernel.per)?;
+                write!(f, " of {} {what}", kernel.cut.per)?;
+            }
+            if kernel.cut.parts > 1 {
+                write!(f, ", {} a row", kernel.cut.parts)?;
             }
             match self.chains.get(k.0).map(Vec::as_slice) {
                 Some([first, .., last]) => writeln!(f, ", ({}, {}) to ({}, {})", first.x, first.y, last.x, last.y)?,

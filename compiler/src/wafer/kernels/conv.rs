@@ -50,13 +50,14 @@ impl Conv {
     /// Multiply-adds of a PE's channels for one row of results.
     fn sums(&self, cx: &PeContext<'_>, b: &mut Builder, win: &Window, acc: &steps::Block) -> Vec<VecOp> {
         let (g, first) = (self.g, cx.units.start);
+        let left = cx.columns.start * g.sw;
         let (cg, taps) = (self.cg(), g.kh * g.kw);
         let rows = cx.units.len();
         let mut ops = Vec::new();
         let mut fma = |n1: usize, a: quadrille_isa::wafer::Mem, w: u32, dst: u32, dst_stride: usize| {
             let d = mem(ElemType::F32, dst, dst_stride, 1);
             let args = [Src::Mem(a), Src::RowScalar(mem(ElemType::F16, w, 1, 0)), Src::Mem(d)];
-            ops.push(op(PeOp::Fma, num(n1), num(g.ow), Dst::Mem(d), args));
+            ops.push(op(PeOp::Fma, num(n1), num(cx.columns.len()), Dst::Mem(d), args));
         };
         let taps_of = || (0..g.kh).flat_map(|kh| (0..g.kw).map(move |kw| (kh, kw)));
         if self.is_depthwise() {
@@ -64,7 +65,7 @@ impl Conv {
                 taps_of().flat_map(|(kh, kw)| cx.units.clone().map(move |m| self.weight(m, 0, kh, kw))).collect()
             });
             for (t, (kh, kw)) in taps_of().enumerate() {
-                let a = mem(ElemType::F16, win.at(kh * g.dh, 0, kw * g.dw), win.pitch, g.sw);
+                let a = mem(ElemType::F16, win.at(kh * g.dh, 0, left + kw * g.dw), win.pitch, g.sw);
                 fma(rows, a, w + (t * rows * 2) as u32, acc.base, acc.pitch);
             }
             return ops;
@@ -86,12 +87,12 @@ impl Conv {
             if cg == 1 {
                 // With one input channel the taps of a window row are the sum's inner loop.
                 for kh in 0..g.kh {
-                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, 0), g.dw, g.sw);
+                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, left), g.dw, g.sw);
                     fma(g.kw, a, w + (kh * g.kw * 2) as u32, dst, 0);
                 }
             } else {
                 for (t, (kh, kw)) in taps_of().enumerate() {
-                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, kw * g.dw), win.pitch, g.sw);
+                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, left + kw * g.dw), win.pitch, g.sw);
                     fma(cg, a, w + (t * cg * 2) as u32, dst, 0);
                 }
             }
@@ -138,6 +139,11 @@ impl Core for Conv {
         self.m
     }
 
+    fn max_parts(&self) -> usize {
+        // Shorter vectors than this drown in launches.
+        (self.g.ow / 8).clamp(1, 8)
+    }
+
     fn allows(&self, per: usize, _: Format) -> bool {
         // A PE holds whole groups or lies within one.
         per <= self.m && (self.groups == 1 || per.is_multiple_of(self.mg()) || self.mg().is_multiple_of(per))
@@ -168,7 +174,7 @@ impl Core for Conv {
         let (cg, mg) = (self.cg(), self.mg());
         let channels = cx.units.start / mg * cg..(cx.units.end - 1) / mg * cg + cg;
         let win = Window::new(b, cx, self.g, ElemType::F16, channels, 0);
-        let acc = cx.block(b, cx.units.clone(), 0..self.g.ow);
+        let acc = cx.block(b, cx.units.clone(), cx.columns.clone());
         let start = match &self.bias {
             Some(v) => {
                 let at = b.f32s(cx.units.len(), || v[cx.units.clone()].to_vec());
@@ -177,11 +183,11 @@ impl Core for Conv {
             None => imm(0.0),
         };
         let dst = Dst::Mem(mem(ElemType::F32, acc.base, acc.pitch, 1));
-        let mut body = vec![mov(num(cx.units.len()), num(self.g.ow), dst, start)];
+        let mut body = vec![mov(num(cx.units.len()), num(cx.columns.len()), dst, start)];
         body.extend(self.sums(cx, b, &win, &acc));
         body.extend(steps::emit(cx.steps, b, &acc));
         body.extend(cx.send(b, self, &acc));
-        win.tasks(b, &body);
+        win.tasks(b, &cx.columns, &body);
     }
 
     fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {

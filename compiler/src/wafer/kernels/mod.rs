@@ -64,6 +64,10 @@ pub(crate) struct Format {
 pub(crate) struct PeContext<'a> {
     /// The kernel's units (channels, columns) that this PE makes.
     pub(crate) units: Range<usize>,
+    /// The columns of each run that it makes: all, unless PEs share the runs of a unit.
+    pub(crate) columns: Range<usize>,
+    /// Elements of each block (with pads) that the PEs before it make.
+    pub(crate) before: usize,
     /// Formats of the inputs, in operand order; input i is queue i times two.
     pub(crate) inputs: &'a [Format],
     /// Format of the result.
@@ -117,6 +121,11 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         false
     }
 
+    /// PEs that may share the runs of one unit.
+    fn max_parts(&self) -> usize {
+        1
+    }
+
     /// True when `per` units a PE are possible for an output format.
     fn allows(&self, per: usize, output: Format) -> bool {
         let _ = output;
@@ -164,22 +173,25 @@ impl PeContext<'_> {
     /// this PE's `block`.
     pub(crate) fn send(&self, b: &mut Builder, core: &dyn Core, block: &Block) -> Vec<VecOp> {
         let f = self.output;
-        let mut ops = self.forward(b, core);
-        let cols = if core.splits_columns() { block.cols.len() } else { f.pitch };
+        let mut ops = self.forward(b);
+        // The last part of a run ends with the run's pad.
+        let cols = match block.cols.end == core.layout().run() && !core.splits_columns() {
+            true => f.pitch - block.cols.start,
+            false => block.cols.len(),
+        };
         let from = Src::Mem(mem(ElemType::F32, block.base, block.pitch, 1));
         ops.push(mov(num(block.rows.len()), num(cols), to_fabric(OUT, f.elem), from));
         ops
     }
 
     /// Pass on the shares of the PEs before this one.
-    pub(crate) fn forward(&self, b: &mut Builder, core: &dyn Core) -> Vec<VecOp> {
-        let before = self.units.start;
-        if before == 0 {
+    pub(crate) fn forward(&self, b: &mut Builder) -> Vec<VecOp> {
+        if self.before == 0 {
             return Vec::new();
         }
-        let f = self.output;
-        let (n1, n0) = if core.splits_columns() { (num(1), b.param(before)) } else { (b.param(before), num(f.pitch)) };
-        vec![mov(n1, n0, to_fabric(OUT, f.elem), fabric(CHAIN_IN, f.elem))]
+        let f = self.output.elem;
+        let n = b.param(self.before);
+        vec![mov(num(1), n, to_fabric(OUT, f), fabric(CHAIN_IN, f))]
     }
 
     /// A block of f32 results for this PE's units, `cols` columns or `rows` rows, starting as

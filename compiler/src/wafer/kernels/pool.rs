@@ -152,17 +152,17 @@ impl Core for Pool {
                     ops
                 })
                 .collect();
-            win.tasks_each(b, &bodies);
+            win.tasks_each(b, &cx.columns, &bodies);
             return;
         }
         if narrow {
-            body.extend(cx.forward(b, self));
+            body.extend(cx.forward(b));
             let from = Src::Mem(mem(ElemType::F16, block.base, block.pitch, 1));
             body.push(mov(n1, num(cx.output.pitch), to_fabric(super::OUT, cx.output.elem), from));
         } else {
             body.extend(self.tail(cx, b, &block));
         }
-        win.tasks(b, &body);
+        win.tasks(b, &cx.columns, &body);
     }
 
     fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {

@@ -165,15 +165,17 @@ impl Window {
         }
     }
 
-    /// Moves the rows that stay under the window to its top.
-    fn shift(&self) -> Vec<VecOp> {
+    /// Moves the rows that stay under the window to its top, as far as results of `columns` look.
+    fn shift(&self, columns: &Range<usize>) -> Vec<VecOp> {
         let keep = self.g.span_h().saturating_sub(self.g.sh);
         if keep == 0 {
             return Vec::new();
         }
-        let n = keep * self.channels.len() * self.pitch;
-        let at = |row| mem(self.ty, self.at(row, 0, 0), 0, 1);
-        vec![mov(num(1), num(n), Dst::Mem(at(0)), Src::Mem(at(self.g.sh)))]
+        let rows = keep * self.channels.len();
+        let first = columns.start * self.g.sw;
+        let width = (columns.len() - 1) * self.g.sw + (self.g.kw - 1) * self.g.dw + 1;
+        let at = |row| mem(self.ty, self.at(row, 0, first), self.pitch, 1);
+        vec![mov(num(rows), num(width), Dst::Mem(at(0)), Src::Mem(at(self.g.sh)))]
     }
 
     /// The rows of results that each task of [`Window::tasks_each`] makes.
@@ -190,20 +192,21 @@ impl Window {
             .collect()
     }
 
-    /// The tasks of a PE that makes one row of results by `body` for every place of the window.
-    pub(crate) fn tasks(&self, b: &mut Builder, body: &[VecOp]) {
-        self.tasks_each(b, &vec![body.to_vec(); self.groups().len()]);
+    /// The tasks of a PE that makes `columns` of one row of results by `body` for every place of
+    /// the window.
+    pub(crate) fn tasks(&self, b: &mut Builder, columns: &Range<usize>, body: &[VecOp]) {
+        self.tasks_each(b, columns, &vec![body.to_vec(); self.groups().len()]);
     }
 
     /// The same with a body for each of [`Window::groups`].
-    pub(crate) fn tasks_each(&self, b: &mut Builder, bodies: &[Vec<VecOp>]) {
+    pub(crate) fn tasks_each(&self, b: &mut Builder, columns: &Range<usize>, bodies: &[Vec<VecOp>]) {
         let s = self.g.schedule();
         let rows = |rows: &[Row]| -> Vec<VecOp> { rows.iter().flat_map(|&r| self.row(r)).collect() };
         let mut parts = vec![("begin".to_string(), 1, rows(&s.prologue))];
         for (i, (n, r)) in s.groups.iter().enumerate() {
             let mut ops = rows(r);
             ops.extend_from_slice(&bodies[i]);
-            ops.extend(self.shift());
+            ops.extend(self.shift(columns));
             parts.push((format!("rows{i}"), *n, ops));
         }
         parts.push(("rest".to_string(), s.left_over, rows(&[Row::Drop])));

@@ -2,7 +2,7 @@
 //! takes as few PEs as keep it.
 //!
 //! Costs are those of the code that would run: busy cycles of the chain's last PE, which
-//! forwards for all others.
+//! passes on the results of all others.
 
 use super::code::PeCode;
 use super::error::CompileError;
@@ -27,18 +27,30 @@ const EASE: f64 = 0.75;
 /// receive the same stream and pass on the same results.
 const MAX_EFFORT: f64 = 1.5;
 
-/// The code of PE `i` of a kernel cut that way.
+/// The code of the chain's PE `i` of a kernel cut that way.
+///
+/// The last PE has the first share: it sends its own, then passes on what follows, so that
+/// nobody waits for shares from far away before sending.
 pub(crate) fn code_of(g: &WaferGraph, k: &Kernel, cut: Cut, i: usize, with_data: bool) -> PeCode {
     let inputs: Vec<Format> = (0..k.inputs.len()).map(|i| g.input_format(k, i)).collect();
     let out = g.stream(k.output);
     let (units, run) = (k.core.units(), k.core.layout().run());
     let (width, parts) = part_columns(run, cut.parts);
-    let (share, part) = (i / parts, i % parts);
+    let pes = pes_of(k.core.as_ref(), cut);
+    let at = (pes - 1).saturating_sub(i);
+    let (share, part) = (at / parts, at % parts);
     let first = (share * cut.per).min(units);
     let columns = (part * width).min(run)..((part + 1) * width).min(run);
+    let end = (first + cut.per).min(units);
+    let after = if k.core.splits_columns() {
+        units - end
+    } else {
+        let rest_of_run = if columns.end == run { 0 } else { out.format.pitch - columns.end };
+        (units - end) * out.format.pitch + rest_of_run
+    };
     let cx = PeContext {
-        units: first..(first + cut.per).min(units),
-        before: if k.core.splits_columns() { first } else { first * out.format.pitch + columns.start },
+        units: first..end,
+        upstream: if pes > 1 { after } else { 0 },
         columns,
         inputs: &inputs,
         output: out.format,
@@ -48,8 +60,7 @@ pub(crate) fn code_of(g: &WaferGraph, k: &Kernel, cut: Cut, i: usize, with_data:
     pe_code(k.core.as_ref(), &cx, with_data)
 }
 
-/// Codes of the PEs that may be a kernel's busiest: the last forwards most, the one before it
-/// may make more.
+/// Codes of the PEs that may be a kernel's busiest: the last passes on most.
 fn busiest(g: &WaferGraph, k: &Kernel, cut: Cut) -> [PeCode; 2] {
     let pes = pes_of(k.core.as_ref(), cut);
     [pes - 1, pes.saturating_sub(2)].map(|i| code_of(g, k, cut, i, false))

@@ -1,8 +1,8 @@
 //! The kernels: what a group of PEs does with its streams.
 //!
 //! A kernel is a chain of PEs. Every input stream is multicast along the chain; every PE makes
-//! its share of each block of the result, passes on the shares of the PEs before it, then
-//! sends its own, so that the last PE emits whole blocks in order. A kernel knows shapes,
+//! its share of each block of the result, sends it, then passes on the shares of the PEs before
+//! it, so that the last PE emits whole blocks in order (it has the first share). A kernel knows shapes,
 //! weights and the order of its sums; it knows nothing of places, routes and colors.
 
 mod concat;
@@ -66,8 +66,8 @@ pub(crate) struct PeContext<'a> {
     pub(crate) units: Range<usize>,
     /// The columns of each run that it makes: all, unless PEs share the runs of a unit.
     pub(crate) columns: Range<usize>,
-    /// Elements of each block (with pads) that the PEs before it make.
-    pub(crate) before: usize,
+    /// Elements of each block (with pads) that the PEs before it in the chain make.
+    pub(crate) upstream: usize,
     /// Formats of the inputs, in operand order; input i is queue i times two.
     pub(crate) inputs: &'a [Format],
     /// Format of the result.
@@ -169,28 +169,28 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
 }
 
 impl PeContext<'_> {
-    /// The operations that end a block: pass on what the PEs before this one made, then send
-    /// this PE's `block`.
+    /// The operations that end a block: send this PE's `block`, then pass on what the PEs before
+    /// it in the chain made.
     pub(crate) fn send(&self, b: &mut Builder, core: &dyn Core, block: &Block) -> Vec<VecOp> {
         let f = self.output;
-        let mut ops = self.forward(b);
         // The last part of a run ends with the run's pad.
         let cols = match block.cols.end == core.layout().run() && !core.splits_columns() {
             true => f.pitch - block.cols.start,
             false => block.cols.len(),
         };
         let from = Src::Mem(mem(ElemType::F32, block.base, block.pitch, 1));
-        ops.push(mov(num(block.rows.len()), num(cols), to_fabric(OUT, f.elem), from));
+        let mut ops = vec![mov(num(block.rows.len()), num(cols), to_fabric(OUT, f.elem), from)];
+        ops.extend(self.forward(b));
         ops
     }
 
     /// Pass on the shares of the PEs before this one.
     pub(crate) fn forward(&self, b: &mut Builder) -> Vec<VecOp> {
-        if self.before == 0 {
+        if self.upstream == 0 {
             return Vec::new();
         }
         let f = self.output.elem;
-        let n = b.param(self.before);
+        let n = b.param(self.upstream);
         vec![mov(num(1), n, to_fabric(OUT, f), fabric(CHAIN_IN, f))]
     }
 

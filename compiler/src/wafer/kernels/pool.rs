@@ -156,9 +156,9 @@ impl Core for Pool {
             return;
         }
         if narrow {
-            body.extend(cx.forward(b));
             let from = Src::Mem(mem(ElemType::F16, block.base, block.pitch, 1));
             body.push(mov(n1, num(cx.output.pitch), to_fabric(super::OUT, cx.output.elem), from));
+            body.extend(cx.forward(b));
         } else {
             body.extend(self.tail(cx, b, &block));
         }

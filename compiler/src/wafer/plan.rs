@@ -125,8 +125,7 @@ fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Ve
 /// Chooses the cut of every kernel. `slack` above 1 allows a slower pace for fewer PEs.
 pub(crate) fn choose(g: &mut WaferGraph, m: &Machine, max_pes: Option<usize>, slack: f64) -> Result<(), CompileError> {
     let cap = max_pes.unwrap_or(usize::MAX).max(1);
-    let all: Vec<Vec<Choice>> =
-        g.kernels.iter().map(|k| choices(g, k, m, cap)).collect::<Result<_, CompileError>>()?;
+    let all: Vec<Vec<Choice>> = g.kernels.iter().map(|k| choices(g, k, m, cap)).collect::<Result<_, CompileError>>()?;
     let best = |c: &[Choice]| c.iter().map(|c| c.cycles).min().unwrap_or(0);
     let pace = all.iter().map(|c| best(c)).max().unwrap_or(0) as f64 * slack;
     for (k, c) in g.kernels.iter_mut().zip(&all) {

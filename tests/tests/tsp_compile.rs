@@ -551,6 +551,55 @@ fn too_much_for_the_sram_says_how_much() {
     }
 }
 
+/// Random graphs of all primitives: what compiles is clean, exact and close; what does not says why.
+#[test]
+fn random_graphs() {
+    use quadrille_compiler::ir::arbitrary::{Config, Rng, graph, inputs};
+    let mut compiled = 0;
+    for (seeds, nodes, max_extent) in [(0..120, 3, 4), (1000..1060, 8, 4), (2000..2060, 3, 20), (3000..3030, 2, 70)] {
+        for seed in seeds {
+            let mut rng = Rng::new(seed);
+            let g = graph(&mut rng, &Config { nodes, max_extent, ..Config::f32() });
+            let inputs = inputs(&mut rng, &g);
+            for machine in ["tsp-small", "tsp"] {
+                let m = Machine::builtin(machine).expect("built in");
+                let c = match tsp::compile(&g, &m, &Options::default()) {
+                    Ok(c) => c,
+                    Err(CompileError::Unsupported { node, reason, remedy, .. }) => {
+                        assert!(!node.is_empty() && !reason.is_empty() && !remedy.is_empty());
+                        assert!(!reason.contains("bug of the compiler") && !remedy.contains("bug of the compiler"));
+                        continue;
+                    }
+                    Err(CompileError::DoesNotFit { need, have, reason, .. }) => {
+                        assert!(need > have || reason.contains("slices"), "seed {seed}: {reason}");
+                        continue;
+                    }
+                };
+                compiled += 1;
+                let report = check(&c.program, &m);
+                assert!(report.errors.is_empty(), "seed {seed} on {machine}: {}\n{}", report.errors[0], c.tiled);
+                assert_eq!(report.cycles, c.estimate.cycles, "seed {seed} on {machine}");
+                let tiled = c.tiled.eval(&inputs).expect("the inputs are the graph's");
+                let sim = simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                assert!(sim.outputs == tiled, "seed {seed} on {machine}: bits differ\n{}", c.tiled);
+                for (a, b) in tiled.iter().zip(&eval(&g, &inputs).expect("random graphs evaluate")) {
+                    let (Some(a), Some(b)) = (a.as_f32(), b.as_f32()) else {
+                        assert_eq!(a, b, "seed {seed} on {machine}");
+                        continue;
+                    };
+                    // Where f16 operands overflow or a pole is near, no tolerance says anything.
+                    let usual = |x: &f32| x.is_finite() && x.abs() < 1e4;
+                    let scale = b.iter().filter(|x| usual(x)).fold(1f32, |m, x| m.max(x.abs()));
+                    for (x, y) in a.iter().zip(&b).filter(|(_, y)| usual(y)) {
+                        assert!((x - y).abs() <= 0.03 * scale, "seed {seed} on {machine}: {x} for {y}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(compiled > 250, "{compiled} graphs compiled");
+}
+
 #[test]
 fn the_same_graph_gives_the_same_program() {
     let a = compile_on(&attention(32, 2, 32), "tsp").0;

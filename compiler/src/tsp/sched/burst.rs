@@ -176,6 +176,9 @@ pub(crate) struct NoPlace {
     pub(crate) what: String,
 }
 
+/// Byte of the group, first and last column, cycle of the first row, rows.
+type Stretch = (u8, Column, Column, i64, u32);
+
 /// Where a burst landed.
 pub(super) struct Landing {
     pub(super) start: u32,
@@ -218,7 +221,7 @@ impl Burst {
 
     /// Stretches of stream that the burst needs, with ids counted from the group's base and times
     /// from the start.
-    fn flows(&self, s: &BurstStream) -> Vec<(u8, Column, Column, i64, u32)> {
+    fn flows(&self, s: &BurstStream) -> Vec<Stretch> {
         let mut out = Vec::new();
         for d in &s.defs {
             for byte in d.byte..d.byte + d.bytes {
@@ -235,20 +238,24 @@ impl Burst {
         out
     }
 
-    /// True when two instructions of the burst want one queue or bank in one cycle.
+    /// A queue or bank that two instructions of the burst want in one cycle.
     fn collides(&self) -> Option<String> {
-        let mut spans: Vec<(String, i64, i64)> = Vec::new();
+        let mut queues: Vec<(QueueId, i64, i64)> = Vec::new();
+        let mut banks: Vec<(Slice, u8, i64, i64)> = Vec::new();
         for i in &self.insts {
             let end = i.t + i64::from(span(i));
             if let (At::Queue(q), false) = (i.at, matches!(i.proto, Proto::Install)) {
-                spans.push((format!("{q}"), i.t, end));
+                queues.push((q, i.t, end));
             }
             if let Some(t) = i.touch {
-                spans.push((format!("{} bank {}", t.slice, t.bank), i.t, end));
+                banks.push((t.slice, t.bank, i.t, end));
             }
         }
-        spans.sort();
-        spans.windows(2).find(|w| w[0].0 == w[1].0 && w[1].1 < w[0].2).map(|w| w[0].0.clone())
+        queues.sort_unstable();
+        banks.sort_unstable();
+        let queue = queues.windows(2).find(|w| w[0].0 == w[1].0 && w[1].1 < w[0].2);
+        let bank = banks.windows(2).find(|w| (w[0].0, w[0].1) == (w[1].0, w[1].1) && w[1].2 < w[0].3);
+        queue.map(|w| format!("{}", w[0].0)).or(bank.map(|w| format!("{} bank {}", w[0].0, w[0].1)))
     }
 
     /// Finds the earliest start, books it, and adds the instructions to the program.
@@ -256,15 +263,12 @@ impl Burst {
         let least = self.insts.iter().map(|i| i.t).min().unwrap_or(0);
         let mut start = self.not_before.max(i64::from(m.latency.barrier) - least);
         let flows: Vec<_> = self.streams.iter().map(|s| self.flows(s)).collect();
+        if let Some(what) = self.collides() {
+            return Err(NoPlace { what });
+        }
         let mut tries = 0u32;
         loop {
             tries += 1;
-            if tries == 400 {
-                // A burst that fits nowhere collides with itself; look only when it seems so.
-                if let Some(what) = self.collides() {
-                    return Err(NoPlace { what });
-                }
-            }
             if tries > 2_000_000 {
                 return Err(NoPlace { what: "streams or ALUs: more than the chip has".into() });
             }
@@ -321,13 +325,13 @@ impl Burst {
     fn pick_streams(
         &self,
         board: &mut Board,
-        flows: &[Vec<(u8, Column, Column, i64, u32)>],
+        flows: &[Vec<Stretch>],
         start: i64,
     ) -> Option<Vec<u8>> {
         let mut bases = Vec::with_capacity(flows.len());
         let mut marked: Vec<Flow> = Vec::new();
         for (s, parts) in self.streams.iter().zip(flows) {
-            let flow = |base: u8, &(byte, from, to, t, n): &(u8, Column, Column, i64, u32)| Flow {
+            let flow = |base: u8, &(byte, from, to, t, n): &Stretch| Flow {
                 stream: Stream { dir: s.dir, id: base + byte },
                 from,
                 to,

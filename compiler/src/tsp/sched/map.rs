@@ -56,7 +56,7 @@ impl Scheduler<'_> {
     }
 
     /// Adds a planned ALU sequence: its first step is at cycle 0 of the burst. Operands
-    /// `0 .. given.len()` are streams that arrive by themselves, in cycle 0.
+    /// `0 .. given.len()` are streams that arrive by themselves, when the plan takes them.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn alus(
         &self,

@@ -17,6 +17,12 @@ const MAX_MAPS: usize = 8192;
 /// Pairs of (source lane, target lane).
 type LaneMap = Vec<(u16, u16)>;
 
+/// What a target row is made of: source tensors, each through a map.
+type Recipe = Vec<(u32, LaneMap)>;
+
+/// Target rows of one recipe, with their source rows.
+type Made = Vec<(u32, Vec<u32>)>;
+
 impl Select<'_> {
     /// A view moved to a layout of the same shape.
     pub(super) fn relayout(&mut self, v: &View, axes: Vec<Axis>, lane0: i64, rows: usize) -> Result<View, Why> {
@@ -74,7 +80,7 @@ impl Select<'_> {
                     .push((fl as u16, tl as u16));
             }
         }
-        let mut groups: BTreeMap<Vec<(u32, LaneMap)>, Vec<(u32, Vec<u32>)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Recipe, Made> = BTreeMap::new();
         let whole = Self::reach(&target.axes, target.lane0);
         let mut maps = 0;
         for (row, sources) in plan {
@@ -98,11 +104,14 @@ impl Select<'_> {
         let mut done: Vec<u32> = Vec::new();
         // Rows of one source that stay in their lanes are copied, in row order.
         let mut straight: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
-        let mut moved: Vec<(Vec<(u32, LaneMap)>, Vec<(u32, Vec<u32>)>)> = Vec::new();
+        let mut moved: Vec<(Recipe, Made)> = Vec::new();
         for (key, list) in groups {
             done.extend(list.iter().map(|l| l.0));
             let source_lanes = |t: u32| self.out.tensors[t as usize].lanes as usize;
+            // The bytes of weights share slices: their rows are read a byte at a time, as moves do.
+            let plain = |t: u32| !self.out.tensors[t as usize].weights;
             let copy = key.len() == 1
+                && plain(key[0].0)
                 && key[0].1.iter().all(|&(a, b)| a == b)
                 && (key[0].1.len() == whole || source_lanes(key[0].0) <= key[0].1.len());
             if copy {
@@ -242,6 +251,6 @@ fn turn(d: &Digit, outermost: bool) -> Option<Vec<Digit>> {
         return Some(vec![flip(true, d.extent, step, row)]);
     }
     // The outer part of an extent that 16 does not divide reaches into padding, which no index names.
-    (d.extent % inner == 0 || outermost)
+    (d.extent.is_multiple_of(inner) || outermost)
         .then(|| vec![flip(false, d.extent.div_ceil(inner), 16, row), flip(true, inner, step, row)])
 }

@@ -28,8 +28,13 @@ fn no<T>(reason: impl Into<String>, remedy: impl Into<String>) -> Result<T, Why>
 impl Expr {
     /// Adds a step.
     pub(crate) fn op(&mut self, op: AluOp, ty: AluType, a: Src, b: Src, c: Src) -> Src {
-        // An instruction has room for one immediate.
         let mut src = [a, b, c];
+        // All constant: nothing is left to do on the chip.
+        if src.iter().all(|s| matches!(s, Src::Imm(_) | Src::None)) {
+            let v = src.map(|s| if let Src::Imm(v) = s { v } else { 0 });
+            return Src::Imm(quadrille_isa::tsp::alu::alu(op, ty, v[0], v[1], v[2]));
+        }
+        // An instruction has room for one immediate.
         let imms: Vec<usize> = (0..3).filter(|&k| matches!(src[k], Src::Imm(_))).collect();
         for &k in imms.iter().skip(1) {
             let Some(value) = (match src[k] {
@@ -211,18 +216,30 @@ impl Expr {
     /// A binary primitive on `ty`; `power` is the constant second operand of a `pow`.
     pub(crate) fn binary(&mut self, op: Binary, ty: AluType, a: Src, b: Src, power: Option<f32>) -> Result<Src, Why> {
         let float = ty == F;
-        let simple = |op| Ok::<AluOp, Why>(op);
         let alu = match op {
-            Binary::Add => simple(AluOp::Add)?,
-            Binary::Sub => simple(AluOp::Sub)?,
-            Binary::Mul => simple(AluOp::Mul)?,
-            Binary::Max => simple(AluOp::Max)?,
-            Binary::Min => simple(AluOp::Min)?,
-            Binary::And => simple(AluOp::And)?,
-            Binary::Or => simple(AluOp::Or)?,
-            Binary::Xor => simple(AluOp::Xor)?,
-            Binary::Shl if !float => simple(AluOp::Shl)?,
-            Binary::Shr if !float => simple(AluOp::Shr)?,
+            Binary::Add => AluOp::Add,
+            Binary::Sub => AluOp::Sub,
+            Binary::Mul => AluOp::Mul,
+            Binary::Max => AluOp::Max,
+            Binary::Min => AluOp::Min,
+            Binary::And => AluOp::And,
+            Binary::Or => AluOp::Or,
+            Binary::Xor => AluOp::Xor,
+            Binary::Shl | Binary::Shr if !float => {
+                let alu = if op == Binary::Shl { AluOp::Shl } else { AluOp::Shr };
+                // The machine takes counts modulo the width, the model shifts everything out.
+                if let Src::Imm(n) = b
+                    && (n & ty.mask()) < ty.bits()
+                {
+                    return Ok(self.op(alu, ty, a, b, Src::None));
+                }
+                if ty != AluType::U8 {
+                    return no("shifts of signed integers by computed counts", "shift by a constant");
+                }
+                let shifted = self.op(alu, ty, a, b, Src::None);
+                let inside = self.op(AluOp::CmpLt, ty, b, Src::Imm(ty.bits()), Src::None);
+                return Ok(self.op(AluOp::Select, ty, inside, shifted, Src::Imm(0)));
+            }
             Binary::Eq | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => {
                 let cmp = match op {
                     Binary::Eq => AluOp::CmpEq,
@@ -236,11 +253,8 @@ impl Expr {
             }
             Binary::Div if float => {
                 if let Src::Imm(v) = b {
+                    // Exact for powers of two, else within one unit of the last place.
                     let r = quadrille_isa::numerics::recip_f32(f32::from_bits(v));
-                    // A power of two has an exact reciprocal.
-                    if v & 0x007F_FFFF == 0 && r.is_normal() {
-                        return Ok(self.f2(AluOp::Mul, a, imm(r)));
-                    }
                     return Ok(self.f2(AluOp::Mul, a, imm(r)));
                 }
                 let r = self.f1(AluOp::Recip, b);
@@ -249,10 +263,10 @@ impl Expr {
             Binary::Prelu if float => return Ok(self.prelu(a, b)),
             Binary::Pow if float => {
                 return match power {
-                    Some(p) if p == 1.0 => Ok(self.f2(AluOp::Mul, a, imm(1.0))),
-                    Some(p) if p == 0.5 => Ok(self.sqrt(a)),
-                    Some(p) if p == -0.5 => Ok(self.f1(AluOp::Rsqrt, a)),
-                    Some(p) if p == -1.0 => Ok(self.f1(AluOp::Recip, a)),
+                    Some(1.0) => Ok(self.f2(AluOp::Mul, a, imm(1.0))),
+                    Some(0.5) => Ok(self.sqrt(a)),
+                    Some(-0.5) => Ok(self.f1(AluOp::Rsqrt, a)),
+                    Some(-1.0) => Ok(self.f1(AluOp::Recip, a)),
                     Some(p) if p.fract() == 0.0 && (2.0..=8.0).contains(&p) => {
                         let mut r = a;
                         for _ in 1..p as u32 {

@@ -220,7 +220,7 @@ impl Select<'_> {
                             ((x_lane + x_table[k].1) as usize, b.row_of(&b_tables, &index))
                         })
                         .collect();
-                    let act = Rows { tensor: x.tensor, rows: Self::left_rows(&x, &[at.clone()], block) };
+                    let act = Rows { tensor: x.tensor, rows: Self::left_rows(&x, std::slice::from_ref(&at), block) };
                     drafts.push(DynamicDraft { act, rows, keep: keep.clone() });
                 }
             }

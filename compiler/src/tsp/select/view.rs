@@ -164,7 +164,7 @@ impl View {
         }
         // A cut at a digit boundary: whole turns of the inner digits.
         let inner: usize = a.digits.iter().skip(1).map(|d| d.extent).product();
-        if step == 1 && start % inner == 0 && extent % inner == 0 && !a.digits.is_empty() {
+        if step == 1 && start.is_multiple_of(inner) && extent.is_multiple_of(inner) && !a.digits.is_empty() {
             let mut digits = a.digits.clone();
             digits[0].extent = extent / inner;
             v.axes[axis] = Axis { extent, digits, copies: Vec::new() };
@@ -323,7 +323,7 @@ pub(crate) fn lane_axis(n: usize, lanes: usize, row: i64) -> Axis {
         return Axis::lanes(n, 1);
     }
     // The widest block that divides, unless it wastes most of the lanes.
-    let best = (1..=lanes).rev().find(|b| n % b == 0).unwrap_or(1);
+    let best = (1..=lanes).rev().find(|&b| n.is_multiple_of(b)).unwrap_or(1);
     let block = if best * 2 >= lanes { best } else { n.div_ceil(n.div_ceil(lanes)) };
     let digits = vec![Digit { extent: n.div_ceil(block), row, lane: 0 }, Digit { extent: block, row: 0, lane: 1 }];
     Axis { extent: n, digits, copies: Vec::new() }

@@ -322,12 +322,7 @@ impl Burst {
         Some(chosen)
     }
 
-    fn pick_streams(
-        &self,
-        board: &mut Board,
-        flows: &[Vec<Stretch>],
-        start: i64,
-    ) -> Option<Vec<u8>> {
+    fn pick_streams(&self, board: &mut Board, flows: &[Vec<Stretch>], start: i64) -> Option<Vec<u8>> {
         let mut bases = Vec::with_capacity(flows.len());
         let mut marked: Vec<Flow> = Vec::new();
         for (s, parts) in self.streams.iter().zip(flows) {

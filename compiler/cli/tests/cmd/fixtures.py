@@ -51,3 +51,21 @@ numpy.save(OUT / "wrong_shape.npy", numpy.zeros((2, 2), numpy.float32))
 (OUT / "broken.txt").write_text("tsp program \"m\"\nmachine \"tsp\" \"\"\nqueue mem.w0.read\n  @0 reed 5, e3\n")
 (OUT / "small.txt").write_text("tsp program \"m\"\nmachine \"tsp\" \"0123\"\n")
 (OUT / "broken_graph.txt").write_text("graph \"g\" {\n  %0 = input : f32[2]\n  %1 = frob %0\n}\n")
+
+# More weights than the small machines hold, without a large file.
+shape = numpy_helper.from_array(numpy.array([2048, 2048], numpy.int64), "s")
+fill = helper.make_tensor("value", TensorProto.FLOAT, [1], [0.5])
+save(
+    "large.onnx",
+    model(
+        [
+            helper.make_node("ConstantOfShape", ["s"], ["w"], name="fill", value=fill),
+            helper.make_node("MatMul", ["x", "w"], ["y"], name="dense"),
+        ],
+        inputs=((1, 2048),),
+        initializers=[shape],
+    ),
+)
+# Supported by the oracle, by neither machine.
+k = numpy_helper.from_array(numpy.array([2], numpy.int64), "k")
+save("top.onnx", model([helper.make_node("TopK", ["x", "k"], ["y", "i"], name="top")], initializers=[k]))

@@ -3,7 +3,7 @@
 use super::sched::Schedule;
 use super::tiled::{Kind, TiledGraph};
 use crate::ir::{Graph, Op};
-use quadrille_isa::tsp::{Inst, Machine, Program, QueueId};
+use quadrille_isa::tsp::{Inst, Machine, Program};
 
 /// What a program costs, and the least it could.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -90,7 +90,7 @@ fn mapping_bound(t: &TiledGraph, m: &Machine) -> u64 {
 pub(crate) fn cycles(m: &Machine, p: &Program) -> u64 {
     let l = &m.latency;
     let mut last = 0u64;
-    for (queue, issues) in &p.queues {
+    for issues in p.queues.values() {
         for i in issues {
             let crossed = |map: &Vec<u16>| {
                 let per = m.geometry.lanes_per_superlane as u16;
@@ -123,7 +123,6 @@ pub(crate) fn cycles(m: &Machine, p: &Program) -> u64 {
                 | Inst::Sync
                 | Inst::Notify => 0,
             };
-            let _ = queue as &QueueId;
             last = last.max(u64::from(i.last_cycle()) + u64::from(after));
         }
     }

@@ -281,7 +281,7 @@ impl Burst {
                 continue;
             };
             match self.pick_streams(board, &flows, start) {
-                Some(bases) => return Ok(self.commit(m, board, out, start, &alus, &bases)),
+                Some(bases) => return Ok(self.commit(board, out, start, &alus, &bases)),
                 None => start += 1,
             }
         }
@@ -351,7 +351,6 @@ impl Burst {
 
     fn commit(
         self,
-        m: &Machine,
         board: &mut Board,
         out: &mut Placements,
         start: i64,
@@ -455,7 +454,6 @@ impl Burst {
             let use_ = landing.inst(use_);
             out.links.push(Link { use_, slot, width: 1, first: 0, count, def, out: 0, def_first: 0, def_step });
         }
-        let _ = m;
         landing
     }
 }

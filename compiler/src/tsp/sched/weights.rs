@@ -17,8 +17,8 @@ pub(super) struct Tile<'a> {
 }
 
 impl Scheduler<'_> {
-    /// Loads byte `byte` of a tile into a plane and installs it as early as planes allow;
-    /// `others` are planes whose activations the array also serves.
+    /// Loads byte `byte` of a tile into a plane and installs it as early as may be: after the plane's (or
+    /// its pair's) activations so far have entered, which end at `act_free`.
     pub(super) fn install(
         &mut self,
         k: &Kernel,

@@ -9,7 +9,7 @@ use super::view::{Axis, View, layout};
 use super::{MatBase, MatBlock, Select, Val};
 use crate::ir::{EpilogueStep, Window};
 use crate::ir::{Node, Op, ValueDef, ValueId};
-use crate::tsp::tiled::{HostLoop, HostPiece, Init, Rows, Src};
+use crate::tsp::tiled::{FILL, HostLoop, HostPiece, Init, Rows, Src};
 use quadrille_isa::tsp::AluType;
 use quadrille_isa::{DType, Tensor};
 
@@ -37,7 +37,7 @@ pub(super) fn tap_rows(
             })
             .collect();
     }
-    rows.into_iter().map(|r| r.map_or(super::finish::fill_row(), |r| r as u32)).collect()
+    rows.into_iter().map(|r| r.map_or(FILL, |r| r as u32)).collect()
 }
 
 /// Every tap of a window, row-major.
@@ -100,7 +100,7 @@ impl Select<'_> {
             let mut x = self.finite(x);
             let padded = all_taps
                 .iter()
-                .any(|t| tap_rows(&x, out_spatial, window, t, batch, 0).contains(&super::finish::fill_row()));
+                .any(|t| tap_rows(&x, out_spatial, window, t, batch, 0).contains(&FILL));
             if padded && !self.want_fill(x.tensor, 0) {
                 x.tensor = self.copied(x.tensor);
                 self.want_fill(x.tensor, 0);

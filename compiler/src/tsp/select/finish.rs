@@ -4,7 +4,7 @@ use super::expr::{Expr, Why};
 use super::view::{Axis, Digit, View, layout};
 use super::{Form, Lazy, LazyIn, MatBlock, Select};
 use crate::tsp::sched::vxm;
-use crate::tsp::tiled::{FILL, Init, Kind, Rows, Src, Step, TensorId};
+use crate::tsp::tiled::{Init, Kind, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::alu::alu;
 use quadrille_isa::tsp::{AluOp, AluType};
 use std::collections::BTreeMap;
@@ -417,9 +417,4 @@ fn sums_first(p: &mut Piece, chains: usize) {
         }
     }
     p.ins = rest;
-}
-
-/// Fill rows in a row list.
-pub(super) const fn fill_row() -> u32 {
-    FILL
 }

@@ -339,7 +339,7 @@ impl Select<'_> {
         let Some(device) = device_type(ty.dtype) else {
             return Err((format!("the VXM has no {} elements", ty.dtype), "convert the input to f32".into()));
         };
-        let axis = self.wants.lane_axis(self.graph, v, self.lanes);
+        let axis = self.wants.lane_axis(self.graph, v);
         let (axes, rows, lanes) = view::layout(&ty.shape, axis, self.lanes);
         let name = self.graph.value(v).name.clone();
         let tensor = self.tensor(&name, device, rows, lanes, Init::Computed);

@@ -6,7 +6,7 @@ use super::view::{View, layout};
 use super::{Form, Select, Val};
 use crate::ir::Node;
 use crate::ir::{Pool, Window};
-use crate::tsp::tiled::{Init, Kind, Rows, Src, Step, TensorId};
+use crate::tsp::tiled::{FILL, Init, Kind, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::{AluOp, AluType};
 use quadrille_isa::{DType, Tensor};
 
@@ -57,7 +57,7 @@ impl Select<'_> {
             .iter()
             .map(|tap| blocks.iter().flat_map(|&b| tap_rows(&x, &spatial, window, tap, batch, b)).collect())
             .collect();
-        if lists.iter().any(|l| l.contains(&super::finish::fill_row())) && !self.want_fill(x.tensor, fill) {
+        if lists.iter().any(|l| l.contains(&FILL)) && !self.want_fill(x.tensor, fill) {
             x.tensor = self.copied(x.tensor);
             self.want_fill(x.tensor, fill);
         }

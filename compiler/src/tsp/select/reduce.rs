@@ -8,7 +8,7 @@ use super::view::{Axis, View, layout};
 use super::{Lazy, LazyIn, Select, Val};
 use crate::ir::Node;
 use crate::ir::Reduce;
-use crate::tsp::tiled::{Init, Kind, Rows, Src, Step, TensorId};
+use crate::tsp::tiled::{FILL, Init, Kind, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::{AluOp, AluType};
 
 fn alu_op(kind: Reduce) -> AluOp {
@@ -134,7 +134,7 @@ impl Select<'_> {
             let mut padded = false;
             for (o, r) in own.iter().zip(second.iter_mut()) {
                 if (*o as usize / step) % kept >= upper {
-                    *r = super::finish::fill_row();
+                    *r = FILL;
                     padded = true;
                 }
             }

@@ -91,7 +91,7 @@ impl Wants {
     }
 
     /// Axis of an input that the first consumer wants on lanes.
-    pub(crate) fn lane_axis(&self, g: &Graph, v: ValueId, lanes: usize) -> Option<usize> {
+    pub(crate) fn lane_axis(&self, g: &Graph, v: ValueId) -> Option<usize> {
         let rank = g.ty(v).rank();
         if rank == 0 {
             return None;
@@ -113,9 +113,6 @@ impl Wants {
             }
         }
         let shape = g.shape(v);
-        let last = (0..rank).rev().find(|&i| shape[i] != 1).unwrap_or(rank - 1);
-        // Of the last two axes the wider one uses more lanes; ties and rank-2 keep the last.
-        let _ = lanes;
-        Some(last)
+        Some((0..rank).rev().find(|&i| shape[i] != 1).unwrap_or(rank - 1))
     }
 }

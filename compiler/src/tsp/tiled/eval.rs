@@ -31,11 +31,11 @@ fn width(ty: AluType) -> usize {
     usize::from(ty.bytes())
 }
 
-fn load(bytes: &[u8], signed: bool) -> u32 {
+/// Little-endian bits of an element of up to four bytes.
+fn load(bytes: &[u8]) -> u32 {
     let mut v = [0u8; 4];
     let n = bytes.len().min(4);
     v[..n].copy_from_slice(&bytes[..n]);
-    let _ = signed;
     u32::from_le_bytes(v)
 }
 
@@ -132,7 +132,7 @@ fn initial(t: &RowTensor, inputs: &[Tensor]) -> Vec<u32> {
     let w = width(t.ty);
     match &t.init {
         Init::Computed => vec![0; count],
-        Init::Const(b) => b.chunks_exact(w).map(|c| load(c, false)).collect(),
+        Init::Const(b) => b.chunks_exact(w).map(load).collect(),
         Init::Input { index, pieces } => {
             let mut data = vec![0; count];
             let host = &inputs[*index as usize];
@@ -142,7 +142,7 @@ fn initial(t: &RowTensor, inputs: &[Tensor]) -> Vec<u32> {
                     let bytes = &host.data[elem as usize * size..(elem as usize + 1) * size];
                     let v = match p.byte {
                         Some(b) => u32::from(bytes[usize::from(b)]),
-                        None => load(&bytes[..w.min(size)], false),
+                        None => load(&bytes[..w.min(size)]),
                     };
                     data[row as usize * t.lanes as usize + lane as usize] = v;
                 });

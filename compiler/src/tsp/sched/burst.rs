@@ -349,14 +349,7 @@ impl Burst {
         Some(bases)
     }
 
-    fn commit(
-        self,
-        board: &mut Board,
-        out: &mut Placements,
-        start: i64,
-        alus: &[Option<u8>],
-        bases: &[u8],
-    ) -> Landing {
+    fn commit(self, board: &mut Board, out: &mut Placements, start: i64, alus: &[Option<u8>], bases: &[u8]) -> Landing {
         let landing = Landing { start: start as u32, first: PlacedNo(out.insts.len() as u32) };
         let group = |s: StreamNo| {
             let b = &self.streams[s.0];

@@ -98,9 +98,7 @@ impl Select<'_> {
             let x = self.half(node.inputs[0])?;
             let x = self.pixel_rows(x, &x_shape)?;
             let mut x = self.finite(x);
-            let padded = all_taps
-                .iter()
-                .any(|t| tap_rows(&x, out_spatial, window, t, batch, 0).contains(&FILL));
+            let padded = all_taps.iter().any(|t| tap_rows(&x, out_spatial, window, t, batch, 0).contains(&FILL));
             if padded && !self.want_fill(x.tensor, 0) {
                 x.tensor = self.copied(x.tensor);
                 self.want_fill(x.tensor, 0);

@@ -85,9 +85,9 @@ impl Args {
     pub fn run(&self) -> Result<u8, Failure> {
         let progress = Progress::new();
         let job = if pipeline::is_program(&self.model)? {
-            self.from_program(&progress)?
+            self.load_program(&progress)?
         } else {
-            self.from_model(&progress)?
+            self.compile_model(&progress)?
         };
         let report = self.prove(job, &progress)?;
         drop(progress);
@@ -98,7 +98,7 @@ impl Args {
         Ok(u8::from(!report.is_fine()))
     }
 
-    fn from_program(&self, progress: &Progress) -> Result<Job, Failure> {
+    fn load_program(&self, progress: &Progress) -> Result<Job, Failure> {
         let (program, import_s) = progress.stage("loading", || pipeline::load_program(&self.model));
         let program = program?;
         if self.args.target.is_some_and(|t| t.name() != program.target()) {
@@ -125,7 +125,7 @@ impl Args {
         })
     }
 
-    fn from_model(&self, progress: &Progress) -> Result<Job, Failure> {
+    fn compile_model(&self, progress: &Progress) -> Result<Job, Failure> {
         let machine = self.args.machine()?;
         let (imported, import_s) = progress.stage("importing", || {
             let model = pipeline::load(&self.model)?;

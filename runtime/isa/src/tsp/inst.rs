@@ -110,18 +110,18 @@ impl Inst {
     /// True when `queue` may hold this instruction.
     pub fn fits(&self, queue: QueueId) -> bool {
         use Inst::*;
-        match (self, queue) {
-            (Sync | Notify, _) => true,
-            (Read { .. } | Gather { .. }, QueueId::Mem(_, Thread::Read)) => true,
-            (Write { .. } | Scatter { .. }, QueueId::Mem(_, Thread::Write)) => true,
-            (Alu { .. }, QueueId::Vxm(_)) => true,
-            (LoadWeights { .. }, QueueId::Mxm(_, MxmPart::Weights)) => true,
-            (InstallWeights | Activations { .. }, QueueId::Mxm(_, MxmPart::Activations)) => true,
-            (Accumulate { .. }, QueueId::Mxm(_, MxmPart::Accumulators)) => true,
-            (Shift { .. } | Select { .. } | Permute { .. }, QueueId::Sxm(_, SxmUnit::Permuter, _)) => true,
-            (Distribute { .. }, QueueId::Sxm(_, SxmUnit::Distributor(_), _)) => true,
-            (Rotate { .. } | Transpose { .. }, QueueId::Sxm(_, SxmUnit::Transposer(_), _)) => true,
-            _ => false,
-        }
+        matches!(
+            (self, queue),
+            (Sync | Notify, _)
+                | (Read { .. } | Gather { .. }, QueueId::Mem(_, Thread::Read))
+                | (Write { .. } | Scatter { .. }, QueueId::Mem(_, Thread::Write))
+                | (Alu { .. }, QueueId::Vxm(_))
+                | (LoadWeights { .. }, QueueId::Mxm(_, MxmPart::Weights))
+                | (InstallWeights | Activations { .. }, QueueId::Mxm(_, MxmPart::Activations))
+                | (Accumulate { .. }, QueueId::Mxm(_, MxmPart::Accumulators))
+                | (Shift { .. } | Select { .. } | Permute { .. }, QueueId::Sxm(_, SxmUnit::Permuter, _))
+                | (Distribute { .. }, QueueId::Sxm(_, SxmUnit::Distributor(_), _))
+                | (Rotate { .. } | Transpose { .. }, QueueId::Sxm(_, SxmUnit::Transposer(_), _))
+        )
     }
 }

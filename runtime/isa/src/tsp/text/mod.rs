@@ -84,7 +84,7 @@ fn write_program(out: &mut String, p: &Program) -> std::fmt::Result {
     Ok(())
 }
 
-/// Reads a program. Sections stand in the order in which [`print`] writes them.
+/// Reads a program. Sections stand in the order in which [`print()`] writes them.
 pub fn parse(text: &str) -> Result<Program, TextError> {
     let s = &mut Scanner::new(text);
     let mut p = Program::default();

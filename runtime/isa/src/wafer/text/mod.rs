@@ -130,7 +130,7 @@ fn write_colors(out: &mut String, colors: &[Option<Color>]) -> fmt::Result {
     Ok(())
 }
 
-/// Reads a program. Sections stand in the order in which [`print`] writes them.
+/// Reads a program. Sections stand in the order in which [`print()`] writes them.
 pub fn parse(text: &str) -> Result<Program, TextError> {
     let s = &mut Scanner::new(text);
     let mut p = Program::default();

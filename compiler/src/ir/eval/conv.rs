@@ -26,32 +26,31 @@ pub(super) fn eval(
     let (x, w) = (inputs[0], inputs[1]);
     let extra = &inputs[2..];
     match ty.dtype {
-        DType::F64 => conv::<f64>(order, x, w, window, groups, steps, extra, ty),
+        DType::F64 => conv::<f64>(order, &[x, w], extra, window, groups, steps, ty),
         d if d.is_float() => {
             let wide = TensorType::new(DType::F32, &*ty.shape);
-            narrow(conv::<f32>(order, &widen(x), &widen(w), window, groups, steps, extra, &wide), ty.dtype)
+            narrow(conv::<f32>(order, &[&widen(x), &widen(w)], extra, window, groups, steps, &wide), ty.dtype)
         }
         DType::I32 => {
             let (x, w) = (cast::eval(x, DType::I32), cast::eval(w, DType::I32));
-            conv::<i32>(order, &x, &w, window, groups, steps, extra, ty)
+            conv::<i32>(order, &[&x, &w], extra, window, groups, steps, ty)
         }
         // 64 bits hold the low bits of every other integer, signed or not.
         d => {
             let wide = TensorType::new(DType::I64, &*ty.shape);
             let (x, w) = (cast::eval(x, DType::I64), cast::eval(w, DType::I64));
-            cast::eval(&conv::<i64>(order, &x, &w, window, groups, &[], &[], &wide), d)
+            cast::eval(&conv::<i64>(order, &[&x, &w], &[], window, groups, &[], &wide), d)
         }
     }
 }
 
 fn conv<T: Gemm>(
     order: Order,
-    x: &Tensor,
-    w: &Tensor,
+    &[x, w]: &[&Tensor; 2],
+    extra: &[&Tensor],
     window: &Window,
     groups: usize,
     steps: &[EpilogueStep],
-    extra: &[&Tensor],
     ty: &TensorType,
 ) -> Tensor {
     let (xs, ws) = (view::<T>(x), view::<T>(w));

@@ -1,4 +1,5 @@
-//! Small cases whose results can be checked by hand; numpy's are in `tests/eval_numpy.rs`.
+//! Small cases whose results can be checked by hand. The ONNX node tests and whole models against
+//! ONNX Runtime are in the tests crate.
 
 use super::*;
 use crate::ir::{Binary, DType, EpilogueStep, Pool, Reduce, Unary, Window};

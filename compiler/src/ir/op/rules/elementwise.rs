@@ -18,10 +18,10 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
 fn unary(o: &Operands<'_>, u: Unary) -> Result<TensorType, TypeError> {
     let [x] = o.take()?;
     match u {
-        Unary::Not => match x.dtype.is_float() {
-            true => return o.fail(format!("is defined for bool and integers only, got {x}")),
-            false => {}
-        },
+        Unary::Not if x.dtype.is_float() => {
+            return o.fail(format!("is defined for bool and integers only, got {x}"));
+        }
+        Unary::Not => {}
         Unary::Neg
         | Unary::Abs
         | Unary::Sign

@@ -527,3 +527,76 @@ fn wide_rows_are_shared_by_several_pes() {
         n.run("wafer-small");
     }
 }
+
+/// A random small network, drawn from a seed.
+fn random_net(seed: u64) -> Net {
+    let mut n = Net::new(&format!("random {seed}"));
+    n.v = Values(seed);
+    for _ in 0..4 {
+        n.v.next();
+    }
+    let mut pick = |n: &mut Net, k: usize| (((n.v.next() + 1.0) / 2.0 * k as f32) as usize).min(k - 1);
+    let (b, c) = (1 + pick(&mut n, 2), 1 + pick(&mut n, 4));
+    let (h, w) = (4 + pick(&mut n, 6), 4 + pick(&mut n, 9));
+    let mut x = n.input(&[b, c, h, w]);
+    for _ in 0..2 + pick(&mut n, 4) {
+        let [_, c, h, w] = n.g.shape(x).to_vec()[..] else { unreachable!("images have four axes") };
+        x = match pick(&mut n, 10) {
+            0 | 1 if h > 2 && w > 2 => {
+                let (m, s, pad) = (1 + pick(&mut n, 5), 1 + pick(&mut n, 2), pick(&mut n, 2));
+                n.conv(x, m, [3, 3], [s, s], pad, 1)
+            }
+            2 => {
+                let k = [1 + pick(&mut n, h.min(3)), 1 + pick(&mut n, w.min(3))];
+                let (m, s) = (1 + pick(&mut n, 6), [1 + pick(&mut n, 3), 1 + pick(&mut n, 3)]);
+                n.conv(x, m, k, s, 0, 1)
+            }
+            3 if h > 2 && w > 2 => n.conv(x, c * 2, [3, 3], [1, 1], 1, c),
+            4 if h > 1 && w > 1 => {
+                let kind = [Pool::Max, Pool::AverageExcludePad, Pool::AverageIncludePad][pick(&mut n, 3)];
+                let s = 1 + pick(&mut n, 2);
+                n.pool(x, kind, 2, s, 0, 0)
+            }
+            5 => n.relu(x),
+            6 => {
+                let shape = [vec![c, 1, 1], vec![w], vec![h, 1], vec![c, h, w], vec![]][pick(&mut n, 5)].clone();
+                let k = n.constant(&shape, 1.0);
+                let op = [Binary::Add, Binary::Mul, Binary::Prelu, Binary::Max][pick(&mut n, 4)];
+                n.op(Op::Binary(op), &[x, k])
+            }
+            7 => {
+                let perm = [vec![0, 2, 3, 1], vec![0, 1, 3, 2], vec![0, 3, 1, 2]][pick(&mut n, 3)].clone();
+                n.op(Op::Transpose { perm }, &[x])
+            }
+            8 if h > 2 && w > 2 => {
+                let y = n.conv(x, c, [3, 3], [1, 1], 1, 1);
+                n.op(Op::Binary(Binary::Add), &[y, x])
+            }
+            9 => {
+                let a = n.conv(x, 2, [1, 1], [1, 1], 0, 1);
+                let b = n.conv(x, 3, [1, 1], [1, 1], 0, 1);
+                n.op(Op::Concat { axis: 1 }, &[a, b])
+            }
+            _ => n.op(Op::Unary(Unary::Tanh), &[x]),
+        };
+    }
+    match pick(&mut n, 4) {
+        0 => x = n.op(Op::Softmax { axis: 1 }, &[x]),
+        1 => x = n.op(Op::Reduce { kind: Reduce::Mean, axes: vec![2, 3], keep: false }, &[x]),
+        2 => {
+            let s = n.g.shape(x).to_vec();
+            x = n.op(Op::Reshape { shape: vec![s[0], s[1] * s[2] * s[3]] }, &[x]);
+            x = n.dense(x, 6);
+        }
+        _ => {}
+    }
+    n.output(x);
+    n
+}
+
+#[test]
+fn random_networks() {
+    for seed in 0..300 {
+        random_net(seed).run("wafer-small");
+    }
+}

@@ -23,37 +23,18 @@ pub(crate) struct Reorder {
 const MAX_TASKS: usize = 200;
 
 impl Reorder {
-    /// From one order to another of the same elements; `None` when the part to be buffered is
-    /// not a range of indices or takes too many operations.
+    /// From one order to another of the same elements; `None` when it takes too many operations.
     pub(crate) fn new(from: &Layout, to: &Layout) -> Option<Reorder> {
-        let (f, t) = (from.normalized(), to.normalized());
-        let shared = f.iter().zip(&t).take_while(|(a, b)| a == b).count();
-        let (mut from, mut wanted) = (f[shared..].to_vec(), t[shared..].to_vec());
-        // A common outer loop may hide in a longer one: the images of a batch.
-        let mut firings: usize = f[..shared].iter().map(|l| l.count).product();
-        if let (Some(a), Some(b)) = (from.first().copied(), wanted.first().copied()) {
-            let (long, short) = if a.step > b.step { (&mut wanted, a) } else { (&mut from, b) };
-            let l = long[0];
-            if a.step != b.step && short.step < l.step * l.count && short.step.is_multiple_of(l.step) {
-                let inner = short.step / l.step;
-                if l.count.is_multiple_of(inner) && l.count / inner == short.count {
-                    long[0] = Loop { count: inner, step: l.step };
-                    if a.step > b.step {
-                        from.remove(0)
-                    } else {
-                        wanted.remove(0)
-                    };
-                    firings *= short.count;
-                }
-            }
-        }
-        let extent = |l: &[Loop]| l.iter().map(|l| (l.count - 1) * l.step).sum::<usize>() + 1;
-        let count = |l: &[Loop]| l.iter().map(|l| l.count).product::<usize>();
-        let ops = |l: &[Loop]| l.iter().rev().skip(3).map(|l| l.count).product::<usize>();
-        let ok = extent(&from) == count(&from)
-            && extent(&wanted) == count(&wanted)
-            && ops(&from) + ops(&wanted) <= MAX_TASKS;
-        ok.then(|| Reorder { firings, from, to: wanted, layout: to.clone() })
+        let total = from.elements();
+        // The smallest ranges of indices that both orders go through one after the other.
+        let (outer, from, wanted) =
+            (1..=total).filter(|b| total.is_multiple_of(*b)).find_map(|b| match (from.split_at(b), to.split_at(b)) {
+                (Some((o, f)), Some((p, t))) if o.same_order(&p) => Some((o, f, t)),
+                _ => None,
+            })?;
+        let ops = |l: &Layout| l.loops.iter().rev().skip(3).map(|l| l.count).product::<usize>();
+        let fits = ops(&from) + ops(&wanted) <= MAX_TASKS;
+        fits.then(|| Reorder { firings: outer.elements(), from: from.loops, to: wanted.loops, layout: to.clone() })
     }
 
     fn elements(&self) -> usize {

@@ -27,11 +27,12 @@ impl Reorder {
     pub(crate) fn new(from: &Layout, to: &Layout) -> Option<Reorder> {
         let total = from.elements();
         // The smallest ranges of indices that both orders go through one after the other.
-        let (outer, from, wanted) =
-            (1..=total).filter(|b| total.is_multiple_of(*b)).find_map(|b| match (from.split_at(b), to.split_at(b)) {
+        let (outer, from, wanted) = (1..=total).filter(|b| total.is_multiple_of(*b)).find_map(|b| {
+            match (from.split_at(b), to.split_at(b)) {
                 (Some((o, f)), Some((p, t))) if o.same_order(&p) => Some((o, f, t)),
                 _ => None,
-            })?;
+            }
+        })?;
         let ops = |l: &Layout| l.loops.iter().rev().skip(3).map(|l| l.count).product::<usize>();
         let fits = ops(&from) + ops(&wanted) <= MAX_TASKS;
         fits.then(|| Reorder { firings: outer.elements(), from: from.loops, to: wanted.loops, layout: to.clone() })

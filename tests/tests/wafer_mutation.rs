@@ -2,6 +2,8 @@
 //! be harmless, or be seen in the outputs. A program that the checker accepts must also run to
 //! its end: what is left to the comparison is values alone. Nothing may panic or hang.
 
+#[path = "wafer_support/compiled.rs"]
+mod compiled;
 mod wafer_support;
 
 use quadrille_isa::Tensor;
@@ -33,30 +35,40 @@ fn judge(program: &Program, machine: &Machine, inputs: &[Tensor], want: &[Tensor
     }
 }
 
-fn mutations(count: usize, seed: u64) {
+/// A program, a name for messages, inputs.
+type Case = (&'static str, Program, Vec<Tensor>);
+
+fn by_hand() -> Vec<Case> {
+    samples::all().into_iter().map(|s| (s.name, s.builder.program, s.inputs)).collect()
+}
+
+fn by_compiler() -> Vec<Case> {
+    compiled::all().into_iter().map(|s| (s.name, s.program, s.inputs)).collect()
+}
+
+fn mutations(cases: &[Case], count: u64, seed: u64) {
+    let machine = Machine::builtin("wafer-small").unwrap();
     let (mut rejected, mut harmless, mut compared) = (0, 0, 0);
     let mut rules: BTreeMap<&'static str, u32> = BTreeMap::new();
     let mut holes = Vec::new();
-    let samples = samples::all();
-    for s in &samples {
-        let report = check(&s.builder.program, &s.builder.machine);
-        assert!(report.ok(), "{}: {:?}", s.name, report.errors);
+    let mut wants = Vec::new();
+    for (name, program, inputs) in cases {
+        let report = check(program, &machine);
+        assert!(report.ok(), "{name}: {:?}", report.errors);
+        wants.push(simulate(program, &machine, inputs).unwrap().outputs);
     }
-    let wants: Vec<Vec<Tensor>> =
-        samples.iter().map(|s| simulate(&s.builder.program, &s.builder.machine, &s.inputs).unwrap().outputs).collect();
     for k in 0..count {
-        let which = k % samples.len();
-        let s = &samples[which];
-        let mut rng = Rng(seed.wrapping_add(k as u64));
-        let mutant = mutate(&s.builder.program, &mut rng);
-        match judge(&mutant, &s.builder.machine, &s.inputs, &wants[which]) {
+        let which = k as usize % cases.len();
+        let (name, program, inputs) = &cases[which];
+        let mutant = mutate(program, &mut Rng(seed.wrapping_add(k)));
+        match judge(&mutant, &machine, inputs, &wants[which]) {
             Verdict::Rejected(rule) => {
                 rejected += 1;
                 *rules.entry(rule).or_default() += 1;
             }
             Verdict::Harmless => harmless += 1,
             Verdict::Compared => compared += 1,
-            Verdict::Hole(e) => holes.push(format!("{} seed {}: {e}", s.name, seed.wrapping_add(k as u64))),
+            Verdict::Hole(e) => holes.push(format!("{name} seed {}: {e}", seed.wrapping_add(k))),
         }
     }
     println!("{count} mutations: {rejected} rejected, {harmless} harmless, {compared} seen in the outputs; {rules:?}");
@@ -66,12 +78,22 @@ fn mutations(count: usize, seed: u64) {
 
 #[test]
 fn two_hundred_single_mutations_are_all_noticed() {
-    mutations(200, 1);
+    mutations(&by_hand(), 200, 1);
 }
 
 #[test]
 fn many_more_mutations_are_all_noticed() {
-    mutations(4000, 1_000_000);
+    mutations(&by_hand(), 4000, 1_000_000);
+}
+
+#[test]
+fn two_hundred_mutations_of_compiled_programs_are_all_noticed() {
+    mutations(&by_compiler(), 200, 1);
+}
+
+#[test]
+fn many_more_mutations_of_compiled_programs_are_all_noticed() {
+    mutations(&by_compiler(), 1000, 2_000_000);
 }
 
 #[test]

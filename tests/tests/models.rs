@@ -1,0 +1,127 @@
+//! Real models on both machines at full size: compiled, checked, simulated, compared.
+//!
+//! For every model and target: the checker finds nothing, the simulated bits are those of the tiled
+//! graph, and the outputs are ONNX Runtime's within the stated f16 tolerance. The snapshots pin
+//! what a compiler engineer wants to see move: cycles, bounds, text and memory.
+
+use insta::assert_snapshot;
+use quadrille::compare::{Precision, Tolerance, compare};
+use quadrille::machine::{Machine, Target};
+use quadrille::pipeline::{self, Feeds, Preparation};
+use quadrille_isa::Tensor;
+use quadrille_tests::corpus;
+use std::collections::BTreeMap;
+
+/// One model all the way, and the figures of the program as text.
+struct Ran {
+    outputs: Vec<Tensor>,
+    figures: String,
+}
+
+fn machine(name: &str) -> (Machine, Target) {
+    match quadrille_isa::tsp::Machine::builtin(name) {
+        Some(m) => (Machine::Tsp(Box::new(m)), Target::Tsp),
+        None => {
+            let m = quadrille_isa::wafer::Machine::builtin(name).expect("a machine that ships with the compiler");
+            (Machine::Wafer(Box::new(m)), Target::Wafer)
+        }
+    }
+}
+
+fn run(files: &corpus::Model, machine_name: &str) -> Ran {
+    let (machine, target) = machine(machine_name);
+    let model = pipeline::load(&files.path).expect("the model loads");
+    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
+    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
+    assert_eq!(feeds.expected.len(), outs.len(), "every output has an expected value");
+    let graph = pipeline::import(&files.path, &model, &BTreeMap::new(), &feeds).expect("the model imports");
+    let optimised = pipeline::prepare(&graph, target, &Preparation::default()).expect("the passes run");
+    let compiled = pipeline::compile(&optimised, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}"));
+
+    let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
+    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
+
+    let inputs = feeds.for_graph(&optimised, 0).expect("inputs for every input of the graph");
+    let simulated = pipeline::simulate(&compiled.program, &machine, &inputs).expect("the simulation ends");
+    let tiled = compiled.tiled.eval(&inputs).expect("the tiled graph evaluates");
+    assert_eq!(tiled.len(), simulated.outputs.len());
+    for (name, (a, b)) in outs.iter().zip(tiled.iter().zip(&simulated.outputs)) {
+        assert!(a == b, "output `{name}`: simulated bits differ from the tiled graph's");
+    }
+
+    let triples: Vec<(&str, &Tensor, &Tensor)> =
+        outs.iter().zip(&simulated.outputs).map(|(n, got)| (n.as_str(), got, &feeds.expected[n])).collect();
+    let comparison = compare(&triples, Tolerance::of(Precision::F16)).expect("types and shapes agree");
+    let comparison = comparison.expect("there are outputs");
+    assert!(comparison.ok, "too far from ONNX Runtime: {comparison:?}");
+
+    let estimate = compiled.estimate;
+    assert!(estimate.bound_cycles <= simulated.cycles, "nothing beats the bound");
+    let mut figures = format!(
+        "cycles {}\nbound_cycles {}\nmapping_bound_cycles {}\nsram_bytes {}\nprogram_bytes {}\n",
+        simulated.cycles,
+        estimate.bound_cycles,
+        estimate.mapping_bound_cycles,
+        estimate.sram_bytes,
+        pipeline::text_bytes(&compiled.program, &machine),
+    );
+    if let Some(pes) = pipeline::pes(&compiled.program) {
+        figures += &format!("pes {pes}\n");
+    }
+    Ran { outputs: simulated.outputs, figures }
+}
+
+#[test]
+fn mtcnn_pnet_on_tsp() {
+    assert_snapshot!(run(&corpus::model("mtcnn-pnet"), "tsp").figures);
+}
+
+#[test]
+fn mtcnn_rnet_on_tsp() {
+    assert_snapshot!(run(&corpus::model("mtcnn-rnet"), "tsp").figures);
+}
+
+#[test]
+fn mtcnn_onet_on_tsp() {
+    assert_snapshot!(run(&corpus::model("mtcnn-onet"), "tsp").figures);
+}
+
+#[test]
+fn oww_embedding_on_tsp() {
+    assert_snapshot!(run(&corpus::model("oww-embedding"), "tsp").figures);
+}
+
+#[test]
+fn bert_tiny_on_tsp() {
+    assert_snapshot!(run(&corpus::model("bert-tiny"), "tsp").figures);
+}
+
+#[test]
+fn mtcnn_pnet_on_wafer() {
+    assert_snapshot!(run(&corpus::model("mtcnn-pnet"), "wafer").figures);
+}
+
+#[test]
+fn mtcnn_onet_on_wafer() {
+    assert_snapshot!(run(&corpus::model("mtcnn-onet"), "wafer").figures);
+}
+
+/// Digits of the held-out set, classified rightly by both machines.
+#[test]
+fn digits_on_both() {
+    for target in ["tsp", "wafer"] {
+        for digit in 0..10 {
+            let ran = run(&corpus::digits(digit), target);
+            let scores = ran.outputs[0].as_f32().expect("probabilities");
+            let best = (0..10).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+            assert_eq!(best, Some(digit), "on {target}: {scores:?}");
+        }
+    }
+}
+
+/// The small machines hold the digits model, too.
+#[test]
+fn digits_on_small_machines() {
+    assert_snapshot!(run(&corpus::digits(7), "tsp-small").figures);
+    assert_snapshot!(run(&corpus::digits(7), "wafer-small").figures);
+}

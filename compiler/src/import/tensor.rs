@@ -37,6 +37,7 @@ pub(crate) fn dtype_from_number(n: i64) -> Result<DType, Fail> {
 }
 
 /// A constant; its bytes are shared.
+#[allow(clippy::result_large_err)] // Made once for a file at most; callers want the whole story.
 pub fn tensor(t: &quadrille_onnx::Tensor) -> Result<Tensor, super::ImportError> {
     convert(t).map_err(|f| super::ImportError::outside(super::error::Place::Input, "", f))
 }

@@ -104,7 +104,7 @@ pub(super) fn compare(x: &Tensor, y: &Tensor, rel: f64) -> Result<(f64, f64), Di
             continue;
         }
         let d = (a - b).abs();
-        if rel == 0.0 || !(d <= rel * scale.max(f64::MIN_POSITIVE)) {
+        if rel == 0.0 || d.is_nan() || d > rel * scale.max(f64::MIN_POSITIVE) {
             return Err(differ(i, a, b, rel * scale));
         }
         worst = worst.max(d);

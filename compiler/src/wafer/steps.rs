@@ -168,10 +168,10 @@ fn erf() -> Vec<Micro> {
         micro(2, Mul, &[X, Arg::Imm(-1.0)]),
         micro(2, Max, &[X, e.clone()]),
         micro(1, Fma, &[e.clone(), Arg::Imm(0.327_591_1), Arg::Imm(1.0)]),
-        micro(1, Recip, &[t.clone()]),
+        micro(1, Recip, std::slice::from_ref(&t)),
         micro(2, Mul, &[e.clone(), e.clone()]),
         micro(2, Mul, &[e.clone(), Arg::Imm(-LOG2_E)]),
-        micro(2, Exp2, &[e.clone()]),
+        micro(2, Exp2, std::slice::from_ref(&e)),
         micro(4, Fma, &[t.clone(), Arg::Imm(c[0]), Arg::Imm(c[1])]),
     ];
     for &k in &c[2..] {

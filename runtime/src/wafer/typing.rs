@@ -31,8 +31,7 @@ const fn is_float(ty: ElemType) -> bool {
 pub(crate) fn rate(op: &VecOp, machine: &Machine) -> Result<u32, String> {
     use ElemType::{F16, F32, I8, I16, I32};
     let r = &machine.rate;
-    let sources: Vec<ElemType> =
-        [&op.a, &op.b, &op.c].into_iter().take(op.op.arity()).filter_map(|s| src_type(s)).collect();
+    let sources: Vec<ElemType> = [&op.a, &op.b, &op.c].into_iter().take(op.op.arity()).filter_map(src_type).collect();
     if sources.len() < op.op.arity() {
         return match (op.op, &op.a, &op.dst) {
             // An operation run for its completion actions alone.

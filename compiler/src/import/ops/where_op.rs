@@ -4,7 +4,7 @@ use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Where", 9, |c| select(c))];
+pub(super) const OPS: &[OpDef] = &[onnx("Where", 9, select)];
 
 fn select(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(3)?;

@@ -56,7 +56,7 @@ impl Tsp {
             1 | 2 => t.shape[t.rank() - 1],
             _ => t.shape[1],
         } as u64;
-        if lane == 0 { 0 } else { t.elements() as u64 / lane * lane.div_ceil(self.lanes) }
+        (t.elements() as u64).checked_div(lane).map_or(0, |rows| rows * lane.div_ceil(self.lanes))
     }
 
     fn elementwise(&self, ops: u64, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {

@@ -167,10 +167,10 @@ impl Core for Pool {
 
     fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {
         let g = &self.g;
-        let scale = if self.kind == PoolKind::Max { Vec::new() } else { self.scale() };
+        let scale = if self.kind == PoolKind::Max { vec![1.0; g.oh * g.ow] } else { self.scale() };
         let mut out = Vec::with_capacity(g.n * g.c * g.oh * g.ow);
         for x in inputs[0].chunks(g.h * g.w) {
-            for o in 0..g.oh * g.ow {
+            for (o, &scale) in scale.iter().enumerate() {
                 let (r, q) = (o / g.ow, o % g.ow);
                 let mut v = None;
                 for (kh, kw) in self.taps() {
@@ -188,7 +188,7 @@ impl Core for Pool {
                     });
                 }
                 let v = v.unwrap_or(0.0);
-                out.push(if self.kind == PoolKind::Max { v } else { canonical(v * scale[o]) });
+                out.push(if self.kind == PoolKind::Max { v } else { canonical(v * scale) });
             }
         }
         out

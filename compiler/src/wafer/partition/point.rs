@@ -66,12 +66,13 @@ impl Partitioner<'_> {
     /// nobody else reads the stream, else a kernel of its own.
     fn point(&mut self, node: &Node, v: ValueId, wanted: Wanted) -> Result<Source, Obstacle> {
         let (id, views, solo) = self.source(v)?;
-        if solo && let Producer::Kernel(k) = self.out.stream(id).producer {
-            if let Some(step) = self.resolve(&wanted, v, node.output, k, &views)? {
-                self.push_step(k, step, self.g.origin_name(node).to_string());
-                let solo = self.uses[node.output.0 as usize] == 1;
-                return Ok(Source::Stream { id, views, solo });
-            }
+        if solo
+            && let Producer::Kernel(k) = self.out.stream(id).producer
+            && let Some(step) = self.resolve(&wanted, v, node.output, k, &views)?
+        {
+            self.push_step(k, step, self.g.origin_name(node).to_string());
+            let solo = self.uses[node.output.0 as usize] == 1;
+            return Ok(Source::Stream { id, views, solo });
         }
         let input = self.any_order(v)?;
         let core = Copy::new(&input.layout);

@@ -246,13 +246,16 @@ impl<'a> Network<'a> {
             )
         });
         let queues = self.queues.iter().enumerate().flat_map(|(site, q)| {
-            let inputs = q.input.iter().zip(&q.in_color).enumerate().filter_map(move |(ix, (f, &c))| {
-                (f.len > 0).then(|| (site as u32, c, format!("input queue {ix} holds {} wavelets of color {c}", f.len)))
-            });
-            let outputs = q.output.iter().zip(&q.out_color).enumerate().filter_map(move |(ix, (f, &c))| {
-                (f.len > 0)
-                    .then(|| (site as u32, c, format!("output queue {ix} holds {} wavelets of color {c}", f.len)))
-            });
+            let inputs = q.input.iter().zip(&q.in_color).enumerate().filter(|(_, (f, _))| f.len > 0).map(
+                move |(ix, (f, &c))| {
+                    (site as u32, c, format!("input queue {ix} holds {} wavelets of color {c}", f.len))
+                },
+            );
+            let outputs = q.output.iter().zip(&q.out_color).enumerate().filter(|(_, (f, _))| f.len > 0).map(
+                move |(ix, (f, &c))| {
+                    (site as u32, c, format!("output queue {ix} holds {} wavelets of color {c}", f.len))
+                },
+            );
             inputs.chain(outputs)
         });
         queues.chain(routers)

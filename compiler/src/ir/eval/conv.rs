@@ -44,6 +44,7 @@ pub(super) fn eval(
     }
 }
 
+#[allow(clippy::too_many_arguments)] // The operands of one convolution; a struct would only rename them.
 fn conv<T: Gemm>(
     order: Order,
     &[x, w]: &[&Tensor; 2],

@@ -113,8 +113,7 @@ impl Net {
 
     /// Compiles, checks, simulates, compares; gives the cycles.
     fn run(mut self, machine: &str) -> u64 {
-        let inputs: Vec<Tensor> =
-            self.g.inputs.clone().iter().map(|&v| self.v.tensor(&self.g.shape(v).to_vec(), 1.0)).collect();
+        let inputs: Vec<Tensor> = self.g.inputs.clone().iter().map(|&v| self.v.tensor(self.g.shape(v), 1.0)).collect();
         run(&self.g, machine, &Options::default(), &inputs)
     }
 }
@@ -209,7 +208,8 @@ fn two_streams_join() {
 #[test]
 fn convolutions() {
     // channels in, extents, channels out, kernel, stride, pad, groups, dilation
-    let cases: [(usize, [usize; 2], usize, [usize; 2], [usize; 2], usize, usize, usize); 12] = [
+    type Case = (usize, [usize; 2], usize, [usize; 2], [usize; 2], usize, usize, usize);
+    let cases: [Case; 12] = [
         (1, [8, 8], 2, [3, 3], [1, 1], 0, 1, 1),
         (3, [7, 9], 4, [3, 3], [1, 1], 1, 1, 1),
         (4, [9, 7], 6, [3, 2], [2, 2], 1, 1, 1),
@@ -411,6 +411,16 @@ fn a_digit_classifier_on_both_meshes() {
     digits(2, 28).run("wafer");
 }
 
+/// What a placement looks like; that it is right is for the run beside it to show.
+#[test]
+fn the_placement_of_a_digit_classifier() {
+    let n = digits(1, 8);
+    let m = Machine::builtin("wafer-small").expect("built in");
+    let c = wafer::compile(&n.g, &m, &Options::default()).expect("compiles");
+    insta::assert_snapshot!(c.tiled.to_string());
+    n.run("wafer-small");
+}
+
 #[test]
 fn two_outputs_of_one_trunk() {
     let mut n = Net::new("two heads");
@@ -535,7 +545,7 @@ fn random_net(seed: u64) -> Net {
     for _ in 0..4 {
         n.v.next();
     }
-    let mut pick = |n: &mut Net, k: usize| (((n.v.next() + 1.0) / 2.0 * k as f32) as usize).min(k - 1);
+    let pick = |n: &mut Net, k: usize| (((n.v.next() + 1.0) / 2.0 * k as f32) as usize).min(k - 1);
     let (b, c) = (1 + pick(&mut n, 2), 1 + pick(&mut n, 4));
     let (h, w) = (4 + pick(&mut n, 6), 4 + pick(&mut n, 9));
     let mut x = n.input(&[b, c, h, w]);

@@ -1,8 +1,8 @@
 //! Rewriting by equality saturation: many forms of the graph at once, then the cheapest.
 //!
-//! Region by region, the graph becomes an e-graph ([`load`]), the rules add equal forms
-//! ([`rules`]), the extraction takes the forms that cost least on the target ([`extract`],
-//! [`cost`]), and what it took becomes nodes again ([`rebuild`]). Everything is decided by
+//! Region by region, the graph becomes an e-graph (`load`), the rules add equal forms
+//! ([`rules`]), the extraction takes the forms that cost least on the target (`extract`,
+//! [`cost`]), and what it took becomes nodes again (`rebuild`). Everything is decided by
 //! counts, never by the clock, so the same graph gives the same result on any machine.
 //!
 //! Must not know: how a target schedules. It learns only cycles, from a [`CostModel`].

@@ -3,7 +3,7 @@
 //! A row tensor is `rows` vectors of `lanes` elements; a kernel names, row by row, what it reads
 //! and writes. Everything that decides bits is here: which rows meet which weights in which
 //! pass, the order of sums, every cast and ALU operation. Nothing here knows slices, addresses,
-//! streams or cycles; those follow in [`crate::tsp::sched`].
+//! streams or cycles; those follow in `crate::tsp::sched`.
 
 mod eval;
 mod print;

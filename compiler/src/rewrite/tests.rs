@@ -3,7 +3,7 @@
 use super::check;
 use super::testing::{Gen, networks};
 use super::*;
-use crate::ir::{Graph, ValueDef, arbitrary, builder, eval, text, verify};
+use crate::ir::{DType, Graph, ValueDef, arbitrary, builder, eval, text, verify};
 
 /// Runs some rules on a graph and rebuilds it with as many of the rules' terms as can be.
 fn apply_rules(g: &Graph, numbers: &[usize], strict: bool) -> Graph {
@@ -103,6 +103,16 @@ fn every_rule_keeps_the_meaning_on_random_graphs() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
+/// What the order of a sum may change, of the largest element; integers not at all.
+fn last_bits(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1e-12,
+        DType::F32 => 1e-5,
+        DType::F16 | DType::BF16 => 2e-2,
+        _ => 0.0,
+    }
+}
+
 #[test]
 fn a_graph_goes_into_an_e_graph_and_back_unchanged() {
     let mut same = 0;
@@ -113,7 +123,10 @@ fn a_graph_goes_into_an_e_graph_and_back_unchanged() {
         let back = apply_rules(&g, &[], false);
         verify::verify(&back).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
         let inputs = arbitrary::inputs(&mut rng, &g);
-        assert_eq!(eval::eval(&g, &inputs).unwrap(), eval::eval(&back, &inputs).unwrap(), "seed {seed}");
+        // Constants fold in a fixed order of sums, `eval` takes the fastest: last bits may differ.
+        for (x, y) in eval::eval(&g, &inputs).unwrap().iter().zip(&eval::eval(&back, &inputs).unwrap()) {
+            check::compare(x, y, last_bits(x.dtype)).unwrap_or_else(|d| panic!("seed {seed}: {d}"));
+        }
         // What is joined and folded is so after the first time, and constants then have their place.
         let twice = apply_rules(&back, &[], false);
         assert_eq!(text::print(&apply_rules(&twice, &[], false)), text::print(&twice), "seed {seed}");

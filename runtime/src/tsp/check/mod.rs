@@ -4,9 +4,9 @@
 //! that page. They fall in two stages. The first looks at each instruction, queue and layout by
 //! itself: `machine` `limit` `reference` `queue` `operand` `repeat` `map` `mem-range`
 //! `queue-order` `start` `layout` `text`. Only a program that passes it is looked at in the
-//! second, which follows values: [`streams`] (`stream-*`, `alu-chain`), [`provenance`]
-//! (`provenance-*`), [`memory`] (`mem-*`, `output`), [`mxm`] (`mxm-*`, `state-provenance`),
-//! [`sxm`] (`sxm-unit`).
+//! second, which follows values: `streams` (`stream-*`, `alu-chain`), `provenance`
+//! (`provenance-*`), `memory` (`mem-*`, `output`), `mxm` (`mxm-*`, `state-provenance`),
+//! `sxm` (`sxm-unit`).
 //!
 //! Work is proportional to the number of executions and samples: drives are kept by stream and
 //! diagonal, so that what a sample sees is one look-up.

@@ -125,3 +125,30 @@ fn digits_on_small_machines() {
     assert_snapshot!(run(&corpus::digits(7), "tsp-small").figures);
     assert_snapshot!(run(&corpus::digits(7), "wafer-small").figures);
 }
+
+/// What a schedule looks like: a small product with its activation, as every queue issues it. That it is
+/// right is for the run beside it to show.
+#[test]
+fn the_schedule_of_a_small_product() {
+    use quadrille_compiler::ir::{EpilogueStep, Graph, Op, TensorType};
+    let mut g = Graph::new("product");
+    let origin = g.add_origin("dense");
+    let x = g.add_input("x", TensorType::new(quadrille_isa::DType::F32, [3, 16]));
+    let weights: Vec<f32> = (0..16 * 8).map(|i| ((i * 7 % 13) as f32 - 6.0) / 8.0).collect();
+    let w = g.add_const("w", Tensor::from_f32(&[16, 8], &weights));
+    let product = Op::MatMul { epilogue: vec![EpilogueStep::Relu] };
+    let y = g.add_node(product, &[x, w], origin).expect("types agree");
+    g.add_output("y", y);
+
+    let (machine, _) = machine("tsp-small");
+    let compiled = pipeline::compile(&g, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}"));
+    let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
+    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
+    let rows: Vec<f32> = (0..48).map(|i| ((i * 5 % 11) as f32 - 5.0) / 4.0).collect();
+    let got = pipeline::simulate(&compiled.program, &machine, &[Tensor::from_f32(&[3, 16], &rows)]).expect("runs");
+    // Every product and sum of these eighths and quarters is exact.
+    let want: Vec<f32> =
+        (0..24).map(|i| (0..16).map(|k| rows[i / 8 * 16 + k] * weights[k * 8 + i % 8]).sum::<f32>().max(0.0)).collect();
+    assert_eq!(got.outputs[0].as_f32().expect("f32"), want);
+    assert_snapshot!(compiled.program.print());
+}

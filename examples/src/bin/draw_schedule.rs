@@ -99,27 +99,3 @@ fn draw(p: &Program) -> String {
         p.machine
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use quadrille::compare::Precision;
-    use quadrille::machine::{Machine, Target};
-    use quadrille::pipeline::{self, Feeds, Preparation};
-    use std::path::Path;
-
-    #[test]
-    fn the_digits_schedule_is_drawn() {
-        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/digits.onnx"));
-        let machine = Machine::Tsp(Box::new(quadrille_isa::tsp::Machine::builtin("tsp").expect("built in")));
-        let model = pipeline::load(path).expect("the model loads");
-        let graph = pipeline::import(path, &model, &BTreeMap::new(), &Feeds::default()).expect("it imports");
-        let graph = pipeline::prepare(&graph, Target::Tsp, &Preparation::default()).expect("the passes run");
-        let compiled = pipeline::compile(&graph, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}"));
-        let AnyProgram::Tsp(program) = compiled.program else { panic!("a tsp program") };
-        let picture = draw(&program);
-        for name in ["conv1", "conv2", "dense", "softmax", "MXM", "VXM"] {
-            assert!(picture.contains(name), "{name} is in the picture");
-        }
-    }
-}

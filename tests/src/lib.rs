@@ -5,4 +5,6 @@
 
 pub mod corpus;
 pub mod fuzz;
+pub mod machine_cases;
 pub mod node_cases;
+pub mod scope;

@@ -62,16 +62,25 @@ impl NodeCase {
     /// Imports and evaluates the case on each of its data sets and compares every output.
     pub fn run(&self) -> Result<(), String> {
         let (rtol, atol) = self.tolerances()?;
-        let model = quadrille_onnx::load(&self.dir.join("model.onnx")).map_err(|e| e.to_string())?;
         let mut compared = 0;
-        for set in 0.. {
-            let data = self.dir.join(format!("test_data_set_{set}"));
-            if !data.is_dir() {
-                break;
+        for set in self.data_sets()? {
+            let results = eval::eval(&set.graph, &set.inputs).map_err(|e| e.to_string())?;
+            for ((name, want), got) in set.expected.iter().zip(&results) {
+                compare(got, want, rtol, atol).map_err(|e| format!("output '{name}': {e}"))?;
+                compared += 1;
             }
-            compared += run_set(&model, &data, rtol, atol)?;
         }
         if compared == 0 { Err("the case has no output to compare".to_string()) } else { Ok(()) }
+    }
+
+    /// The model imported for each of its data sets, with the set's tensors.
+    pub fn data_sets(&self) -> Result<Vec<DataSet>, String> {
+        let model = quadrille_onnx::load(&self.dir.join("model.onnx")).map_err(|e| e.to_string())?;
+        (0..)
+            .map(|set| self.dir.join(format!("test_data_set_{set}")))
+            .take_while(|data| data.is_dir())
+            .map(|data| read_set(&model, &data))
+            .collect()
     }
 
     /// Imports another model with this case's inputs.
@@ -84,7 +93,8 @@ impl NodeCase {
         std::fs::read(self.dir.join("model.onnx")).map_err(|e| format!("{}: {e}", self.name))
     }
 
-    fn tolerances(&self) -> Result<(f64, f64), String> {
+    /// The case's own (rtol, atol).
+    pub fn tolerances(&self) -> Result<(f64, f64), String> {
         let text = std::fs::read_to_string(self.dir.join("data.json")).map_err(|e| e.to_string())?;
         let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
         let number = |key: &str| json[key].as_f64().ok_or_else(|| format!("data.json has no {key}"));
@@ -92,26 +102,27 @@ impl NodeCase {
     }
 }
 
-/// Number of outputs compared.
-fn run_set(model: &quadrille_onnx::Model, data: &Path, rtol: f64, atol: f64) -> Result<usize, String> {
-    let inputs = read_inputs(model, data)?;
-    let graph = import_with(model, &inputs)?;
-    let operands: Vec<Tensor> = graph
-        .inputs
-        .iter()
-        .map(|&v| {
-            let name = &graph.value(v).name;
-            inputs.get(name).cloned().ok_or_else(|| format!("no data for input '{name}'"))
-        })
-        .collect::<Result<_, _>>()?;
-    let results = eval::eval(&graph, &operands).map_err(|e| e.to_string())?;
-    let mut compared = 0;
-    for (i, (v, got)) in model.graph.outputs.iter().zip(&results).enumerate() {
-        let want = read_tensor(&data.join(format!("output_{i}.pb")), &v.ty)?;
-        compare(got, &want, rtol, atol).map_err(|e| format!("output '{}': {e}", v.name))?;
-        compared += 1;
-    }
-    Ok(compared)
+/// One data set of a case.
+#[derive(Clone, Debug)]
+pub struct DataSet {
+    /// The model, imported with the shapes of this set's inputs.
+    pub graph: Graph,
+    /// One tensor an input of the graph.
+    pub inputs: Vec<Tensor>,
+    /// What every output must be, by name, in the model's order.
+    pub expected: Vec<(String, Tensor)>,
+}
+
+fn read_set(model: &quadrille_onnx::Model, data: &Path) -> Result<DataSet, String> {
+    let given = read_inputs(model, data)?;
+    let graph = import_with(model, &given)?;
+    let operand = |name: &String| given.get(name).cloned().ok_or_else(|| format!("no data for input '{name}'"));
+    let inputs = graph.inputs.iter().map(|&v| operand(&graph.value(v).name)).collect::<Result<_, _>>()?;
+    let output = |(i, v): (usize, &quadrille_onnx::ValueInfo)| {
+        Ok((v.name.clone(), read_tensor(&data.join(format!("output_{i}.pb")), &v.ty)?))
+    };
+    let expected = model.graph.outputs.iter().enumerate().map(output).collect::<Result<_, String>>()?;
+    Ok(DataSet { graph, inputs, expected })
 }
 
 /// Imports a model with the shapes of its inputs, and their values where those decide about

@@ -1,6 +1,9 @@
 //! Compiled tsp programs: the checker finds nothing, the simulator gives the bits of the tiled
 //! graph, and the tiled graph agrees with the tensor graph within a stated tolerance.
 
+#[path = "tsp_mappings/mod.rs"]
+mod mappings;
+
 use quadrille_compiler::ir::{
     Binary, DType, EpilogueStep, Graph, Op, PadMode, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window,
     eval::eval,

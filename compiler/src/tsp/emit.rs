@@ -47,12 +47,28 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
         let node = NodeIx(t.node.0);
         p.values[home.value as usize] = ValueInfo { name: t.name.clone(), node };
         if let (Some(v), Some(fill)) = (home.fill, t.fill) {
-            p.values[v as usize] = ValueInfo { name: format!("{} (fill)", t.name), node };
+            if v != home.value {
+                p.values[v as usize] = ValueInfo { name: format!("{} (fill)", t.name), node };
+            }
             fills(&mut p, m, &s.memory, TensorId(n as u32), ValueIx(v), fill);
         }
         if let Init::Const(bytes) = &t.init {
             constant(&mut p, g, m, &s.memory, TensorId(n as u32), bytes);
         }
+    }
+    for map in s.memory.map_homes() {
+        p.values[map.value.0 as usize] = ValueInfo { name: "address map".into(), node: NodeIx(0) };
+        let mut words = vec![0u8; map.words.len() / map.groups.max(1) * m.lanes()];
+        let per = m.geometry.lanes_per_superlane as usize;
+        for (n, w) in map.words.iter().enumerate() {
+            words[n * per..n * per + 2].copy_from_slice(&w.to_le_bytes());
+        }
+        p.image.push(ImageSegment {
+            value: map.value,
+            slice: map.at.slice,
+            addr: map.at.base,
+            words: words.into(),
+        });
     }
     for (slice, (addr, value)) in &s.memory.zeros {
         p.values[value.0 as usize] = ValueInfo { name: "zeros".into(), node: NodeIx(0) };

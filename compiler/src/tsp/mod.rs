@@ -47,7 +47,15 @@ pub struct NodeSupport {
 /// or a resource that the machine has too little of ([`CompileError::DoesNotFit`]).
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
     let Options {} = options;
-    let mut s = select::select(graph, machine)?;
+    match compile_with(graph, machine, true) {
+        // Gathers need slices on both sides; machines with few of them may do without.
+        Err(CompileError::DoesNotFit { .. }) => compile_with(graph, machine, false),
+        r => r,
+    }
+}
+
+fn compile_with(graph: &Graph, machine: &Machine, packing: bool) -> Result<Compiled, CompileError> {
+    let mut s = select::select(graph, machine, packing)?;
     if !s.failed.is_empty() {
         return Err(s.failed.remove(0).1.into());
     }
@@ -59,7 +67,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
 
 /// Says of every node whether the machine can run it. Whether all fits is known after [`compile`].
 pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
-    let selection = select::select(graph, machine);
+    let selection = select::select(graph, machine, true);
     let failed = match selection {
         Ok(s) => s.failed,
         // Outputs of supported nodes that cannot leave the chip.

@@ -138,7 +138,8 @@ impl Scheduler<'_> {
             b.not_before = b.not_before.max(i64::from(s.act_free) - at);
             b.not_before = b.not_before.max(i64::from(s.last_install.unwrap_or(0)) - at);
         }
-        let acts = self.read_rows(b, e, p.act.tensor, chain, &p.act.rows[rows], h.outward(), step, column, at);
+        let copy = self.memory.copy_on(p.act.tensor, h, chain);
+        let acts = self.read_rows(b, e, p.act.tensor, copy, &p.act.rows[rows], h.outward(), step, column, at);
         let queue = |part| At::Queue(QueueId::Mxm(plane, part));
         let act = b.inst(
             queue(MxmPart::Activations),

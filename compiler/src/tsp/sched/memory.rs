@@ -5,6 +5,7 @@
 //! kernels find free ports. Words are used again after the last read. Knows no instruction.
 
 use crate::tsp::error::CompileError;
+use super::maps::Maps;
 use crate::tsp::tiled::{FILL, Init, Kind, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
 use std::collections::BTreeMap;
@@ -70,6 +71,10 @@ pub(crate) struct Memory {
     pub(crate) zeros: BTreeMap<Slice, (u16, ValueIx)>,
     /// Tensors that lie across the VXM from another.
     opposite: Vec<Option<TensorId>>,
+    /// Tensors of which a gather reads: one run of words, the same in every slice, on both sides.
+    gathered: Vec<bool>,
+    /// Address maps of gathered tensors.
+    pub(super) maps: Maps,
 }
 
 /// How many streams of 16 a weight load fills from slices of this machine.
@@ -123,18 +128,26 @@ impl Memory {
             now_bytes: 0,
             zeros: BTreeMap::new(),
             opposite: vec![None; n],
+            gathered: vec![false; n],
+            maps: Maps::default(),
         };
+        for t in &g.tensors {
+            if let Init::Gather { from, .. } = &t.init {
+                mem.gathered[from.0 as usize] = true;
+                mem.copies[from.0 as usize] = 2;
+            }
+        }
         for (number, k) in g.kernels.iter().enumerate() {
             let mut reads: Vec<u32> = Vec::new();
             match &k.kind {
                 Kind::Map { ins, .. } => reads.extend(ins.iter().map(|r| r.tensor.0)),
                 Kind::MatMul { chains, ins, .. } => {
                     for p in 0..chains.iter().map(Vec::len).max().unwrap_or(0) {
-                        let now: Vec<u32> = chains.iter().filter_map(|c| c.get(p)).map(|p| p.act.tensor.0).collect();
+                        let now: Vec<u32> = chains.iter().filter_map(|c| c.get(p)).map(|p| g.stored(p.act.tensor).0).collect();
                         mem.count_copies(&now);
                         reads.extend(now);
                     }
-                    let last = chains.iter().filter_map(|c| c.last()).map(|p| p.act.tensor.0);
+                    let last = chains.iter().filter_map(|c| c.last()).map(|p| g.stored(p.act.tensor).0);
                     let joint: Vec<u32> = last.chain(ins.iter().map(|r| r.tensor.0)).collect();
                     mem.count_copies(&joint);
                     reads.sort_unstable();
@@ -293,6 +306,9 @@ impl Memory {
         let width = u32::from(info.ty.bytes());
         let value = self.new_value();
         let fill = info.fill.map(|_| self.new_value());
+        let gathered = self.gathered[i];
+        // A gather names one value, so the fill word of its source is a word of that value.
+        let fill = if gathered { info.fill.map(|_| value) } else { fill };
         let extra = u32::from(info.fill.is_some());
         let (per_chunk, regions, words, chunk_rows) = if info.weights {
             let p = weight_slices(&self.machine);
@@ -300,7 +316,8 @@ impl Memory {
             (p, p, rows * width, info.rows)
         } else {
             let n = width * self.copies[i];
-            let most = if info.table { self.bank_words } else { CHUNK_ROWS.min(self.bank_words) - extra };
+            let whole = info.table || gathered;
+            let most = if whole { self.bank_words } else { CHUNK_ROWS.min(self.bank_words) } - extra;
             let chunk_rows = info.rows.min(most).max(1);
             (n, n, chunk_rows + extra, chunk_rows)
         };
@@ -314,8 +331,8 @@ impl Memory {
             reason,
             remedy: "a smaller batch or input, or a machine description with more SRAM".into(),
         };
-        if info.table && info.rows > self.bank_words {
-            return Err(fail(format!("a dynamic gather reads one bank of {} words", self.bank_words)));
+        if (info.table || gathered) && info.rows + extra > self.bank_words {
+            return Err(fail(format!("a gather reads one bank of {} words", self.bank_words)));
         }
         let mut found = None;
         let spread = info.weights && self.usable < per_chunk;
@@ -330,7 +347,7 @@ impl Memory {
             (true, true, true),
         ] {
             {
-                if mixed && (weights || copies < 2 || self.opposite[i].is_some()) {
+                if mixed && (weights || copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
                     continue;
                 }
                 for h in self.sides(i) {
@@ -343,6 +360,9 @@ impl Memory {
                         if counts[1] > 0 {
                             let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
                             sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
+                        }
+                        if gathered && self.common_base(&sets[0], words, reuse).is_none() {
+                            continue;
                         }
                         found = Some((h, sets));
                         break 'search;
@@ -367,7 +387,11 @@ impl Memory {
         };
         for set in sets {
             let free_at = set.iter().filter_map(|&(s, bank)| self.room(s, bank, words, true)).max().unwrap_or(0);
-            let taken: Vec<Region> = set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect();
+            let base = if gathered { self.common_base(&set, words, true) } else { None };
+            let (free_at, taken) = match base {
+                Some((base, at)) => (at, set.iter().map(|&(s, bank)| self.take_at(s, bank, base, words)).collect()),
+                None => (free_at, set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect::<Vec<Region>>()),
+            };
             let per_copy = if info.weights { taken.len() } else { width as usize };
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
@@ -376,6 +400,78 @@ impl Memory {
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
         self.homes[i] = home;
         Ok(())
+    }
+
+    /// A word of the bank from which all slices of a set have room, and when it is free.
+    fn common_base(&mut self, set: &[(Slice, u32)], words: u32, reuse: bool) -> Option<(u32, u32)> {
+        let limit = self.bank_words;
+        let top = set.iter().map(|&(s, bank)| self.bank(s, bank).bump).max().unwrap_or(0);
+        if top + words <= limit {
+            return Some((top, 0));
+        }
+        if !reuse {
+            return None;
+        }
+        let mut bases: Vec<u32> = Vec::new();
+        for &(s, bank) in set {
+            bases.extend(self.bank(s, bank).free.iter().map(|f| f.0));
+        }
+        bases.sort_unstable();
+        bases.dedup();
+        let mut best: Option<(u32, u32)> = None;
+        for base in bases {
+            let mut at = 0;
+            let holds = set.iter().all(|&(s, bank)| {
+                let run = self.bank(s, bank).free.iter().find(|f| f.0 <= base && base + words <= f.0 + f.1).copied();
+                at = run.map_or(at, |f| at.max(f.2));
+                run.is_some()
+            });
+            if holds && best.is_none_or(|b| at < b.1) {
+                best = Some((base, at));
+            }
+        }
+        best
+    }
+
+    /// Takes words that [`Memory::common_base`] found.
+    fn take_at(&mut self, s: Slice, bank: u32, base: u32, words: u32) -> Region {
+        let limit = self.bank_words;
+        let b = self.bank(s, bank);
+        if base >= b.bump {
+            if base > b.bump {
+                b.free.push((b.bump, base - b.bump, 0));
+            }
+            b.bump = base + words;
+        } else if let Some(k) = b.free.iter().position(|f| f.0 <= base && base + words <= f.0 + f.1) {
+            let (start, len, at) = b.free.remove(k);
+            b.free.extend([(start, base - start, at), (base + words, start + len - base - words, at)]);
+            b.free.retain(|f| f.1 > 0);
+        }
+        Region { slice: s, base: (bank * limit + base) as u16 }
+    }
+
+    /// Words that nothing has held yet, in a slice that `fits` takes; for what lies in the image.
+    pub(super) fn fresh(&mut self, words: u32, mut fits: impl FnMut(Slice, u8) -> bool) -> Option<Region> {
+        let turn = self.turn[0];
+        for k in 0..self.usable {
+            for hemisphere in [Hemisphere::East, Hemisphere::West] {
+                let s = Slice { hemisphere, index: ((turn + k) % self.usable) as u8 };
+                for bank in 0..2 {
+                    if fits(s, bank as u8) && self.room(s, bank, words, false).is_some() {
+                        self.turn[0] += 1;
+                        return Some(self.take(s, bank, words));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The copy of a tensor on a side; `otherwise` where all lie on one side.
+    pub(super) fn copy_on(&self, t: TensorId, h: Hemisphere, otherwise: usize) -> usize {
+        let Some(chunk) = self.homes[t.0 as usize].chunks.first() else { return otherwise };
+        let on = |c: &Vec<Region>| c.first().is_some_and(|r| r.slice.hemisphere == h);
+        if self.sides_of(t).len() < 2 { otherwise } else { chunk.copies.iter().position(on).unwrap_or(otherwise) }
     }
 
     /// Hemispheres in the order to try: the one with fewer neighbours first.
@@ -563,6 +659,6 @@ impl Memory {
 
     /// True when the tensor lies in SRAM from the start.
     pub(crate) fn is_initial(g: &TiledGraph, t: TensorId) -> bool {
-        !matches!(g.tensor(t).init, Init::Computed)
+        matches!(g.tensor(t).init, Init::Const(_) | Init::Input { .. })
     }
 }

@@ -9,6 +9,7 @@ mod board;
 mod burst;
 mod gather;
 mod map;
+pub(crate) mod maps;
 mod matmul;
 pub(crate) mod memory;
 mod moves;
@@ -77,6 +78,7 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine) -> Result<Schedule, CompileE
         for t in written {
             s.memory.allocate(g, t)?;
         }
+        s.place_maps(k)?;
         s.kernel(k)?;
         s.memory.release(g, n);
     }

@@ -25,7 +25,7 @@ pub(super) struct Run {
 }
 
 /// Cuts places into runs. `same(i)` is false where row i must not join the row before it.
-fn runs(places: &[(Region, bool)]) -> Vec<Run> {
+pub(super) fn runs(places: &[(Region, bool)]) -> Vec<Run> {
     let mut out: Vec<Run> = Vec::new();
     let mut i = 0;
     while i < places.len() {
@@ -121,6 +121,9 @@ impl Scheduler<'_> {
         dest: Column,
         at: i64,
     ) -> StreamNo {
+        if self.g.stored(t) != t {
+            return self.gather_rows(b, e, t, rows, dir, step, dest, at);
+        }
         let width = self.g.tensor(t).ty.bytes();
         let stream = b.stream(dir, width, step);
         for byte in 0..width {

@@ -73,6 +73,7 @@ impl Select<'_> {
                 pairs = next;
             }
             for (fr, fl, tr, tl) in pairs {
+                let ((fr, fl), (tr, tl)) = (self.physical(v.tensor, fr, fl), self.physical(target.tensor, tr, tl));
                 plan.entry(tr as u32)
                     .or_default()
                     .entry((v.tensor.0, fr as u32))
@@ -109,7 +110,12 @@ impl Select<'_> {
             done.extend(list.iter().map(|l| l.0));
             let source_lanes = |t: u32| self.out.tensors[t as usize].lanes as usize;
             // The bytes of weights share slices: their rows are read a byte at a time, as moves do.
-            let plain = |t: u32| !self.out.tensors[t as usize].weights;
+            // Other pixels of a word must not come along.
+            let one = self.pixels(target.tensor) == 1;
+            let plain = |t: u32| {
+                let info = &self.out.tensors[t as usize];
+                one && !info.weights && info.pixels == 1
+            };
             let copy = key.len() == 1
                 && plain(key[0].0)
                 && key[0].1.iter().all(|&(a, b)| a == b)

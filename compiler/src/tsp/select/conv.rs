@@ -4,6 +4,8 @@
 //! channels of a model input are laid out by the host with all taps side by side, one pass in all.
 
 use super::expr::Why;
+use super::packed_conv::Conv;
+use super::packing::PixelLayout;
 use super::tiles::Draft;
 use super::view::{Axis, View, layout};
 use super::{MatBase, MatBlock, Select, Val};
@@ -38,6 +40,13 @@ pub(super) fn tap_rows(
             .collect();
     }
     rows.into_iter().map(|r| r.map_or(FILL, |r| r as u32)).collect()
+}
+
+/// A model input and the stride in its elements of every axis of the value that a window reads.
+pub(super) struct HostWindow {
+    input: ValueId,
+    index: u32,
+    strides: Vec<i64>,
 }
 
 /// Every tap of a window, row-major.
@@ -84,10 +93,22 @@ impl Select<'_> {
         let weight = |o: usize, c: usize, t: usize| {
             if o / out_per == c / per { weights[(o * per + c % per) * all_taps.len() + t] } else { 0.0 }
         };
+        let c = Conv {
+            node,
+            window,
+            channels,
+            batch,
+            m,
+            spatial: out_spatial,
+            taps: &all_taps,
+        };
+        if let Some(v) = self.packed_conv(&c, epilogue, &weight)? {
+            return Ok(v);
+        }
         // (activation rows, plane row, channel, tap) of each pass.
         type Part = (Rows, Vec<(usize, usize, usize)>);
         let mut parts: Vec<Part> = Vec::new();
-        if let Some(act) = self.replicated(node.inputs[0], window, &out_shape)? {
+        if let Some(act) = self.replicated(&c)? {
             let rows = Rows { tensor: act, rows: (0..pixels as u32).collect() };
             let mut list = Vec::new();
             for t in 0..all_taps.len() {
@@ -159,23 +180,9 @@ impl Select<'_> {
         epilogue: &[EpilogueStep],
         first_operand: usize,
     ) -> Result<Val, Why> {
-        let shape = self.graph.shape(node.output).to_vec();
-        let mut lazy = self.start(&shape);
         let chains = Self::chain_count(&blocks);
-        lazy.mat = Some(MatBase { blocks, axes, lane0, rows, lanes, chains });
-        self.joined(&mut lazy);
-        let mut next = first_operand;
-        for &step in epilogue {
-            let operand = if step.takes_operand() {
-                next += 1;
-                self.join(&mut lazy, node.inputs[next - 1])?
-            } else {
-                Src::None
-            };
-            lazy.result = lazy.expr.epilogue(step, lazy.result, operand)?;
-        }
-        lazy.ty = AluType::F32;
-        Ok(Val::Lazy(Box::new(lazy)))
+        let base = MatBase { blocks, axes, lane0, rows, lanes, chains, pixels: 1 };
+        self.product_of(node, base, epilogue, first_operand)
     }
 
     /// The view with pixels on rows and channels on lanes.
@@ -191,79 +198,101 @@ impl Select<'_> {
 
     /// A model input with few channels: the host lays all taps of a pixel side by side. The f16 rows,
     /// one an output pixel, lane `tap * channels + channel`.
-    fn replicated(
-        &mut self,
-        v: ValueId,
-        window: &Window,
-        out_shape: &[usize],
-    ) -> Result<Option<crate::tsp::tiled::TensorId>, Why> {
-        let shape = self.graph.shape(v).to_vec();
-        let channels = shape[1];
+    fn replicated(&mut self, c: &Conv<'_>) -> Result<Option<crate::tsp::tiled::TensorId>, Why> {
+        if c.taps.len() * c.channels > self.lanes {
+            return Ok(None);
+        }
+        let Some(host) = self.host_window(c.node.inputs[0], c.window)? else { return Ok(None) };
+        let last = c.spatial[c.spatial.len() - 1];
+        let out = PixelLayout::new(1, c.m, c.batch, c.spatial, last);
+        let keys: Vec<Vec<i64>> = (c.taps.iter())
+            .map(|t| t.iter().zip(&c.window.dilation).map(|(t, d)| (t * d) as i64).collect())
+            .collect();
+        Ok(Some(self.host_rows(&host, c, &out, &keys)))
+    }
+
+    /// A value that the host can lay out as a window wants it: a model input of few channels, more than one tap.
+    pub(super) fn host_window(&self, v: ValueId, window: &Window) -> Result<Option<HostWindow>, Why> {
         let count: usize = window.kernel.iter().product();
-        if count == 1 || channels > 4 || count * channels > self.lanes || self.graph.ty(v).dtype != DType::F32 {
+        if count == 1 || self.graph.shape(v)[1] > 4 || self.graph.ty(v).dtype != DType::F32 {
             return Ok(None);
         }
         let Some((input, strides)) = self.host_strides(v) else { return Ok(None) };
         let ValueDef::Input(index) = self.graph.value(input).def else { return Ok(None) };
-        let spatial = &out_shape[2..];
-        let pixels: usize = out_shape[0] * spatial.iter().product::<usize>();
-        let mut row_steps = vec![1usize; spatial.len()];
-        for i in (0..spatial.len().saturating_sub(1)).rev() {
-            row_steps[i] = row_steps[i + 1] * spatial[i + 1];
-        }
-        let image: usize = spatial.iter().product();
+        Ok(Some(HostWindow { input, index, strides }))
+    }
+
+    /// F16 rows of a model input, one a word of `out` (rows of an image start new words): positions `keys`, relative to
+    /// the window of the word's first pixel, side by side.
+    pub(super) fn host_rows(
+        &mut self,
+        host: &HostWindow,
+        c: &Conv<'_>,
+        out: &PixelLayout,
+        keys: &[Vec<i64>],
+    ) -> crate::tsp::tiled::TensorId {
+        let shape = self.graph.shape(c.node.inputs[0]).to_vec();
+        let rank = c.spatial.len();
+        let pixels = out.pixels;
         let mut pieces = Vec::new();
-        for (t, tap) in taps(&window.kernel).iter().enumerate() {
+        for (k, key) in keys.iter().enumerate() {
             let (mut row0, mut elem0) = (0usize, 0i64);
             let mut loops = vec![
-                HostLoop { count: out_shape[0] as u32, row: image as i32, lane: 0, elem: strides[0] },
-                HostLoop { count: channels as u32, row: 0, lane: 1, elem: strides[1] },
+                HostLoop {
+                    count: c.batch as u32,
+                    row: (out.image / pixels) as i32,
+                    lane: 0,
+                    elem: host.strides[0],
+                },
+                HostLoop { count: c.channels as u32, row: 0, lane: 1, elem: host.strides[1] },
             ];
             let mut empty = false;
-            for i in 0..spatial.len() {
-                let shift = (tap[i] * window.dilation[i]) as i64 - window.before[i] as i64;
-                let inside = |o: usize| (0..shape[i + 2] as i64).contains(&((o * window.stride[i]) as i64 + shift));
-                let Some(first) = (0..spatial[i]).find(|&o| inside(o)) else {
+            for i in 0..rank {
+                // Along the last axis a step is a word.
+                let (extent, stride, step) = if i + 1 == rank {
+                    (c.spatial[i].div_ceil(pixels), c.window.stride[i] * pixels, 1)
+                } else {
+                    (c.spatial[i], c.window.stride[i], out.pitches[i] / pixels)
+                };
+                let shift = key[i] - c.window.before[i] as i64;
+                let inside = |o: usize| (0..shape[i + 2] as i64).contains(&((o * stride) as i64 + shift));
+                let Some(first) = (0..extent).find(|&o| inside(o)) else {
                     empty = true;
                     break;
                 };
-                let n = (first..spatial[i]).take_while(|&o| inside(o)).count();
-                row0 += first * row_steps[i];
-                elem0 += ((first * window.stride[i]) as i64 + shift) * strides[i + 2];
+                let n = (first..extent).take_while(|&o| inside(o)).count();
+                row0 += first * step;
+                elem0 += ((first * stride) as i64 + shift) * host.strides[i + 2];
                 loops.push(HostLoop {
                     count: n as u32,
-                    row: row_steps[i] as i32,
+                    row: step as i32,
                     lane: 0,
-                    elem: window.stride[i] as i64 * strides[i + 2],
+                    elem: stride as i64 * host.strides[i + 2],
                 });
             }
             if !empty {
                 loops.retain(|l| l.count > 1);
-                pieces.push(HostPiece {
-                    row0: row0 as u32,
-                    lane0: (t * channels) as u32,
-                    elem0: elem0 as u64,
-                    byte: None,
-                    loops,
-                });
+                let lane0 = (k * c.channels) as u32;
+                pieces.push(HostPiece { row0: row0 as u32, lane0, elem0: elem0 as u64, byte: None, loops });
             }
         }
-        let lanes = count * channels;
-        let name = self.graph.value(input).name.clone();
-        let raw = self.tensor(&name, AluType::F32, pixels, lanes, Init::Input { index, pieces });
-        let half = self.tensor(&name, AluType::F16, pixels, lanes, Init::Computed);
-        let rows: Vec<u32> = (0..pixels as u32).collect();
+        let lanes = keys.len() * c.channels;
+        let name = self.graph.value(host.input).name.clone();
+        let init = Init::Input { index: host.index, pieces };
+        let raw = self.tensor(&name, AluType::F32, out.words, lanes, init);
+        let half = self.tensor(&name, AluType::F16, out.words, lanes, Init::Computed);
+        let rows: Vec<u32> = (0..out.words as u32).collect();
         let mut expr = super::Expr::default();
         let src = expr.cast(AluType::F32, AluType::F16, Src::In(0));
         self.kernel(
-            pixels,
+            out.words,
             crate::tsp::tiled::Kind::Map {
                 ins: vec![Rows { tensor: raw, rows: rows.clone() }],
                 steps: expr.steps,
                 outs: vec![(src, Rows { tensor: half, rows })],
             },
         );
-        Ok(Some(half))
+        half
     }
 
     /// The input behind a value that only transposes and unit reshapes lie between, with the stride

@@ -113,7 +113,7 @@ impl Select<'_> {
             _ => false,
         };
         if !mergeable {
-            let view = self.view(v)?;
+            let view = self.any_form(v, self.ty(v))?;
             return Ok(add_in(lazy, LazyIn::View(view)));
         }
         // Its one consumer is this sequence, so it is taken, not copied.

@@ -82,8 +82,9 @@ impl Select<'_> {
     }
 
     fn finish_here(&mut self, lazy: &mut Lazy, wanted: Vec<AluType>) -> Result<Vec<Form>, Why> {
-        let (axes, lane0, rows, lanes) = self.output_layout(lazy);
+        let (axes, lane0, rows, lanes, pixels) = self.output_layout(lazy);
         let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0 };
+        let packed = (pixels > 1).then(|| self.packed_result(template.clone(), pixels, lanes, rows));
         // A product without steps, or a result that is an operand, still passes the VXM.
         if !matches!(lazy.result, Src::Op(_)) {
             let int =
@@ -101,11 +102,17 @@ impl Select<'_> {
         let mut types = vec![AluType::F32; chains];
         let mut own_rows = Vec::new();
         for i in std::mem::take(&mut lazy.ins) {
+            if let Some(p) = &packed {
+                let rows = self.packed_operand(i, p)?;
+                types.push(self.out.tensors[rows.tensor.0 as usize].ty);
+                operands.push(rows);
+                continue;
+            }
             let view = match i {
                 LazyIn::Const(t) => self.constant_view(&t, Some((&axes, lane0)))?,
                 LazyIn::View(v) => v,
             };
-            let mut view = view.pad_rank(axes.len());
+            let mut view = self.plain(view.pad_rank(axes.len()))?;
             let mut pairs = template.row_pairs(&[&view]);
             if pairs.is_none() {
                 view = self.relay(&view, &axes, lane0)?;
@@ -121,7 +128,9 @@ impl Select<'_> {
             types.push(self.out.tensors[view.tensor.0 as usize].ty);
             operands.push(Rows { tensor: view.tensor, rows: theirs.remove(0) });
         }
-        if own_rows.is_empty() {
+        if let Some(p) = &packed {
+            own_rows = p.words.clone();
+        } else if own_rows.is_empty() {
             own_rows = template.row_pairs(&[]).map(|p| p.0).unwrap_or_default();
         }
         let mut outs = Vec::new();
@@ -130,6 +139,7 @@ impl Select<'_> {
         for ty in wanted {
             let src = steps.cast(lazy.ty, ty, lazy.result);
             let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
+            self.out.tensors[tensor.0 as usize].pixels = pixels as u32;
             forms.push(Form { ty, view: View { tensor, ..template.clone() } });
             outs.push((src, tensor));
         }
@@ -152,6 +162,7 @@ impl Select<'_> {
                 {
                     let t = self.tensor("", result_type(&steps.steps[usize::from(*s)]), rows, lanes, Init::Computed);
                     self.out.tensors[t.0 as usize].tail = step_tails[usize::from(*s)];
+                    self.out.tensors[t.0 as usize].pixels = pixels as u32;
                     kept.insert(*s, t);
                 }
                 if let PieceOut::Form(k) = o
@@ -192,19 +203,25 @@ impl Select<'_> {
         Ok(forms)
     }
 
-    /// Axes, first lane, rows and lanes of a sequence's result.
-    fn output_layout(&self, lazy: &Lazy) -> (Vec<Axis>, i64, usize, usize) {
+    /// Axes, first lane, rows, lanes and pixels a word of a sequence's result.
+    fn output_layout(&self, lazy: &Lazy) -> (Vec<Axis>, i64, usize, usize, usize) {
         if let Some(m) = &lazy.mat {
-            return (m.axes.clone(), m.lane0, m.rows, m.lanes);
+            return (m.axes.clone(), m.lane0, m.rows, m.lanes, m.pixels);
         }
         let views = lazy.ins.iter().filter_map(|i| match i {
             LazyIn::View(v) if Self::serves(v, &lazy.shape) => Some(v),
             _ => None,
         });
-        if let Some(v) = views.into_iter().next() {
+        let whole = |v: &View| self.pixels(v.tensor) == 1 || (v.row0, v.lane0) == (0, 0);
+        if let Some(v) = views.into_iter().find(|v| whole(v)) {
+            let info = &self.out.tensors[v.tensor.0 as usize];
+            if info.pixels > 1 {
+                // Pitches stay as they are: words of operands then meet.
+                return (v.axes.clone(), 0, info.rows as usize, info.lanes as usize, info.pixels as usize);
+            }
             let (axes, rows) = Self::compact(v);
             let lanes = Self::reach(&axes, v.lane0);
-            return (axes, v.lane0, rows, lanes);
+            return (axes, v.lane0, rows, lanes, 1);
         }
         // Else the lanes of the operand that uses most of them.
         let widest = lazy.ins.iter().filter_map(|i| match i {
@@ -217,7 +234,7 @@ impl Select<'_> {
         let last = (0..lazy.shape.len()).rev().find(|&i| lazy.shape[i] != 1);
         let axis = widest.into_iter().next().or(last);
         let (axes, rows, lanes) = layout(&lazy.shape, axis, self.lanes);
-        (axes, 0, rows, lanes)
+        (axes, 0, rows, lanes, 1)
     }
 
     /// The view moved to the lanes of `axes`, axes of extent 1 copied over theirs.

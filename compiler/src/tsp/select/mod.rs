@@ -13,6 +13,9 @@ mod finish;
 mod gather;
 mod matmul;
 mod movement;
+mod packed;
+mod packed_conv;
+mod packing;
 mod pool;
 mod reduce;
 mod tiles;
@@ -53,6 +56,8 @@ pub(crate) struct MatBase {
     pub(crate) rows: usize,
     pub(crate) lanes: usize,
     pub(crate) chains: usize,
+    /// Pixels a word of the result.
+    pub(crate) pixels: usize,
 }
 
 /// A kernel of a product: which output rows, by which passes.
@@ -97,6 +102,10 @@ pub(crate) struct Select<'a> {
     /// Words of all slices together.
     row_words: usize,
     transposers: bool,
+    /// Several pixels a word where that saves passes.
+    packing: bool,
+    /// Words that one gather can choose from.
+    bank_words: usize,
     out: TiledGraph,
     vals: Vec<Val>,
     wants: Wants,
@@ -123,7 +132,7 @@ pub(crate) struct Selection {
 }
 
 /// Selects kernels for every node; nodes that depend on a failed one are skipped, not reported.
-pub(crate) fn select(graph: &Graph, m: &Machine) -> Result<Selection, CompileError> {
+pub(crate) fn select(graph: &Graph, m: &Machine, packing: bool) -> Result<Selection, CompileError> {
     let usable = (m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere) as usize;
     let mut s = Select {
         graph,
@@ -134,6 +143,8 @@ pub(crate) fn select(graph: &Graph, m: &Machine) -> Result<Selection, CompileErr
         weight_slots: super::sched::memory::weight_slices(m) as usize,
         row_words: 2 * usable * m.geometry.words_per_slice as usize,
         transposers: m.geometry.sxm_transposers_per_hemisphere > 0 && usable >= 16,
+        packing,
+        bank_words: m.words_per_bank() as usize,
         out: TiledGraph { name: graph.name.clone(), ..TiledGraph::default() },
         vals: vec![Val::None; graph.values().len()],
         wants: Wants::of(graph),
@@ -246,6 +257,7 @@ impl Select<'_> {
             tail: 0,
             weights: false,
             table: false,
+            pixels: 1,
         });
         TensorId(self.out.tensors.len() as u32 - 1)
     }
@@ -289,27 +301,12 @@ impl Select<'_> {
 
     /// The value in its own element type.
     fn view(&mut self, v: ValueId) -> Result<View, Why> {
-        let ty = self.ty(v);
-        let forms = self.forms(v)?;
-        if let Some(f) = forms.iter().find(|f| f.ty == ty) {
-            return Ok(f.view.clone());
-        }
-        let Some(f) = forms.first().cloned() else {
-            return Err(("an operand has no form".into(), "this is a bug of the compiler".into()));
-        };
-        self.converted(v, f, ty)
+        self.plain_form(v, self.ty(v))
     }
 
     /// The value in f16.
     fn half(&mut self, v: ValueId) -> Result<View, Why> {
-        let forms = self.forms(v)?;
-        if let Some(f) = forms.iter().find(|f| f.ty == AluType::F16) {
-            return Ok(f.view.clone());
-        }
-        let Some(f) = forms.first().cloned() else {
-            return Err(("an operand has no form".into(), "this is a bug of the compiler".into()));
-        };
-        self.converted(v, f, AluType::F16)
+        self.plain_form(v, AluType::F16)
     }
 
     /// Adds a form of another type by a cast kernel.
@@ -352,7 +349,7 @@ impl Select<'_> {
     fn outputs(&mut self) -> Result<(), CompileError> {
         for o in &self.graph.outputs {
             let ty = self.graph.ty(o.value).clone();
-            let view = self.view(o.value).and_then(|v| {
+            let view = self.any_form(o.value, self.ty(o.value)).and_then(|v| {
                 // The host reads a place per element, so broadcast views are fine as they are.
                 if device_type(ty.dtype).is_none() {
                     return Err((format!("the VXM has no {} elements", ty.dtype), "convert the output to f32".into()));
@@ -371,7 +368,7 @@ impl Select<'_> {
                 dtype: ty.dtype,
                 shape: ty.shape.clone(),
                 tensor: view.tensor,
-                pieces: view.host_pieces(),
+                pieces: self.host_places(&view),
             });
         }
         Ok(())

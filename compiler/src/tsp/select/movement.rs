@@ -22,8 +22,9 @@ impl Select<'_> {
             let view = match changed {
                 Some(v) => v,
                 None => {
+                    let view = self.plain(f.view)?;
                     // In row-major rows of the last axis any reshape and any slice is a view or nearly so.
-                    let v = self.row_major(&f.view, &out_shape)?;
+                    let v = self.row_major(&view, &out_shape)?;
                     self.changed(&v, &node.op, &out_shape).ok_or((
                         "its elements do not line up with rows and lanes".to_string(),
                         "reshape in the model so that the innermost axis stays whole".to_string(),

@@ -35,7 +35,8 @@ impl Select<'_> {
         chains
     }
 
-    fn chain(&mut self, drafts: &[Draft], lanes: usize) -> Vec<Pass> {
+    /// One chain of passes with constant weights.
+    pub(super) fn chain(&mut self, drafts: &[Draft], lanes: usize) -> Vec<Pass> {
         let mut data: Vec<u32> = Vec::new();
         let mut parts = Vec::new();
         for d in drafts {

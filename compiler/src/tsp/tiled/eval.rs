@@ -3,7 +3,7 @@
 //! Scalar meaning comes from `quadrille_isa::tsp::alu`; the order of every sum is the tiled
 //! graph's. Knows nothing of the schedule.
 
-use super::{FILL, Init, Kind, Pass, RowTensor, Rows, Src, Step, TensorId, TiledGraph, each_host_point};
+use super::{FILL, GROUP_LANES, Init, Kind, NOTHING, Pass, RowTensor, Rows, Src, Step, TensorId, TiledGraph, each_host_point};
 use quadrille_isa::numerics::f16_to_f32;
 use quadrille_isa::tsp::AluType;
 use quadrille_isa::tsp::alu::alu;
@@ -47,6 +47,13 @@ impl State<'_> {
     /// Element of a row; lanes beyond the tensor's are its tail.
     fn at(&self, t: TensorId, row: u32, lane: usize) -> u32 {
         let i = self.info(t);
+        if let Init::Gather { from, sources, groups } = &i.init {
+            let group = lane / GROUP_LANES;
+            return match sources.get(row as usize * *groups as usize + group) {
+                Some(&NOTHING) | None => 0,
+                Some(&source) => self.at(*from, source, lane),
+            };
+        }
         if row == FILL {
             i.fill.unwrap_or(0)
         } else if lane < i.lanes as usize {
@@ -61,6 +68,10 @@ impl State<'_> {
         out.clear();
         let i = self.info(t);
         let own = i.lanes as usize;
+        if matches!(i.init, Init::Gather { .. }) {
+            out.extend((0..lanes).map(|l| self.at(t, row, l)));
+            return;
+        }
         if row == FILL {
             out.resize(lanes, i.fill.unwrap_or(0));
             return;
@@ -132,6 +143,7 @@ fn initial(t: &RowTensor, inputs: &[Tensor]) -> Vec<u32> {
     let w = width(t.ty);
     match &t.init {
         Init::Computed => vec![0; count],
+        Init::Gather { .. } => Vec::new(),
         Init::Const(b) => b.chunks_exact(w).map(load).collect(),
         Init::Input { index, pieces } => {
             let mut data = vec![0; count];

@@ -11,6 +11,7 @@ mod print;
 use bytes::Bytes;
 use quadrille_isa::DType;
 use quadrille_isa::tsp::{AluOp, AluType};
+use std::sync::Arc;
 
 pub use eval::TiledEvalError;
 pub(crate) use eval::device_bytes;
@@ -25,6 +26,12 @@ pub struct NodeNo(pub u32);
 
 /// Row number that names the fill row: the same element in every lane.
 pub const FILL: u32 = u32::MAX;
+
+/// Source row that a [`Init::Gather`] names where it reads zeros.
+pub const NOTHING: u32 = u32::MAX - 1;
+
+/// Lanes of a superlane: a gather chooses a row for each group of so many lanes.
+pub const GROUP_LANES: usize = 16;
 
 /// One loop of a [`HostPiece`]; steps per turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +66,10 @@ pub enum Init {
     /// Bytes of input number `index`, placed by the host; lanes that no piece names are zero.
     #[allow(missing_docs)]
     Input { index: u32, pieces: Vec<HostPiece> },
+    /// Never stored: each row is put together while it is read. Lane group `g` of row `i` is that of row
+    /// `sources[i * groups + g]` of `from`, of its fill row ([`FILL`]) or zeros ([`NOTHING`]).
+    #[allow(missing_docs)]
+    Gather { from: TensorId, sources: Arc<[u32]>, groups: u32 },
 }
 
 /// A row tensor.
@@ -84,6 +95,8 @@ pub struct RowTensor {
     pub weights: bool,
     /// The dynamic table of a gather: row r lies at word r.
     pub table: bool,
+    /// Pixels side by side in a row, in equal runs of lanes; 1 for ordinary tensors.
+    pub pixels: u32,
 }
 
 /// Rows of one tensor, one for each row of a kernel.
@@ -214,6 +227,14 @@ impl TiledGraph {
     /// A tensor.
     pub fn tensor(&self, t: TensorId) -> &RowTensor {
         &self.tensors[t.0 as usize]
+    }
+
+    /// The tensor that holds the rows: the source of a gathered one, else itself.
+    pub fn stored(&self, t: TensorId) -> TensorId {
+        match &self.tensor(t).init {
+            Init::Gather { from, .. } => *from,
+            _ => t,
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! The text of a tiled graph, for `--emit=tiled`.
 //!
-//! Row lists print as runs: `0..63`, `5..95/2` (step), `7x64` (the same row 64 times), `_x3` (fill rows).
+//! Row lists print as runs: `0..63`, `5..95/2` (step), `7x64` (the same row 64 times), `_x3` (fill rows). The first
+//! rows of a gathered tensor print as source rows, one a lane group: `_` the fill row, `.` zeros.
 
-use super::{FILL, Init, Kind, Rows, Src, Step, TiledGraph};
+use super::{FILL, Init, Kind, NOTHING, Rows, Src, Step, TiledGraph};
 use std::fmt;
+
+/// Rows of a gathered tensor that are printed.
+const GATHER_ROWS: usize = 8;
 
 struct Runs<'a>(&'a [u32]);
 
@@ -80,10 +84,25 @@ impl fmt::Display for TiledGraph {
                 Init::Computed => String::new(),
                 Init::Const(_) => " const".into(),
                 Init::Input { index, .. } => format!(" input {index}"),
+                Init::Gather { from, .. } => format!(" gather t{}", from.0),
             };
             let role = if t.weights { " weights" } else { "" };
             let fill = t.fill.map(|v| format!(" fill {v:#x}")).unwrap_or_default();
-            writeln!(f, "t{n}: {}[{}x{}]{kind}{role}{fill} \"{}\"", t.ty.name(), t.rows, t.lanes, t.name)?;
+            let pixels = if t.pixels > 1 { format!(" pixels {}", t.pixels) } else { String::new() };
+            writeln!(f, "t{n}: {}[{}x{}]{kind}{role}{pixels}{fill} \"{}\"", t.ty.name(), t.rows, t.lanes, t.name)?;
+            if let Init::Gather { sources, groups, .. } = &t.init {
+                for row in sources.chunks_exact((*groups).max(1) as usize).take(GATHER_ROWS) {
+                    let names = row.iter().map(|&s| match s {
+                        FILL => "_".to_string(),
+                        NOTHING => ".".to_string(),
+                        s => s.to_string(),
+                    });
+                    writeln!(f, "    {}", names.collect::<Vec<_>>().join(" "))?;
+                }
+                if t.rows as usize > GATHER_ROWS {
+                    writeln!(f, "    … {} rows more", t.rows as usize - GATHER_ROWS)?;
+                }
+            }
         }
         for k in &self.kernels {
             let node = &self.nodes[k.node.0 as usize];

@@ -1,0 +1,105 @@
+//! Convolutions over several pixels a word: random shapes through checker, simulator and oracle, and how
+//! many gathers and passes the mappings take.
+
+use super::*;
+use quadrille_compiler::tsp::tiled::{Init, Kind};
+use quadrille_isa::tsp::Inst;
+
+/// A stream of small numbers.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % n
+    }
+}
+
+fn gathers(c: &Compiled) -> usize {
+    c.program.queues.values().flatten().filter(|i| matches!(i.inst, Inst::Gather { .. })).count()
+}
+
+/// Rows that enter planes for products.
+fn plane_rows(c: &Compiled) -> usize {
+    let passes = c.tiled.kernels.iter().filter_map(|k| match &k.kind {
+        Kind::MatMul { chains, .. } => Some(k.n as usize * chains.iter().map(Vec::len).sum::<usize>()),
+        _ => None,
+    });
+    passes.sum()
+}
+
+fn conv_relu(b: &mut Build, x: ValueId, m: usize, groups: usize, w: Window) -> ValueId {
+    let c = b.g.shape(x)[1];
+    let fan = (c / groups * w.kernel.iter().product::<usize>()) as f32;
+    let mut shape = vec![m, c / groups];
+    shape.extend(&w.kernel);
+    let k = b.weights(&shape, 2.0 / fan.sqrt());
+    let bias = b.weights(&[1, m, 1, 1], 0.3);
+    let y = b.node(conv(w, groups), &[x, k]);
+    let y = b.node(binary(Binary::Add), &[y, bias]);
+    b.node(unary(Unary::Relu), &[y])
+}
+
+#[test]
+fn a_chain_of_narrow_convolutions_gathers_its_windows() {
+    let mut b = Build::new();
+    let x = b.input(&[1, 3, 20, 18]);
+    let y = conv_relu(&mut b, x, 12, 1, window([3, 3], [1, 1], 1));
+    let y = conv_relu(&mut b, y, 16, 1, window([3, 3], [1, 1], 1));
+    let y = conv_relu(&mut b, y, 40, 1, window([3, 3], [2, 2], 1));
+    let g = b.out(&[y]);
+    let (c, _) = compile_on(&g, "tsp");
+    assert!(gathers(&c) > 0, "{}", c.tiled);
+    // 360 pixels at 20 a word; tap by tap would be 9 rows a pixel.
+    let by_taps = 9 * 360 + 9 * 90;
+    assert!(plane_rows(&c) * 8 < by_taps, "{} plane rows", plane_rows(&c));
+    prove(&g, "tsp", F16);
+}
+
+#[test]
+fn random_windows_over_packed_pixels() {
+    let mut d = Dice(77);
+    let mut gathered = 0;
+    for case in 0..60 {
+        let mut b = Build::new();
+        let batch = 1 + d.roll(3);
+        let channels = [1, 3, 8, 20, 40, 64][d.roll(6)];
+        let (h, w) = (5 + d.roll(9), 5 + d.roll(9));
+        let x = b.input(&[batch, channels, h, w]);
+        let mut y = x;
+        for _ in 0..1 + d.roll(3) {
+            let s = b.g.shape(y).to_vec();
+            let kernel = [1 + d.roll(3.min(s[2])), 1 + d.roll(3.min(s[3]))];
+            let stride = [1 + d.roll(2), 1 + d.roll(2)];
+            let pad = d.roll(kernel[0].min(kernel[1]));
+            let m = [4, 16, 24, 40, 64, 100][d.roll(6)];
+            let depthwise = d.roll(5) == 0;
+            let (m, groups) = if depthwise { (s[1], s[1]) } else { (m, 1) };
+            y = conv_relu(&mut b, y, m, groups, window(kernel, stride, pad));
+            if d.roll(3) == 0 {
+                let z = b.node(unary(Unary::Tanh), &[y]);
+                y = b.node(binary(Binary::Add), &[y, z]);
+            }
+            let s = b.g.shape(y).to_vec();
+            if d.roll(3) == 0 && s[2] >= 3 && s[3] >= 3 {
+                let k = 2 + d.roll(2);
+                let pad = d.roll(2) * (k / 2);
+                y = b.node(Op::Pool { kind: Pool::Max, window: window([k, k], [2, 2], pad) }, &[y]);
+            }
+        }
+        let g = b.out(&[y]);
+        let mut machine = if case % 6 == 5 { "tsp-small" } else { "tsp" };
+        let m = Machine::builtin(machine).expect("a built-in machine");
+        if let Err(CompileError::DoesNotFit { .. }) = tsp::compile(&g, &m, &Options::default()) {
+            machine = "tsp";
+        }
+        let (c, _) = compile_on(&g, machine);
+        let virtual_rows = c.tiled.tensors.iter().any(|t| matches!(t.init, Init::Gather { .. }));
+        gathered += usize::from(virtual_rows);
+        println!("case {case}: {machine} {} cycles, {} gathers", c.estimate.cycles, gathers(&c));
+        prove(&g, machine, F16);
+    }
+    assert!(gathered >= 20, "{gathered} of 60 cases gather");
+}

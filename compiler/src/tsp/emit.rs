@@ -63,12 +63,7 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
         for (n, w) in map.words.iter().enumerate() {
             words[n * per..n * per + 2].copy_from_slice(&w.to_le_bytes());
         }
-        p.image.push(ImageSegment {
-            value: map.value,
-            slice: map.at.slice,
-            addr: map.at.base,
-            words: words.into(),
-        });
+        p.image.push(ImageSegment { value: map.value, slice: map.at.slice, addr: map.at.base, words: words.into() });
     }
     for (slice, (addr, value)) in &s.memory.zeros {
         p.values[value.0 as usize] = ValueInfo { name: "zeros".into(), node: NodeIx(0) };

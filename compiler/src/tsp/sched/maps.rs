@@ -142,7 +142,8 @@ impl Scheduler<'_> {
             return stream;
         };
         let home = &self.memory.homes[from.0 as usize];
-        let side = if dir == Dir::East { quadrille_isa::tsp::Hemisphere::East } else { quadrille_isa::tsp::Hemisphere::West };
+        let side =
+            if dir == Dir::East { quadrille_isa::tsp::Hemisphere::East } else { quadrille_isa::tsp::Hemisphere::West };
         let copy = self.memory.copy_on(*from, side, 0);
         let n = rows.len() as u32;
         let gather = i64::from(self.m.latency.mem_gather);

@@ -4,8 +4,8 @@
 //! kernel reads it at once; long tensors are cut into chunks in different slices, so that several
 //! kernels find free ports. Words are used again after the last read. Knows no instruction.
 
-use crate::tsp::error::CompileError;
 use super::maps::Maps;
+use crate::tsp::error::CompileError;
 use crate::tsp::tiled::{FILL, Init, Kind, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
 use std::collections::BTreeMap;
@@ -143,7 +143,8 @@ impl Memory {
                 Kind::Map { ins, .. } => reads.extend(ins.iter().map(|r| r.tensor.0)),
                 Kind::MatMul { chains, ins, .. } => {
                     for p in 0..chains.iter().map(Vec::len).max().unwrap_or(0) {
-                        let now: Vec<u32> = chains.iter().filter_map(|c| c.get(p)).map(|p| g.stored(p.act.tensor).0).collect();
+                        let now: Vec<u32> =
+                            chains.iter().filter_map(|c| c.get(p)).map(|p| g.stored(p.act.tensor).0).collect();
                         mem.count_copies(&now);
                         reads.extend(now);
                     }

@@ -93,15 +93,7 @@ impl Select<'_> {
         let weight = |o: usize, c: usize, t: usize| {
             if o / out_per == c / per { weights[(o * per + c % per) * all_taps.len() + t] } else { 0.0 }
         };
-        let c = Conv {
-            node,
-            window,
-            channels,
-            batch,
-            m,
-            spatial: out_spatial,
-            taps: &all_taps,
-        };
+        let c = Conv { node, window, channels, batch, m, spatial: out_spatial, taps: &all_taps };
         if let Some(v) = self.packed_conv(&c, epilogue, &weight)? {
             return Ok(v);
         }
@@ -205,9 +197,8 @@ impl Select<'_> {
         let Some(host) = self.host_window(c.node.inputs[0], c.window)? else { return Ok(None) };
         let last = c.spatial[c.spatial.len() - 1];
         let out = PixelLayout::new(1, c.m, c.batch, c.spatial, last);
-        let keys: Vec<Vec<i64>> = (c.taps.iter())
-            .map(|t| t.iter().zip(&c.window.dilation).map(|(t, d)| (t * d) as i64).collect())
-            .collect();
+        let keys: Vec<Vec<i64>> =
+            (c.taps.iter()).map(|t| t.iter().zip(&c.window.dilation).map(|(t, d)| (t * d) as i64).collect()).collect();
         Ok(Some(self.host_rows(&host, c, &out, &keys)))
     }
 
@@ -238,12 +229,7 @@ impl Select<'_> {
         for (k, key) in keys.iter().enumerate() {
             let (mut row0, mut elem0) = (0usize, 0i64);
             let mut loops = vec![
-                HostLoop {
-                    count: c.batch as u32,
-                    row: (out.image / pixels) as i32,
-                    lane: 0,
-                    elem: host.strides[0],
-                },
+                HostLoop { count: c.batch as u32, row: (out.image / pixels) as i32, lane: 0, elem: host.strides[0] },
                 HostLoop { count: c.channels as u32, row: 0, lane: 1, elem: host.strides[1] },
             ];
             let mut empty = false;

@@ -162,8 +162,12 @@ impl Select<'_> {
     fn choose_layout(&self, c: &Conv<'_>, x: &View, wanted: usize) -> Option<PixelLayout> {
         let x_pixels = self.pixels(x.tensor);
         let last = c.spatial[c.spatial.len() - 1];
-        let sample: Vec<usize> =
-            c.spatial.iter().enumerate().map(|(i, &e)| if i + 1 == c.spatial.len() { e } else { e.min(SAMPLE) }).collect();
+        let sample: Vec<usize> = c
+            .spatial
+            .iter()
+            .enumerate()
+            .map(|(i, &e)| if i + 1 == c.spatial.len() { e } else { e.min(SAMPLE) })
+            .collect();
         let followers: Vec<(&Window, usize, usize)> = self
             .takers(c.node.output)
             .into_iter()
@@ -231,9 +235,10 @@ impl Select<'_> {
             }
             return out;
         }
-        let padded = p.classes.iter().any(|k| {
-            k.keys.iter().flatten().flatten().any(|&key| k.pixels.iter().any(|w| w[key].is_none()))
-        });
+        let padded = p
+            .classes
+            .iter()
+            .any(|k| k.keys.iter().flatten().flatten().any(|&key| k.pixels.iter().any(|w| w[key].is_none())));
         if padded && !self.want_fill(x.tensor, 0) {
             x.tensor = self.copied(x.tensor);
             self.want_fill(x.tensor, 0);

@@ -46,7 +46,8 @@ impl PixelLayout {
 
     /// Axes of a tensor `[batch, channels, spatial…]`.
     pub(super) fn axes(&self, shape: &[usize]) -> Vec<Axis> {
-        let rows = |extent: usize, step: usize| if extent == 1 { Axis::unit() } else { Axis::rows(extent, step as i64) };
+        let rows =
+            |extent: usize, step: usize| if extent == 1 { Axis::unit() } else { Axis::rows(extent, step as i64) };
         let mut axes = vec![rows(shape[0], self.image), Axis::lanes(shape[1], 1)];
         if shape[1] == 1 {
             axes[1] = Axis::unit();
@@ -140,7 +141,8 @@ pub(super) fn plan(
             for (t, tap) in taps.iter().enumerate() {
                 let mut at = base;
                 for i in 0..rank {
-                    let pos = (index[i] * window.stride[i] + tap[i] * window.dilation[i]) as i64 - window.before[i] as i64;
+                    let pos =
+                        (index[i] * window.stride[i] + tap[i] * window.dilation[i]) as i64 - window.before[i] as i64;
                     if pos < 0 || pos >= tables[i + 2].len() as i64 {
                         at = PAD;
                         break;
@@ -217,7 +219,13 @@ pub(super) fn plan(
 }
 
 /// Passes of a window over a packed image whose rows are `pitch` apart, if all goes well; for choosing pitches.
-pub(super) fn passes_at(pixels: usize, out_pixels: usize, pitches: &[usize], window: &Window, taps: &[Vec<usize>]) -> usize {
+pub(super) fn passes_at(
+    pixels: usize,
+    out_pixels: usize,
+    pitches: &[usize],
+    window: &Window,
+    taps: &[Vec<usize>],
+) -> usize {
     let (_, keys) = positions(out_pixels, window, taps);
     let mut count = vec![0usize; pixels];
     for k in keys {

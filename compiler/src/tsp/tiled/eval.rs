@@ -3,7 +3,9 @@
 //! Scalar meaning comes from `quadrille_isa::tsp::alu`; the order of every sum is the tiled
 //! graph's. Knows nothing of the schedule.
 
-use super::{FILL, GROUP_LANES, Init, Kind, NOTHING, Pass, RowTensor, Rows, Src, Step, TensorId, TiledGraph, each_host_point};
+use super::{
+    FILL, GROUP_LANES, Init, Kind, NOTHING, Pass, RowTensor, Rows, Src, Step, TensorId, TiledGraph, each_host_point,
+};
 use quadrille_isa::numerics::f16_to_f32;
 use quadrille_isa::tsp::AluType;
 use quadrille_isa::tsp::alu::alu;

@@ -39,7 +39,7 @@ impl Work {
                 Op::MatMul { .. } => macs = out.saturating_mul(input.last().map_or(1, |&k| k as u64)),
                 Op::Conv { .. } => macs = out.saturating_mul(product(&g.shape(n.inputs[1])[1..])),
                 Op::ConvTranspose { .. } => macs = product(input).saturating_mul(product(&g.shape(n.inputs[1])[1..])),
-                Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) => elementwise = out,
+                Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => elementwise = out,
                 Op::Softmax { .. } => elementwise = out.saturating_mul(3),
                 Op::Pool { kind: Pool::Max, window } => {
                     elementwise = out.saturating_mul(product(&window.kernel).saturating_sub(1));

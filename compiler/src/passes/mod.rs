@@ -5,12 +5,14 @@
 //! graph is verified, and an error names the pass that broke it.
 //!
 //! A pass keeps what the graph computes, to the bit where no float sum is reordered, and keeps its
-//! inputs and outputs with their names and types.
+//! inputs and outputs with their names and types. `integer-kernels` alone changes values, by a stated
+//! amount, and runs where that precision is asked for.
 
 pub mod common_subexpressions;
 pub mod dead_code;
 pub mod drop_identities;
 pub mod fold_constants;
+pub mod integer_kernels;
 pub mod simplify_reshapes;
 pub mod simplify_transposes;
 
@@ -42,6 +44,7 @@ pub const TABLE: &[Pass] = &[
     dead_code::PASS,
     drop_identities::PASS,
     fold_constants::PASS,
+    integer_kernels::PASS,
     simplify_reshapes::PASS,
     simplify_transposes::PASS,
 ];

@@ -44,7 +44,7 @@ fn bound(g: &Graph, m: &Machine) -> u64 {
                 let w = g.shape(n.inputs[1]);
                 macs += out * w[1..].iter().product::<usize>() as u64;
             }
-            Op::Unary(_) | Op::Binary(_) | Op::Select => elements += out,
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma => elements += out,
             Op::Pool { window, .. } => elements += out * window.kernel.iter().product::<usize>() as u64,
             Op::Reduce { .. } => elements += g.ty(n.inputs[0]).elements() as u64,
             _ => {}

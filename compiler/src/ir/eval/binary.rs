@@ -5,6 +5,7 @@ use super::buffer::{narrow, tensor, view, widen, with_bits, with_num};
 use super::num::Num;
 use super::strided;
 use crate::ir::{Binary, DType, Tensor, TensorType};
+use quadrille_isa::numerics;
 
 pub(super) fn eval(op: Binary, a: &Tensor, b: &Tensor, ty: &TensorType) -> Tensor {
     let (a, b) = (widen(a), widen(b));
@@ -35,6 +36,15 @@ pub(super) fn select(cond: &Tensor, b: &Tensor, c: &Tensor, ty: &TensorType) -> 
         let picked = cond.data.iter().zip(x.iter().zip(y.iter())).map(|(&k, (&x, &y))| if k != 0 { x } else { y });
         tensor(ty.dtype, &ty.shape, picked.collect::<Vec<T>>())
     })
+}
+
+/// `a * b + c`, rounded once.
+pub(super) fn fma(a: &Tensor, b: &Tensor, c: &Tensor, ty: &TensorType) -> Tensor {
+    let (a, b, c) =
+        (strided::broadcast(a, &ty.shape), strided::broadcast(b, &ty.shape), strided::broadcast(c, &ty.shape));
+    let (a, b, c) = (view::<f32>(&a), view::<f32>(&b), view::<f32>(&c));
+    let values = a.iter().zip(b.iter().zip(c.iter())).map(|(&a, (&b, &c))| numerics::fma_f32(a, b, c));
+    tensor(ty.dtype, &ty.shape, values.collect::<Vec<f32>>())
 }
 
 fn map<T: Num, R>(a: &Tensor, b: &Tensor, ty: &TensorType, f: impl Fn(T, T) -> R) -> Tensor

@@ -200,6 +200,7 @@ fn eval_typed(order: Order, op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Res
     Ok(match op {
         Op::Unary(u) => unary::eval(*u, inputs[0]),
         Op::Binary(b) => binary::eval(*b, inputs[0], inputs[1], ty),
+        Op::Fma => binary::fma(inputs[0], inputs[1], inputs[2], ty),
         Op::Select => binary::select(inputs[0], inputs[1], inputs[2], ty),
         Op::Cast(to) => cast::eval(inputs[0], *to),
         Op::MatMul { epilogue } => matmul::eval(order, inputs, epilogue, ty),

@@ -32,6 +32,16 @@ fn adds_with_broadcasting() {
 }
 
 #[test]
+fn fma_rounds_once() {
+    let (a, b) = (f32s(&[1], &[1.0 + f32::EPSILON]), f32s(&[1], &[1.0 - f32::EPSILON]));
+    let y = run1(Op::Fma, &[&a, &b, &f32s(&[2], &[-1.0, 1.0])]);
+    // The product alone rounds to 1.
+    assert_eq!(y.as_f32().unwrap(), [-f32::EPSILON * f32::EPSILON, 2.0]);
+    let text = "graph \"g\" {\n  %0 = input : f32[2] as \"x\"\n  %1 = fma %0, %0, %0 : f32[2] from \"n\"\n  output \"y\" = %1\n}\n";
+    assert_eq!(crate::ir::text::print(&crate::ir::text::parse(text).unwrap()), text);
+}
+
+#[test]
 fn integer_division_never_traps() {
     let a = Tensor::new(DType::I8, vec![4], vec![0x80, 7, 0x80, 0xF9]).unwrap();
     let b = Tensor::new(DType::I8, vec![4], vec![0xFF, 0, 2, 2]).unwrap();

@@ -25,6 +25,8 @@ pub enum Op {
     Binary(Binary),
     /// cond (`bool`) ? b : c, with broadcasting.
     Select,
+    /// x * y + z in `f32`, rounded once, with broadcasting.
+    Fma,
     /// Float to integer truncates and saturates (NaN gives 0), integer to integer wraps, anything but
     /// zero is `true`, to a narrower float rounds to nearest even.
     Cast(DType),
@@ -146,6 +148,7 @@ impl Op {
             Op::Unary(u) => u.name(),
             Op::Binary(b) => b.name(),
             Op::Select => "select",
+            Op::Fma => "fma",
             Op::Cast(_) => "cast",
             Op::MatMul { .. } => "matmul",
             Op::Conv { .. } => "conv",

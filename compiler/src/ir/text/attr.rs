@@ -86,7 +86,13 @@ impl Writer {
 pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attr)> {
     let w = Writer::default();
     match op {
-        Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::Reshape { .. } | Op::Broadcast { .. } => w,
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::Fma
+        | Op::Cast(_)
+        | Op::Reshape { .. }
+        | Op::Broadcast { .. } => w,
         Op::MatMul { epilogue } => w.epilogue(epilogue),
         Op::Conv { window, groups, epilogue } => w.window(window).groups(*groups).epilogue(epilogue),
         Op::ConvTranspose { window, groups, extra } => {
@@ -283,6 +289,7 @@ pub(super) fn operation(name: &str, attrs: Vec<(String, Attr)>, ty: Option<&Tens
     let declared = || ty.ok_or_else(|| format!("`{name}` needs its result type written out"));
     let op = match name {
         "select" => Op::Select,
+        "fma" => Op::Fma,
         "cast" => Op::Cast(declared()?.dtype),
         "matmul" => Op::MatMul { epilogue: r.epilogue()? },
         "conv" => Op::Conv { window: r.window()?, groups: r.number_or("groups", Some(1))?, epilogue: r.epilogue()? },

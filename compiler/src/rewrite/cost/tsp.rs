@@ -118,7 +118,7 @@ impl CostModel for Tsp {
         }
         match op {
             Op::Unary(u) => self.elementwise(unary_ops(*u), inputs, result),
-            Op::Binary(_) | Op::Cast(_) => self.elementwise(1, inputs, result),
+            Op::Binary(_) | Op::Fma | Op::Cast(_) => self.elementwise(1, inputs, result),
             Op::Select => self.elementwise(2, inputs, result),
             Op::Softmax { .. } => self.elementwise(3, inputs, result).times(4),
             Op::Pool { kind, window } => {

@@ -59,6 +59,7 @@ impl Select<'_> {
                 };
                 lazy.expr.binary(*b, ty, args[0], args[1], power)?
             }
+            Op::Fma => lazy.expr.op(quadrille_isa::tsp::AluOp::Fma, ty, args[0], args[1], args[2]),
             Op::Select => {
                 let int = match ty.bytes() {
                     1 => AluType::U8,

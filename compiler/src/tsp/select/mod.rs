@@ -213,7 +213,7 @@ impl Select<'_> {
             }
         }
         let val = match &node.op {
-            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) => self.elementwise(node)?,
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => self.elementwise(node)?,
             Op::MatMul { epilogue } => self.matmul(node, epilogue)?,
             Op::Conv { window, groups, epilogue } => self.conv(node, window, *groups, epilogue)?,
             Op::Pool { kind, window } => self.pool(node, *kind, window)?,

@@ -26,7 +26,7 @@ fn is_view(op: &Op) -> bool {
 }
 
 fn is_elementwise(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_))
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_))
 }
 
 impl Wants {

@@ -11,6 +11,7 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
             let [x] = o.take()?;
             Ok(TensorType::new(*d, x.shape.clone()))
         }
+        Op::Fma => fma(o),
         _ => select(o),
     }
 }
@@ -62,6 +63,17 @@ fn binary(o: &Operands<'_>, b: Binary) -> Result<TensorType, TypeError> {
     match broadcast_shapes(&x.shape, &y.shape) {
         Some(shape) => Ok(TensorType::new(if b.is_compare() { DType::Bool } else { x.dtype }, shape)),
         None => o.fail(format!("{x} and {y} do not broadcast")),
+    }
+}
+
+fn fma(o: &Operands<'_>) -> Result<TensorType, TypeError> {
+    let [x, y, z] = o.take()?;
+    if [x, y, z].iter().any(|t| t.dtype != DType::F32) {
+        return o.fail(format!("is defined for f32 only; got {x}, {y}, {z}"));
+    }
+    match broadcast_shapes(&x.shape, &y.shape).and_then(|s| broadcast_shapes(&s, &z.shape)) {
+        Some(shape) => Ok(TensorType::new(DType::F32, shape)),
+        None => o.fail(format!("{x}, {y} and {z} do not broadcast")),
     }
 }
 

@@ -70,7 +70,7 @@ impl Op {
     pub fn result_type(&self, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
         let operands = Operands { op: self, types: inputs };
         let ty = match self {
-            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) => elementwise::rule(&operands),
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => elementwise::rule(&operands),
             Op::MatMul { .. } | Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Pool { .. } => linear::rule(&operands),
             Op::Reduce { .. }
             | Op::ArgReduce { .. }

@@ -43,7 +43,8 @@ fn is_arithmetic(op: &Op) -> bool {
         | Op::Softmax { .. }
         | Op::TopKValues { .. }
         | Op::TopKIndices { .. } => true,
-        Op::Select | Op::Fma
+        Op::Select
+        | Op::Fma
         | Op::Cast(_)
         | Op::Reshape { .. }
         | Op::Transpose { .. }

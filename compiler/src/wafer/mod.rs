@@ -11,6 +11,7 @@ mod color;
 mod emit;
 mod error;
 mod estimate;
+pub mod floorplan;
 mod kernels;
 mod layout;
 mod partition;

@@ -7,19 +7,19 @@ use std::rc::Rc;
 /// A kernel graph. Inputs and outputs have no place; wires to them are left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub struct KernelGraph {
-    pub width: u16,
-    pub height: u16,
-    pub time_weight: u64,
-    pub length_weight: u64,
-    pub adapter_weight: u64,
+pub(crate) struct KernelGraph {
+    pub(crate) width: u16,
+    pub(crate) height: u16,
+    pub(crate) time_weight: u64,
+    pub(crate) length_weight: u64,
+    pub(crate) adapter_weight: u64,
     /// Name and kernel; equal kernels are one object.
-    pub kernels: Vec<(String, Rc<Kernel>)>,
-    pub wires: Vec<Wire>,
+    pub(crate) kernels: Vec<(String, Rc<Kernel>)>,
+    pub(crate) wires: Vec<Wire>,
 }
 
 /// Parses a file; the error names the line.
-pub fn parse(text: &str) -> Result<KernelGraph, String> {
+pub(crate) fn parse(text: &str) -> Result<KernelGraph, String> {
     let mut g = KernelGraph {
         width: 0,
         height: 0,

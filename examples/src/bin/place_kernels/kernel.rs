@@ -10,43 +10,43 @@ use quadrille_compiler::wafer::floorplan::Shapes;
 /// One convolution.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)]
-pub struct Conv {
-    pub h: u64,
-    pub w: u64,
-    pub r: u64,
-    pub s: u64,
-    pub c: u64,
-    pub k: u64,
-    pub t: u64,
+pub(crate) struct Conv {
+    pub(crate) h: u64,
+    pub(crate) w: u64,
+    pub(crate) r: u64,
+    pub(crate) s: u64,
+    pub(crate) c: u64,
+    pub(crate) k: u64,
+    pub(crate) t: u64,
 }
 
 /// A kernel: convolutions that share h' and w'.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)]
-pub struct Kernel {
-    pub convs: Vec<Conv>,
+pub(crate) struct Kernel {
+    pub(crate) convs: Vec<Conv>,
     /// Words of memory a PE has.
-    pub memory: u64,
+    pub(crate) memory: u64,
 }
 
 /// Execution parameters of a kernel: h', w' and a (c', k') for each convolution.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub struct Execution {
-    pub h: u64,
-    pub w: u64,
-    pub ck: Vec<(u64, u64)>,
+pub(crate) struct Execution {
+    pub(crate) h: u64,
+    pub(crate) w: u64,
+    pub(crate) ck: Vec<(u64, u64)>,
 }
 
 impl Conv {
     /// Cycles, rounded up.
-    pub fn time(&self, h: u64, w: u64, c: u64, k: u64) -> u64 {
+    pub(crate) fn time(&self, h: u64, w: u64, c: u64, k: u64) -> u64 {
         let steps = self.h.div_ceil(h) * self.w.div_ceil(w) * self.c.div_ceil(c) * self.k.div_ceil(k);
         (steps * self.r * self.s).div_ceil(self.t * self.t)
     }
 
     /// True when a PE's memory holds it; compared without rounding.
-    pub fn fits(&self, h: u64, w: u64, c: u64, k: u64, memory: u64) -> bool {
+    pub(crate) fn fits(&self, h: u64, w: u64, c: u64, k: u64, memory: u64) -> bool {
         // C/c'·K/k'·RS + X·Y·K/(w'h'k') <= M, times c'·k'·h'·w'.
         let weights = u128::from(self.c * self.k * self.r * self.s) * u128::from(h * w);
         let image = u128::from((self.w + self.s - 1) * (self.h + self.r - 1) * self.k) * u128::from(c);
@@ -71,7 +71,7 @@ impl Conv {
 
 impl Execution {
     /// `(width, height)` in PEs, not turned.
-    pub fn shape(&self) -> (u64, u64) {
+    pub(crate) fn shape(&self) -> (u64, u64) {
         let height = self.ck.iter().map(|&(c, _)| self.h * self.w * (c + 1)).max().unwrap_or(0);
         (self.ck.iter().map(|&(_, k)| 3 * k).sum(), height)
     }
@@ -79,12 +79,12 @@ impl Execution {
 
 impl Kernel {
     /// Cycles under these parameters.
-    pub fn time(&self, e: &Execution) -> u64 {
+    pub(crate) fn time(&self, e: &Execution) -> u64 {
         self.convs.iter().zip(&e.ck).map(|(v, &(c, k))| v.time(e.h, e.w, c, k)).max().unwrap_or(0)
     }
 
     /// True when a PE's memory holds it.
-    pub fn fits(&self, e: &Execution) -> bool {
+    pub(crate) fn fits(&self, e: &Execution) -> bool {
         self.convs.iter().zip(&e.ck).all(|(v, &(c, k))| v.fits(e.h, e.w, c, k, self.memory))
     }
 
@@ -114,7 +114,7 @@ impl Kernel {
     }
 
     /// The fastest parameters whose shape, perhaps turned, is at most `width` x `height`.
-    pub fn fastest(&self, width: u64, height: u64) -> Option<(Execution, u64)> {
+    pub(crate) fn fastest(&self, width: u64, height: u64) -> Option<(Execution, u64)> {
         let mut best: Option<(Execution, u64)> = None;
         for (w_most, h_most) in [(width, height), (height, width)] {
             self.each_height(h_most, |h, w, rows| {

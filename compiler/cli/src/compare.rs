@@ -9,7 +9,9 @@
 //! than 2 % of its range, the range being the largest magnitude expected. A wrong program is off
 //! by the range itself.
 //!
-//! **`int8`** follows the model's own integers; one quantum of 1/127 of the range is allowed.
+//! **`int8`** follows the model's own integers. Each of L quantisations may fall one quantum of 1/127 of
+//! the range beside another runtime's, where a sum is near a tie; these are independent and most vanish
+//! in the next rounding, so that four quanta are allowed at the end of a hundred.
 //!
 //! Integer and bool outputs must be equal. `--rtol` and `--atol` replace all this by NumPy's
 //! `allclose` rule: |got - want| <= atol + rtol |want|.
@@ -54,7 +56,7 @@ impl Tolerance {
     pub fn of(precision: Precision) -> Tolerance {
         let of_range = match precision {
             Precision::F16 => 2e-2,
-            Precision::Int8 => 1.0 / 127.0,
+            Precision::Int8 => 4.0 / 127.0,
         };
         // An output that should be zero everywhere has no range; f16 has no smaller normal number.
         Tolerance { atol: 6.1e-5, rtol: 0.0, of_range }

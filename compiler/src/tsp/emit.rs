@@ -139,12 +139,16 @@ fn constant(p: &mut Program, g: &TiledGraph, m: &Machine, memory: &Memory, id: T
     if t.weights {
         let per = weight_slices(m) as usize;
         let depth = home.words as usize / width;
-        for (k, r) in home.chunks[0].copies[0].iter().enumerate() {
+        for k in 0..home.chunks[0].copies[0].len() {
             let mut words = Vec::with_capacity(home.words as usize * m.lanes());
             for byte in 0..width {
                 (0..depth).for_each(|d| word(d * per + k, byte, &mut words));
             }
-            p.image.push(ImageSegment { value, slice: r.slice, addr: r.base, words: words.into() });
+            let words = Bytes::from(words);
+            for copy in &home.chunks[0].copies {
+                let r = copy[k];
+                p.image.push(ImageSegment { value, slice: r.slice, addr: r.base, words: words.clone() });
+            }
         }
         return;
     }

@@ -2,7 +2,7 @@
 
 use super::sched::Schedule;
 use super::tiled::{Kind, TiledGraph};
-use crate::ir::{Graph, Op};
+use crate::ir::{Graph, Node, Op};
 use quadrille_isa::tsp::{Inst, Machine, Program};
 
 /// What a program costs, and the least it could.
@@ -32,17 +32,19 @@ pub(crate) fn estimate(g: &Graph, t: &TiledGraph, m: &Machine, s: &Schedule, p: 
 }
 
 fn bound(g: &Graph, m: &Machine) -> u64 {
-    let (mut macs, mut weights, mut elements) = (0u64, 0u64, 0u64);
+    // Multiply-accumulates of f16 and of bytes.
+    let (mut macs, mut weights, mut elements) = ([0u64; 2], 0u64, 0u64);
+    let bytes = |n: &Node| usize::from(g.ty(n.inputs[0]).dtype.size() == 1);
     for n in g.nodes() {
         let out = g.ty(n.output).elements() as u64;
         match &n.op {
             Op::MatMul { .. } => {
                 let a = g.shape(n.inputs[0]);
-                macs += out * a[a.len() - 1] as u64;
+                macs[bytes(n)] += out * a[a.len() - 1] as u64;
             }
             Op::Conv { .. } => {
                 let w = g.shape(n.inputs[1]);
-                macs += out * w[1..].iter().product::<usize>() as u64;
+                macs[bytes(n)] += out * w[1..].iter().product::<usize>() as u64;
             }
             Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma => elements += out,
             Op::Pool { window, .. } => elements += out * window.kernel.iter().product::<usize>() as u64,
@@ -50,13 +52,14 @@ fn bound(g: &Graph, m: &Machine) -> u64 {
             _ => {}
         }
         if matches!(n.op, Op::MatMul { .. } | Op::Conv { .. }) && g.constant(n.inputs[1]).is_some() {
-            weights += 2 * g.ty(n.inputs[1]).elements() as u64;
+            weights += (2 - bytes(n) as u64) * g.ty(n.inputs[1]).elements() as u64;
         }
     }
     let lanes = m.lanes() as u64;
     let stream_bytes = 2 * u64::from(m.geometry.streams_per_direction) * lanes;
     let alus = u64::from(m.geometry.alus) * lanes;
-    macs.div_ceil(m.peak_f16_macs_per_cycle()).max(weights.div_ceil(stream_bytes)).max(elements.div_ceil(alus)).max(1)
+    let planes = macs[0].div_ceil(m.peak_f16_macs_per_cycle()) + macs[1].div_ceil(m.peak_i8_macs_per_cycle());
+    planes.max(weights.div_ceil(stream_bytes)).max(elements.div_ceil(alus)).max(1)
 }
 
 /// The busiest resource: plane pairs (rows times the row interval, shared by both hemispheres),
@@ -71,9 +74,12 @@ fn mapping_bound(t: &TiledGraph, m: &Machine) -> u64 {
             Kind::MatMul { chains, steps, .. } => {
                 let passes = chains.iter().flatten();
                 let count = passes.clone().count() as u64;
-                planes += n * count * u64::from(m.latency.mxm_f16_row_interval);
-                loads += 2 * passes.map(|p| p.loads.len() as u64).sum::<u64>();
-                alus += n * steps.len() as u64 * u64::from(m.latency.mxm_f16_row_interval);
+                let bytes = passes.clone().all(|p| t.tensor(p.weights).ty.bytes() == 1);
+                // A pair of planes takes a row of f16 in an interval, two rows of bytes in a cycle.
+                let interval = if bytes { 1 } else { u64::from(m.latency.mxm_f16_row_interval) };
+                planes += if bytes { n * count / 2 } else { n * count * interval };
+                loads += if bytes { 1 } else { 2 } * passes.map(|p| p.loads.len() as u64).sum::<u64>();
+                alus += n * steps.len() as u64 * interval;
             }
             Kind::Move { passes, out } => {
                 // A byte takes one plane, which is half a pair.

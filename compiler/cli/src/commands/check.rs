@@ -110,8 +110,9 @@ impl Args {
     fn attempt(&self, graph: Result<&Graph, &Failure>, machine: &Machine) -> Result<Estimate, Failure> {
         let imported = graph.map_err(Clone::clone)?;
         let graph = pipeline::prepare(imported, machine.target(), &self.args.preparation())?;
-        let estimate = pipeline::compile(&graph, machine, self.args.precision())?.estimate;
-        Ok(Estimate { bound_cycles: Work::of(imported).bound_cycles(machine, self.args.precision()), ..estimate })
+        let precision = self.args.precision(imported, machine.target());
+        let estimate = pipeline::compile(&graph, machine, precision)?.estimate;
+        Ok(Estimate { bound_cycles: Work::of(imported).bound_cycles(machine, precision), ..estimate })
     }
 }
 

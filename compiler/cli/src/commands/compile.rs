@@ -77,6 +77,7 @@ impl Args {
         }
         let machine = machine?;
         let work = Work::of(&graph);
+        let precision = self.args.precision(&graph, machine.target());
         let (graph, rewrite_s) =
             progress.stage("rewriting", || pipeline::prepare(&graph, machine.target(), &self.args.preparation()));
         let graph = graph?;
@@ -84,8 +85,7 @@ impl Args {
             drop(progress);
             return self.output.text(&ir::text::print(&graph)).map(|()| 0);
         }
-        let (compiled, schedule_s) =
-            progress.stage("compiling", || pipeline::compile(&graph, &machine, self.args.precision()));
+        let (compiled, schedule_s) = progress.stage("compiling", || pipeline::compile(&graph, &machine, precision));
         let compiled = compiled.map_err(|f| f.locate(&model))?;
         drop(progress);
         match (self.emit, &self.output.out) {
@@ -95,7 +95,7 @@ impl Args {
                     .map_err(|e| Failure::wrong(format!("internal error: the program has no binary form: {e}")))?;
                 file::write(out, &bytes)?;
                 let e = compiled.estimate;
-                let bound = work.bound_cycles(&machine, self.args.precision());
+                let bound = work.bound_cycles(&machine, precision);
                 match self.format {
                     Format::Json => output::print_json(&json!({
                         "model": self.model.display().to_string(),

@@ -4,8 +4,9 @@ use crate::compare::Precision;
 use crate::data::Named;
 use crate::failure::Failure;
 use crate::machine::{Machine, Target};
-use crate::pipeline::Preparation;
+use crate::pipeline::{self, Preparation};
 use clap::Args;
+use quadrille_compiler::ir::Graph;
 use quadrille_compiler::rewrite::RewriteOptions;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME|FILE")]
     pub machine: Option<String>,
 
-    /// Arithmetic of the program [default: f16]
+    /// Arithmetic of the program [default: int8 for quantised models on tsp, else f16]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 
@@ -37,7 +38,7 @@ pub struct ModelArgs {
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = Named::parse)]
     pub inputs: Vec<Named>,
 
-    /// Passes and pipelines to run instead of the standard `clean,rewrite,clean`
+    /// Passes and pipelines to run instead of the standard `clean,rewrite,clean` (with `integer-kernels` first for int8)
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub passes: Option<Vec<String>>,
 
@@ -85,9 +86,9 @@ impl ModelArgs {
         Machine::choose(self.target, self.machine.as_deref())
     }
 
-    /// The precision that was asked for.
-    pub fn precision(&self) -> Precision {
-        self.precision.unwrap_or(Precision::F16)
+    /// The precision of a program for an imported graph.
+    pub fn precision(&self, imported: &Graph, target: Target) -> Precision {
+        pipeline::precision(imported, target, self.precision)
     }
 
     /// Extents by name; a name given twice with different extents is a wrong call.
@@ -108,6 +109,6 @@ impl ModelArgs {
 
     /// What happens between import and compilation.
     pub fn preparation(&self) -> Preparation {
-        Preparation { passes: self.passes.clone(), rewrite: self.rewrite.options() }
+        Preparation { passes: self.passes.clone(), rewrite: self.rewrite.options(), precision: self.precision }
     }
 }

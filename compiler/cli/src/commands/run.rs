@@ -76,6 +76,8 @@ struct Job {
     expected: BTreeMap<String, Tensor>,
     /// For a model: what it was compiled from and to.
     compiled: Option<(Graph, Compiled)>,
+    /// Of a model.
+    precision: Option<Precision>,
     nodes: Option<Vec<NodeComparison>>,
     timings: Timings,
 }
@@ -120,6 +122,7 @@ impl Args {
             output_names,
             expected: feeds.expected,
             compiled: None,
+            precision: self.args.precision,
             nodes: None,
             timings: Timings { import_s: Some(import_s), ..Timings::default() },
         })
@@ -141,14 +144,15 @@ impl Args {
         });
         let (model, graph, feeds) = imported?;
         let inputs = feeds.for_graph(&graph, self.seed)?;
+        let precision = self.args.precision(&graph, machine.target());
         let (compiled, compile_s) = progress.stage("compiling", || {
             let optimized = pipeline::prepare(&graph, machine.target(), &self.args.preparation())?;
-            let compiled = pipeline::compile(&optimized, &machine, self.args.precision())?;
+            let compiled = pipeline::compile(&optimized, &machine, precision)?;
             Ok::<_, Failure>((optimized, compiled))
         });
         let (optimized, compiled) = compiled.map_err(|f| f.locate(&model))?;
         let nodes = match self.node_reference {
-            true => Some(self.compare_nodes(&graph, &optimized, &inputs, &feeds.expected)?),
+            true => Some(self.compare_nodes(&graph, &optimized, &inputs, &feeds.expected, precision)?),
             false => None,
         };
         let output_names: Vec<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
@@ -159,6 +163,7 @@ impl Args {
             expected: feeds.expected.into_iter().filter(|(n, _)| output_names.contains(n)).collect(),
             output_names,
             compiled: Some((graph, compiled)),
+            precision: Some(precision),
             nodes,
             timings: Timings { import_s: Some(import_s), compile_s: Some(compile_s), ..Timings::default() },
         })
@@ -202,12 +207,13 @@ impl Args {
             model: self.model.display().to_string(),
             target: job.machine.target(),
             machine: job.machine.name().to_string(),
-            precision: job.compiled.as_ref().map(|_| self.args.precision()),
+            precision: job.compiled.as_ref().and(job.precision),
             cycles: simulated.as_ref().map(|s| s.cycles),
             bound_cycles: job
                 .compiled
                 .as_ref()
-                .map(|(g, _)| Work::of(g).bound_cycles(&job.machine, self.args.precision())),
+                .zip(job.precision)
+                .map(|((g, _), precision)| Work::of(g).bound_cycles(&job.machine, precision)),
             mapping_bound_cycles: estimate.map(|e| e.mapping_bound_cycles),
             clock_mhz: job.machine.clock_mhz(),
             check: CheckVerdict { ok: checked.error_count == 0, errors: checked.errors },
@@ -223,9 +229,9 @@ impl Args {
         }
     }
 
-    fn accepted(&self) -> Tolerance {
+    fn accepted(&self, precision: Option<Precision>) -> Tolerance {
         match (self.rtol, self.atol) {
-            (None, None) => Tolerance::of(self.args.precision.unwrap_or(Precision::F16)),
+            (None, None) => Tolerance::of(precision.unwrap_or(Precision::F16)),
             (rtol, atol) => Tolerance::numpy(rtol, atol),
         }
     }
@@ -244,7 +250,7 @@ impl Args {
             .zip(&want)
             .filter_map(|((n, g), w)| Some((n.as_str(), g, w.as_ref()?)))
             .collect();
-        compare(&triples, self.accepted()).map_err(|e| Failure::wrong(e.to_string()))
+        compare(&triples, self.accepted(job.precision)).map_err(|e| Failure::wrong(e.to_string()))
     }
 
     /// Values inside the model, worst first: those expected against the oracle's, or, when none
@@ -255,6 +261,7 @@ impl Args {
         optimized: &Graph,
         inputs: &[Tensor],
         expected: &BTreeMap<String, Tensor>,
+        precision: Precision,
     ) -> Result<Vec<NodeComparison>, Failure> {
         let all = |g: &Graph| ir::eval::eval_all(g, inputs).map_err(|e| Failure::wrong(e.to_string()));
         let oracle = all(imported)?;
@@ -269,7 +276,9 @@ impl Args {
         for (i, name) in named(imported) {
             let Some(want) = other.get(name) else { continue };
             let ValueDef::Node(node) = imported.values()[i].def else { continue };
-            let Ok(Some(compare)) = compare(&[(name, &oracle[i], want)], self.accepted()) else { continue };
+            let Ok(Some(compare)) = compare(&[(name, &oracle[i], want)], self.accepted(Some(precision))) else {
+                continue;
+            };
             let node = imported.origin_name(imported.node(node)).to_string();
             out.push(NodeComparison { value: name.to_string(), node, compare });
         }

@@ -46,7 +46,8 @@ impl Args {
                 let feeds = Feeds::read(self.args.data.as_deref(), &self.args.inputs, &[], &inputs, &outputs, &[])?;
                 let graph = pipeline::import(&self.model, &model, &self.args.dims()?, &feeds)?;
                 let optimized = pipeline::prepare(&graph, machine.target(), &self.args.preparation())?;
-                let compiled = pipeline::compile(&optimized, &machine, self.args.precision());
+                let precision = self.args.precision(&graph, machine.target());
+                let compiled = pipeline::compile(&optimized, &machine, precision);
                 Ok::<_, Failure>((compiled.map_err(|f| f.locate(&model))?.program, feeds.for_graph(&graph, 0)?))
             });
             let (program, inputs) = compiled?;

@@ -13,6 +13,7 @@ pub use backend::{
 };
 pub use feeds::{Feeds, input_names, output_names};
 
+use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::file;
 use crate::machine::Target;
@@ -92,6 +93,17 @@ pub struct Preparation {
     pub passes: Option<Vec<String>>,
     /// Switches of the rewriter.
     pub rewrite: RewriteOptions,
+    /// The precision asked for, if one was.
+    pub precision: Option<Precision>,
+}
+
+/// The precision of a program: the one asked for, else the integers of a quantised model where the
+/// target multiplies them, else f16. `imported` is the graph before any pass.
+pub fn precision(imported: &Graph, target: Target, asked: Option<Precision>) -> Precision {
+    asked.unwrap_or(match target {
+        Target::Tsp if passes::integer_kernels::applies(imported) => Precision::Int8,
+        _ => Precision::F16,
+    })
 }
 
 /// Names under which the rewriter can be called among the passes: `rewrite` for the target of
@@ -100,7 +112,13 @@ pub const REWRITE: &str = "rewrite";
 
 /// Imported graph to optimised graph.
 pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
-    let standard = ["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
+    let mut standard = vec!["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
+    if precision(graph, target, how.precision) == Precision::Int8 {
+        if how.passes.is_none() && !passes::integer_kernels::applies(graph) {
+            return Err(unsupported("--precision int8 wants a quantised model (QuantizeLinear and the like); use f16"));
+        }
+        standard.insert(0, passes::integer_kernels::PASS.name.to_string());
+    }
     run_passes_with(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite)
 }
 

@@ -239,7 +239,7 @@ impl Burst {
     }
 
     /// A queue or bank that two instructions of the burst want in one cycle.
-    fn collides(&self) -> Option<String> {
+    pub(super) fn collides(&self) -> Option<String> {
         let mut queues: Vec<(QueueId, i64, i64)> = Vec::new();
         let mut banks: Vec<(Slice, u8, i64, i64)> = Vec::new();
         for i in &self.insts {

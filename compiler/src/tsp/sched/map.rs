@@ -14,6 +14,15 @@ const BURST_ROWS: usize = 256;
 /// One byte on one side, or all at once.
 type Part = Option<(u8, Hemisphere)>;
 
+/// Streams of constants that the ALU sequences of one burst have in common.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// (operand, row, length, stream).
+    streams: Vec<(usize, u32, usize, StreamNo)>,
+    /// Which copy of a constant to read.
+    pub(super) copy: usize,
+}
+
 /// Direction in which results flow to a hemisphere, and operands flow from the other.
 fn towards(h: Hemisphere) -> Dir {
     h.outward()
@@ -35,7 +44,7 @@ impl Scheduler<'_> {
             for part in self.parts(outs) {
                 let mut b = Burst::new(k.node.0);
                 let mut e = Effects::default();
-                self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1, part);
+                self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1, part, &mut Shared::default());
                 self.place(k, b, e)?;
             }
             first = rows.end;
@@ -70,6 +79,7 @@ impl Scheduler<'_> {
         rows: std::ops::Range<usize>,
         step: u32,
         part: Part,
+        shared: &mut Shared,
     ) {
         let n = rows.len() as u32;
         let vxm = self.m.vxm_column();
@@ -77,14 +87,25 @@ impl Scheduler<'_> {
         let mut streams: Vec<Option<StreamNo>> = given.iter().map(|s| Some(*s)).collect();
         let mut seen: Vec<u32> = Vec::new();
         for (number, r) in ins.iter().enumerate() {
-            let copy = seen.iter().filter(|&&t| t == r.tensor.0).count();
+            let copy = shared.copy + seen.iter().filter(|&&t| t == r.tensor.0).count();
             seen.push(r.tensor.0);
+            let list = &r.rows[rows.clone()];
+            let constant = list.iter().all(|x| *x == list[0]);
+            let found =
+                shared.streams.iter().find(|s| constant && s.0 == number && s.1 == list[0] && s.2 >= list.len());
+            if let Some(s) = found {
+                streams.push(Some(s.3));
+                continue;
+            }
             let at = plan.ins_at[given.len() + number];
             streams.push(at.map(|at| {
                 let dir = towards(self.memory.side_of(r.tensor, copy)).opposite();
                 let t = i64::from(at) * latency;
-                self.read_rows(b, e, r.tensor, copy, &r.rows[rows.clone()], dir, step, vxm, t)
+                self.read_rows(b, e, r.tensor, copy, list, dir, step, vxm, t)
             }));
+            if let (true, Some(Some(s))) = (constant, streams.last()) {
+                shared.streams.push((number, list[0], list.len(), *s));
+            }
         }
         // Which stream carries which step's result where.
         let mut results: Vec<(u16, Dir, Vec<usize>)> = Vec::new();

@@ -6,6 +6,7 @@
 
 use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StreamNo};
+use super::map::Shared;
 use super::rows::{Effects, repeat, whole};
 use super::vxm::plan;
 use super::weights::Tile;
@@ -87,7 +88,19 @@ impl Scheduler<'_> {
                 entries.push((sides[c], act));
             }
             let step = self.m.latency.mxm_f16_row_interval;
-            self.alus(&mut b, &mut e, &plan, &given, ins, steps, outs, rows.clone(), step, None);
+            self.alus(
+                &mut b,
+                &mut e,
+                &plan,
+                &given,
+                ins,
+                steps,
+                outs,
+                rows.clone(),
+                step,
+                None,
+                &mut Shared::default(),
+            );
             let landing = self.place(k, b, e)?;
             for (side, act) in entries {
                 self.busy(side, (i64::from(landing.start) + act) as u32, rows.len() as u32);

@@ -5,8 +5,9 @@
 //! kernels find free ports. Words are used again after the last read. Knows no instruction.
 
 use super::maps::Maps;
+use super::split::{distance, int8_passes};
 use crate::tsp::error::CompileError;
-use crate::tsp::tiled::{FILL, Init, Kind, TensorId, TiledGraph};
+use crate::tsp::tiled::{FILL, Init, Kernel, Kind, RowTensor, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
 use std::collections::BTreeMap;
 
@@ -75,6 +76,10 @@ pub(crate) struct Memory {
     gathered: Vec<bool>,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
+    /// Rows of a chunk at most, so that rows read or written at once are in different slices.
+    apart: Vec<u32>,
+    /// Hemispheres that load a weights tensor, east last.
+    loaders: Vec<Vec<Hemisphere>>,
 }
 
 /// How many streams of 16 a weight load fills from slices of this machine.
@@ -108,7 +113,7 @@ struct Ask {
 const CHUNK_ROWS: u32 = 640;
 
 impl Memory {
-    pub(crate) fn new(g: &TiledGraph, m: &Machine) -> Memory {
+    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>]) -> Memory {
         let n = g.tensors.len();
         let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
         let mut mem = Memory {
@@ -130,6 +135,8 @@ impl Memory {
             opposite: vec![None; n],
             gathered: vec![false; n],
             maps: Maps::default(),
+            apart: vec![u32::MAX; n],
+            loaders: vec![Vec::new(); n],
         };
         for t in &g.tensors {
             if let Init::Gather { from, .. } = &t.init {
@@ -139,6 +146,7 @@ impl Memory {
         }
         for (number, k) in g.kernels.iter().enumerate() {
             let mut reads: Vec<u32> = Vec::new();
+            mem.int8_wants(g, k, &sides[number]);
             match &k.kind {
                 Kind::Map { ins, .. } => reads.extend(ins.iter().map(|r| r.tensor.0)),
                 Kind::MatMul { chains, ins, .. } => {
@@ -215,6 +223,31 @@ impl Memory {
             v.dedup();
         }
         mem
+    }
+
+    /// What the planes of an int8 product read and write at once lies apart; constants have a copy for each
+    /// hemisphere, and weights lie on the side that loads them.
+    fn int8_wants(&mut self, g: &TiledGraph, k: &Kernel, sides: &[Hemisphere]) {
+        let (Some(passes), Kind::MatMul { ins, outs, .. }) = (int8_passes(g, k), &k.kind) else { return };
+        let run = distance(k.n as usize, sides.len(), self.machine.geometry.planes_per_hemisphere as usize);
+        for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
+            let gaps = r.rows.iter().zip(r.rows.iter().skip(run)).filter(|(a, b)| **a != FILL && **b != FILL);
+            let least = gaps.map(|(a, b)| a.abs_diff(*b)).min().unwrap_or(u32::MAX);
+            let t = r.tensor.0 as usize;
+            // Shorter chunks would cost more instructions than they save cycles.
+            if least >= 4 {
+                self.apart[t] = self.apart[t].min(least);
+            }
+            if self.usable >= 32 && matches!(g.tensor(r.tensor).init, Init::Const(_)) {
+                self.copies[t] = self.copies[t].max(2);
+            }
+        }
+        for p in passes {
+            let loaders = &mut self.loaders[p.weights.0 as usize];
+            loaders.extend(sides);
+            loaders.sort_unstable();
+            loaders.dedup();
+        }
     }
 
     fn count_copies(&mut self, reads: &[u32]) {
@@ -318,7 +351,11 @@ impl Memory {
         } else {
             let n = width * self.copies[i];
             let whole = info.table || gathered;
-            let most = if whole { self.bank_words } else { CHUNK_ROWS.min(self.bank_words) } - extra;
+            let most = if whole {
+                self.bank_words
+            } else {
+                CHUNK_ROWS.min(self.bank_words).min(self.apart[i].saturating_add(extra))
+            } - extra;
             let chunk_rows = info.rows.min(most).max(1);
             (n, n, chunk_rows + extra, chunk_rows)
         };
@@ -335,41 +372,27 @@ impl Memory {
         if (info.table || gathered) && info.rows + extra > self.bank_words {
             return Err(fail(format!("a gather reads one bank of {} words", self.bank_words)));
         }
-        let mut found = None;
+        let mut found: Option<(Hemisphere, Vec<Vec<(Slice, u32)>>)> = None;
         let spread = info.weights && self.usable < per_chunk;
-        let (weights, table) = (info.weights, info.table);
-        // All copies on one side, else half of them on each.
-        'search: for (reuse, mixed, all) in [
-            (false, false, false),
-            (false, true, false),
-            (false, false, true),
-            (false, true, true),
-            (true, false, true),
-            (true, true, true),
-        ] {
-            {
-                if mixed && (weights || copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
-                    continue;
+        // Weights that both hemispheres load have a home in each.
+        let homes: Vec<Option<Hemisphere>> = match &self.loaders[i][..] {
+            [] => vec![None],
+            _ if spread => vec![None],
+            l => l.iter().map(|h| Some(*h)).collect(),
+        };
+        for own in homes {
+            let Some((h, sets)) = self.search(i, info, own, (width, per_chunk, words, chunks, spread)) else {
+                found = None;
+                break;
+            };
+            found = match found {
+                None => Some((h, sets)),
+                // Of weights: one chunk, whose second copy follows the first.
+                Some((first, mut all)) => {
+                    all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
+                    Some((first, all))
                 }
-                for h in self.sides(i) {
-                    for turn in 0..2 {
-                        let bank = if table { 0 } else { (i as u32 / 2 + turn) % 2 };
-                        let near = if mixed { copies.div_ceil(2) } else { copies };
-                        let counts = if weights { [per_chunk, 0] } else { [width * near, width * (copies - near)] };
-                        let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, all, both: spread };
-                        let Some(mut sets) = self.choose(i, h, ask(counts[0])) else { continue };
-                        if counts[1] > 0 {
-                            let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
-                            sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
-                        }
-                        if gathered && self.common_base(&sets[0], words, reuse).is_none() {
-                            continue;
-                        }
-                        found = Some((h, sets));
-                        break 'search;
-                    }
-                }
-            }
+            };
         }
         let Some((h, sets)) = found else {
             return Err(fail(
@@ -393,10 +416,10 @@ impl Memory {
                 Some((base, at)) => (at, set.iter().map(|&(s, bank)| self.take_at(s, bank, base, words)).collect()),
                 None => (free_at, set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect::<Vec<Region>>()),
             };
-            let per_copy = if info.weights { taken.len() } else { width as usize };
+            let per_copy = if info.weights { per_chunk as usize } else { width as usize };
+            self.now_bytes += u64::from(words) * taken.len() as u64 * lanes;
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
-            self.now_bytes += u64::from(words) * u64::from(regions) * lanes;
         }
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
         self.homes[i] = home;
@@ -473,6 +496,47 @@ impl Memory {
         let Some(chunk) = self.homes[t.0 as usize].chunks.first() else { return otherwise };
         let on = |c: &Vec<Region>| c.first().is_some_and(|r| r.slice.hemisphere == h);
         if self.sides_of(t).len() < 2 { otherwise } else { chunk.copies.iter().position(on).unwrap_or(otherwise) }
+    }
+
+    /// Slices for each chunk of a tensor, on side `own` if given: all copies on one side, else half of them on each.
+    fn search(
+        &mut self,
+        i: usize,
+        info: &RowTensor,
+        own: Option<Hemisphere>,
+        (width, per_chunk, words, chunks, spread): (u32, u32, u32, u32, bool),
+    ) -> Option<(Hemisphere, Vec<Vec<(Slice, u32)>>)> {
+        let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
+        for (reuse, mixed, all) in [
+            (false, false, false),
+            (false, true, false),
+            (false, false, true),
+            (false, true, true),
+            (true, false, true),
+            (true, true, true),
+        ] {
+            if mixed && (weights || copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
+                continue;
+            }
+            for h in own.map_or_else(|| self.sides(i), |h| vec![h]) {
+                for turn in 0..2 {
+                    let bank = if table { 0 } else { (i as u32 / 2 + turn) % 2 };
+                    let near = if mixed { copies.div_ceil(2) } else { copies };
+                    let counts = if weights { [per_chunk, 0] } else { [width * near, width * (copies - near)] };
+                    let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, all, both: spread };
+                    let Some(mut sets) = self.choose(i, h, ask(counts[0])) else { continue };
+                    if counts[1] > 0 {
+                        let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
+                        sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
+                    }
+                    if gathered && self.common_base(&sets[0], words, reuse).is_none() {
+                        continue;
+                    }
+                    return Some((h, sets));
+                }
+            }
+        }
+        None
     }
 
     /// Hemispheres in the order to try: the one with fewer neighbours first.
@@ -594,7 +658,8 @@ impl Memory {
         let h = &self.homes[t.0 as usize];
         if g.tensor(t).weights {
             let p = weight_slices(&self.machine);
-            let r = h.chunks[0].copies[0][(row % p) as usize];
+            let copies = &h.chunks[0].copies;
+            let r = copies[copy.min(copies.len() - 1)][(row % p) as usize];
             let rows = h.words / u32::from(g.tensor(t).ty.bytes());
             return Region { slice: r.slice, base: r.base + (u32::from(byte) * rows + row / p) as u16 };
         }

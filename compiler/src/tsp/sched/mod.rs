@@ -8,12 +8,14 @@ mod bits;
 mod board;
 mod burst;
 mod gather;
+mod int8;
 mod map;
 pub(crate) mod maps;
 mod matmul;
 pub(crate) mod memory;
 mod moves;
 mod rows;
+mod split;
 mod transpose;
 pub(crate) mod vxm;
 mod weights;
@@ -48,16 +50,20 @@ struct Scheduler<'a> {
     board: Board,
     out: Placements,
     planes: Vec<Plane>,
+    /// Hemispheres of each int8 product.
+    sides: Vec<Vec<Hemisphere>>,
     /// Number of the hemisphere that the next single chain takes.
     turn: u8,
 }
 
 /// Schedules a tiled graph.
 pub(crate) fn schedule(g: &TiledGraph, m: &Machine) -> Result<Schedule, CompileError> {
+    let sides = split::sides(g);
     let mut s = Scheduler {
         g,
         m,
-        memory: Memory::new(g, m),
+        memory: Memory::new(g, m, &sides),
+        sides,
         board: Board::new(m),
         out: Placements::default(),
         planes: vec![Plane::default(); usize::from(m.planes())],
@@ -79,16 +85,20 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine) -> Result<Schedule, CompileE
             s.memory.allocate(g, t)?;
         }
         s.place_maps(k)?;
-        s.kernel(k)?;
+        s.kernel(n, k)?;
         s.memory.release(g, n);
     }
     Ok(Schedule { placements: s.out, memory: s.memory })
 }
 
 impl Scheduler<'_> {
-    fn kernel(&mut self, k: &Kernel) -> Result<(), CompileError> {
+    fn kernel(&mut self, number: usize, k: &Kernel) -> Result<(), CompileError> {
         match &k.kind {
             Kind::Map { ins, steps, outs } => self.map(k, ins, steps, outs),
+            Kind::MatMul { ins, steps, outs, .. } if split::int8_passes(self.g, k).is_some() => {
+                let sides = self.sides[number].clone();
+                self.int8_product(k, &sides, split::int8_passes(self.g, k).unwrap_or(&[]), ins, steps, outs)
+            }
             Kind::MatMul { chains, ins, steps, outs } => self.matmul(k, chains, ins, steps, outs),
             Kind::Move { passes, out } => self.moves(k, passes, out),
             Kind::Gather { ids, table, out } => self.gather(k, ids, *table, out),

@@ -48,7 +48,9 @@ pub(super) fn runs(places: &[(Region, bool)]) -> Vec<Run> {
 
 impl Scheduler<'_> {
     pub(super) fn runs_of(&self, t: TensorId, copy: usize, byte: u8, rows: &[u32]) -> Vec<Run> {
-        let mut near = 0;
+        // Fill rows before the first real one are read beside it.
+        let first = rows.iter().find(|&&r| r != FILL && !self.g.tensor(t).weights);
+        let mut near = first.map_or(0, |&r| self.memory.chunk_of(t, r));
         let places: Vec<(Region, bool)> = rows
             .iter()
             .map(|&r| {

@@ -27,13 +27,26 @@ impl Scheduler<'_> {
         tile: &Tile<'_>,
         act_free: u32,
     ) -> Result<PlacedNo, CompileError> {
-        let state = self.planes[usize::from(plane)];
-        let h = self.m.plane_hemisphere(plane);
+        Ok(self.install_planes(k, &[plane], byte, tile, act_free)?[0])
+    }
+
+    /// The same for planes of one hemisphere at once: they sample the same streams.
+    pub(super) fn install_planes(
+        &mut self,
+        k: &Kernel,
+        planes: &[u8],
+        byte: u8,
+        tile: &Tile<'_>,
+        act_free: u32,
+    ) -> Result<Vec<PlacedNo>, CompileError> {
+        let h = self.m.plane_hemisphere(planes[0]);
         let (dir, column) = (h.outward(), self.m.mxm_column(h));
         let n = tile.loads.len() as u32;
+        let last_install = planes.iter().filter_map(|&p| self.planes[usize::from(p)].last_install).max();
+        let copy = self.memory.copy_on(tile.tensor, h, 0);
         let mut b = Burst::new(k.node.0);
         let mut e = Effects::default();
-        b.not_before = i64::from(state.last_install.unwrap_or(0));
+        b.not_before = i64::from(last_install.unwrap_or(0));
         let p = weight_slices(self.m);
         let mut zero: Option<StreamNo> = None;
         let mut from = [(StreamNo(0), 0u8); 16];
@@ -42,7 +55,7 @@ impl Scheduler<'_> {
             *f = if wanted {
                 let rows: Vec<u32> = tile.loads.iter().map(|&(_, r)| r * 16 + slot as u32).collect();
                 let stream = b.stream(dir, 1, 1);
-                self.read_byte(&mut b, &mut e, stream, 0, (tile.tensor, 0, byte), &rows, column, 0);
+                self.read_byte(&mut b, &mut e, stream, 0, (tile.tensor, copy, byte), &rows, column, 0);
                 (stream, 0)
             } else {
                 let stream = match zero {
@@ -54,28 +67,36 @@ impl Scheduler<'_> {
             };
         }
         debug_assert!(p == 16 || tile.slots.1 <= 8);
-        let mut loads = Vec::new();
+        let mut loads: Vec<Vec<InstNo>> = vec![Vec::new(); planes.len()];
         for (g, &(k16, _)) in tile.loads.iter().enumerate() {
-            let queue = At::Queue(QueueId::Mxm(plane, MxmPart::Weights));
-            let inst = b.inst(queue, g as i64, repeat(1, 1, 0), Proto::Load { k0: k16 * 16, from }, None);
-            for (slot, (stream, _)) in from.iter().enumerate() {
-                b.use_(*stream, Use { inst, slot: slot as u8, byte: 0, bytes: 1, off: g as u32, n: 1, column });
+            for (plane, loads) in planes.iter().zip(&mut loads) {
+                let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Weights));
+                let inst = b.inst(queue, g as i64, repeat(1, 1, 0), Proto::Load { k0: k16 * 16, from }, None);
+                for (slot, (stream, _)) in from.iter().enumerate() {
+                    b.use_(*stream, Use { inst, slot: slot as u8, byte: 0, bytes: 1, off: g as u32, n: 1, column });
+                }
+                loads.push(inst);
             }
-            loads.push(inst);
         }
         let landing = self.place(k, b, e)?;
         let loaded = landing.start + n - 1 + self.m.latency.mxm_weight_row;
-        let gap = state.last_install.map_or(0, |t| t + self.m.latency.mxm_install);
+        let gap = last_install.map_or(0, |t| t + self.m.latency.mxm_install);
         let mut b = Burst::new(k.node.0);
         b.not_before = i64::from(loaded.max(gap).max(act_free));
-        let queue = At::Queue(QueueId::Mxm(plane, MxmPart::Activations));
-        let inst = b.inst(queue, 0, repeat(1, 1, 0), Proto::Install, None);
-        for (slot, l) in loads.iter().enumerate() {
-            b.state.push((inst, slot as u8, StateDef::Earlier(landing.inst(*l)), 0, 1));
+        for (plane, loads) in planes.iter().zip(&loads) {
+            let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Activations));
+            let inst = b.inst(queue, 0, repeat(1, 1, 0), Proto::Install, None);
+            for (slot, l) in loads.iter().enumerate() {
+                b.state.push((inst, slot as u8, StateDef::Earlier(landing.inst(*l)), 0, 1));
+            }
         }
         let landing = self.place(k, b, Effects::default())?;
-        self.planes[usize::from(plane)].last_install = Some(landing.start);
-        Ok(landing.inst(InstNo(0)))
+        let mut installs = Vec::new();
+        for (number, plane) in planes.iter().enumerate() {
+            self.planes[usize::from(*plane)].last_install = Some(landing.start);
+            installs.push(landing.inst(InstNo(number)));
+        }
+        Ok(installs)
     }
 
     /// A stream of zeros for the rows of a load that carry no weights.

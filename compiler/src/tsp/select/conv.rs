@@ -10,7 +10,7 @@ use super::tiles::Draft;
 use super::view::{Axis, View, layout};
 use super::{MatBase, MatBlock, Select, Val};
 use crate::ir::{EpilogueStep, Window};
-use crate::ir::{Node, Op, ValueDef, ValueId};
+use crate::ir::{Node, NodeId, Op, ValueDef, ValueId};
 use crate::tsp::tiled::{FILL, HostLoop, HostPiece, Init, Rows, Src};
 use quadrille_isa::tsp::AluType;
 use quadrille_isa::{DType, Tensor};
@@ -47,6 +47,8 @@ pub(super) struct HostWindow {
     input: ValueId,
     index: u32,
     strides: Vec<i64>,
+    /// Elementwise nodes from the input to the value, outermost last.
+    pointwise: Vec<NodeId>,
 }
 
 /// Every tap of a window, row-major.
@@ -78,9 +80,8 @@ impl Select<'_> {
         let Val::Const(w) = self.vals[node.inputs[1].0 as usize].clone() else {
             return Err(("its weights are computed".into(), "make the weights constant".into()));
         };
-        let Some(weights) = w.as_f32() else {
-            return Err((format!("products of {} are not mapped", w.dtype), "use a float model".into()));
-        };
+        self.product_types(node)?;
+        let weights = floats(&w)?;
         let out_shape = self.graph.shape(node.output).to_vec();
         let (batch, m, out_spatial) = (out_shape[0], out_shape[1], &out_shape[2..]);
         let pixels: usize = batch * out_spatial.iter().product::<usize>();
@@ -108,7 +109,7 @@ impl Select<'_> {
             }
             parts.push((rows, list));
         } else {
-            let x = self.half(node.inputs[0])?;
+            let x = self.multiplicand(node.inputs[0])?;
             let x = self.pixel_rows(x, &x_shape)?;
             let mut x = self.finite(x);
             let padded = all_taps.iter().any(|t| tap_rows(&x, out_spatial, window, t, batch, 0).contains(&FILL));
@@ -199,18 +200,25 @@ impl Select<'_> {
         let out = PixelLayout::new(1, c.m, c.batch, c.spatial, last);
         let keys: Vec<Vec<i64>> =
             (c.taps.iter()).map(|t| t.iter().zip(&c.window.dilation).map(|(t, d)| (t * d) as i64).collect()).collect();
-        Ok(Some(self.host_rows(&host, c, &out, &keys)))
+        self.host_rows(&host, c, &out, &keys).map(Some)
     }
 
     /// A value that the host can lay out as a window wants it: a model input of few channels, more than one tap.
     pub(super) fn host_window(&self, v: ValueId, window: &Window) -> Result<Option<HostWindow>, Why> {
         let count: usize = window.kernel.iter().product();
-        if count == 1 || self.graph.shape(v)[1] > 4 || self.graph.ty(v).dtype != DType::F32 {
+        if count == 1
+            || self.graph.shape(v)[1] > 4
+            || !matches!(self.graph.ty(v).dtype, DType::F32 | DType::I8 | DType::U8)
+        {
             return Ok(None);
         }
+        let (v, pointwise) = self.behind_pointwise(v);
         let Some((input, strides)) = self.host_strides(v) else { return Ok(None) };
         let ValueDef::Input(index) = self.graph.value(input).def else { return Ok(None) };
-        Ok(Some(HostWindow { input, index, strides }))
+        if super::device_type(self.graph.ty(input).dtype).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(HostWindow { input, index, strides, pointwise }))
     }
 
     /// F16 rows of a model input, one a word of `out` (rows of an image start new words): positions `keys`, relative to
@@ -221,7 +229,7 @@ impl Select<'_> {
         c: &Conv<'_>,
         out: &PixelLayout,
         keys: &[Vec<i64>],
-    ) -> crate::tsp::tiled::TensorId {
+    ) -> Result<crate::tsp::tiled::TensorId, Why> {
         let shape = self.graph.shape(c.node.inputs[0]).to_vec();
         let rank = c.spatial.len();
         let pixels = out.pixels;
@@ -265,11 +273,20 @@ impl Select<'_> {
         let lanes = keys.len() * c.channels;
         let name = self.graph.value(host.input).name.clone();
         let init = Init::Input { index: host.index, pieces };
-        let raw = self.tensor(&name, AluType::F32, out.words, lanes, init);
-        let half = self.tensor(&name, AluType::F16, out.words, lanes, Init::Computed);
+        let raw = self.tensor(&name, self.ty(host.input), out.words, lanes, init);
         let rows: Vec<u32> = (0..out.words as u32).collect();
         let mut expr = super::Expr::default();
-        let src = expr.cast(AluType::F32, AluType::F16, Src::In(0));
+        let mut src = Src::In(0);
+        for &n in &host.pointwise {
+            src = self.pointwise_steps(&mut expr, n, src)?;
+        }
+        let own = self.ty(c.node.inputs[0]);
+        let ty = if own == AluType::F32 { AluType::F16 } else { own };
+        let src = expr.cast(own, ty, src);
+        if src == Src::In(0) {
+            return Ok(raw);
+        }
+        let half = self.tensor(&name, ty, out.words, lanes, Init::Computed);
         self.kernel(
             out.words,
             crate::tsp::tiled::Kind::Map {
@@ -278,7 +295,41 @@ impl Select<'_> {
                 outs: vec![(src, Rows { tensor: half, rows })],
             },
         );
-        half
+        Ok(half)
+    }
+
+    /// The value behind elementwise nodes of one computed operand and scalars, and those nodes.
+    fn behind_pointwise(&self, v: ValueId) -> (ValueId, Vec<NodeId>) {
+        let (mut at, mut nodes) = (v, Vec::new());
+        while let ValueDef::Node(n) = self.graph.value(at).def {
+            let node = self.graph.node(n);
+            if !matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_)) {
+                break;
+            }
+            let computed: Vec<ValueId> =
+                node.inputs.iter().copied().filter(|i| self.graph.constant(*i).is_none_or(|t| t.len() != 1)).collect();
+            let [inner] = computed[..] else { break };
+            if self.graph.shape(inner) != self.graph.shape(at) {
+                break;
+            }
+            nodes.push(n);
+            at = inner;
+        }
+        nodes.reverse();
+        (at, nodes)
+    }
+
+    /// Steps of a node with one computed operand.
+    fn pointwise_steps(&self, expr: &mut super::Expr, n: NodeId, x: Src) -> Result<Src, Why> {
+        let node = self.graph.node(n);
+        let mut args = Vec::new();
+        for &i in &node.inputs {
+            args.push(match self.graph.constant(i) {
+                Some(t) if t.len() == 1 => Src::Imm(super::constant::bits(t)?[0]),
+                _ => x,
+            });
+        }
+        self.steps_of(expr, node, &args)
     }
 
     /// The input behind a value that only transposes and unit reshapes lie between, with the stride
@@ -329,7 +380,10 @@ impl Select<'_> {
     }
 }
 
-/// The f32 elements of a constant, if it has them.
+/// The elements of constant weights, exactly.
 pub(super) fn floats(t: &Tensor) -> Result<Vec<f32>, Why> {
+    if t.dtype == DType::I8 {
+        return Ok(t.data.iter().map(|&b| f32::from(b as i8)).collect());
+    }
     t.as_f32().ok_or((format!("products of {} are not mapped", t.dtype), "use a float model".into()))
 }

@@ -21,6 +21,14 @@ impl Select<'_> {
             taken[k] = self.join(&mut lazy, node.inputs[k])?;
         }
         args.extend(taken);
+        let result = self.steps_of(&mut lazy.expr, node, &args)?;
+        lazy.result = result;
+        lazy.ty = self.ty(node.output);
+        Ok(Val::Lazy(Box::new(lazy)))
+    }
+
+    /// Adds the steps of an elementwise node.
+    pub(super) fn steps_of(&self, expr: &mut super::Expr, node: &Node, args: &[Src]) -> Result<Src, Why> {
         let ty = self.ty(node.inputs[node.inputs.len() - 1]);
         let wide = |d: DType| matches!(d, DType::I64);
         let result = match &node.op {
@@ -30,19 +38,22 @@ impl Select<'_> {
                 let from = self.graph.ty(node.inputs[0]).dtype;
                 let from_ty = self.ty(node.inputs[0]);
                 if *to == DType::Bool && from != DType::Bool {
-                    let c = lazy.expr.op(quadrille_isa::tsp::AluOp::CmpNe, from_ty, args[0], Src::Imm(0), Src::None);
-                    lazy.expr.cast(quadrille_isa::tsp::AluOp::CmpNe.result(from_ty), AluType::U8, c)
+                    let c = expr.op(quadrille_isa::tsp::AluOp::CmpNe, from_ty, args[0], Src::Imm(0), Src::None);
+                    expr.cast(quadrille_isa::tsp::AluOp::CmpNe.result(from_ty), AluType::U8, c)
+                } else if from_ty == AluType::F32 && expr.is_whole(args[0]) {
+                    // What a rounding leaves is cast exactly; and the cast rounds, so that the rounding can go.
+                    let x = expr.unrounded(args[0]);
+                    expr.cast(from_ty, to_ty, x)
                 } else if from_ty == AluType::F32 && to_ty != AluType::F32 {
                     // The model's cast truncates, the VXM's rounds.
                     let x = args[0];
-                    let a = lazy.expr.f1(quadrille_isa::tsp::AluOp::Abs, x);
-                    let a = lazy.expr.f1(quadrille_isa::tsp::AluOp::Floor, a);
-                    let s =
-                        lazy.expr.op(quadrille_isa::tsp::AluOp::And, AluType::I32, x, Src::Imm(0x8000_0000), Src::None);
-                    let t = lazy.expr.op(quadrille_isa::tsp::AluOp::Or, AluType::I32, a, s, Src::None);
-                    lazy.expr.cast(AluType::F32, to_ty, t)
+                    let a = expr.f1(quadrille_isa::tsp::AluOp::Abs, x);
+                    let a = expr.f1(quadrille_isa::tsp::AluOp::Floor, a);
+                    let s = expr.op(quadrille_isa::tsp::AluOp::And, AluType::I32, x, Src::Imm(0x8000_0000), Src::None);
+                    let t = expr.op(quadrille_isa::tsp::AluOp::Or, AluType::I32, a, s, Src::None);
+                    expr.cast(AluType::F32, to_ty, t)
                 } else {
-                    lazy.expr.cast(from_ty, to_ty, args[0])
+                    expr.cast(from_ty, to_ty, args[0])
                 }
             }
             _ if node.inputs.iter().any(|v| wide(self.graph.ty(*v).dtype)) => {
@@ -50,30 +61,28 @@ impl Select<'_> {
             }
             Op::Unary(u) => {
                 let t = if self.graph.ty(node.inputs[0]).dtype == DType::Bool { AluType::U8 } else { ty };
-                lazy.expr.unary(*u, t, args[0])?
+                expr.unary(*u, t, args[0])?
             }
             Op::Binary(b) => {
                 let power = match (&self.vals[node.inputs[1].0 as usize], b) {
                     (Val::Const(t), Binary::Pow) if t.len() == 1 => bits(t)?.first().map(|&v| f32::from_bits(v)),
                     _ => None,
                 };
-                lazy.expr.binary(*b, ty, args[0], args[1], power)?
+                expr.binary(*b, ty, args[0], args[1], power)?
             }
-            Op::Fma => lazy.expr.op(quadrille_isa::tsp::AluOp::Fma, ty, args[0], args[1], args[2]),
+            Op::Fma => expr.op(quadrille_isa::tsp::AluOp::Fma, ty, args[0], args[1], args[2]),
             Op::Select => {
                 let int = match ty.bytes() {
                     1 => AluType::U8,
                     2 => AluType::I16,
                     _ => AluType::I32,
                 };
-                let c = lazy.expr.cast(AluType::U8, int, args[0]);
-                lazy.expr.op(quadrille_isa::tsp::AluOp::Select, ty, c, args[1], args[2])
+                let c = expr.cast(AluType::U8, int, args[0]);
+                expr.op(quadrille_isa::tsp::AluOp::Select, ty, c, args[1], args[2])
             }
             _ => return Err(("not elementwise".into(), "this is a bug of the compiler".into())),
         };
-        lazy.result = result;
-        lazy.ty = self.ty(node.output);
-        Ok(Val::Lazy(Box::new(lazy)))
+        Ok(result)
     }
 
     pub(super) fn start(&self, shape: &[usize]) -> Lazy {

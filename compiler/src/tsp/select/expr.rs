@@ -74,6 +74,39 @@ impl Expr {
         if from == to { a } else { self.op(AluOp::Cast(to), from, a, Src::None, Src::None) }
     }
 
+    /// True when a value of `f32` is a whole number (or infinite, or NaN) in every lane.
+    pub(crate) fn is_whole(&self, x: Src) -> bool {
+        match x {
+            Src::Imm(v) => f32::from_bits(v).fract() == 0.0,
+            Src::Op(k) => {
+                let s = &self.steps[usize::from(k)];
+                match s.op {
+                    AluOp::Round | AluOp::Floor => s.ty == F,
+                    AluOp::Cast(to) => to == F && !s.ty.is_float(),
+                    AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Min | AluOp::Max if s.ty == F => {
+                        s.src[..2].iter().all(|x| self.is_whole(*x))
+                    }
+                    _ => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// The operand of the last step, if that rounds and `x` is its result; the step is taken back. For a cast
+    /// that rounds the same way.
+    pub(crate) fn unrounded(&mut self, x: Src) -> Src {
+        let last = self.steps.len().wrapping_sub(1);
+        match self.steps.last() {
+            Some(Step { op: AluOp::Round, ty: F, src }) if x == Src::Op(last as u16) => {
+                let inner = src[0];
+                self.steps.pop();
+                inner
+            }
+            _ => x,
+        }
+    }
+
     /// e to the x, as 2 to the x log2(e).
     pub(crate) fn exp(&mut self, x: Src) -> Src {
         let y = self.f2(AluOp::Mul, x, imm(std::f32::consts::LOG2_E));
@@ -293,12 +326,13 @@ impl Expr {
         Ok(self.op(alu, ty, a, b, Src::None))
     }
 
-    /// An epilogue step; `operand` for those that take one.
-    pub(crate) fn epilogue(&mut self, step: EpilogueStep, x: Src, operand: Src) -> Result<Src, Why> {
+    /// An epilogue step on `ty`; `operand` for those that take one.
+    pub(crate) fn epilogue(&mut self, step: EpilogueStep, ty: AluType, x: Src, operand: Src) -> Result<Src, Why> {
         Ok(match step {
-            EpilogueStep::Add => self.f2(AluOp::Add, x, operand),
-            EpilogueStep::Mul => self.f2(AluOp::Mul, x, operand),
-            EpilogueStep::Relu => self.f1(AluOp::Relu, x),
+            EpilogueStep::Add => self.op(AluOp::Add, ty, x, operand, Src::None),
+            EpilogueStep::Mul => self.op(AluOp::Mul, ty, x, operand, Src::None),
+            EpilogueStep::Relu => self.op(AluOp::Relu, ty, x, Src::None, Src::None),
+            _ if ty != F => return no("an epilogue step on integers", "cast to f32 first"),
             EpilogueStep::LeakyRelu(bits) => self.prelu(x, Src::Imm(bits)),
             EpilogueStep::Prelu => self.prelu(x, operand),
             EpilogueStep::MaxConst(bits) => self.f2(AluOp::Max, x, Src::Imm(bits)),

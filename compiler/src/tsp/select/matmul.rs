@@ -10,7 +10,7 @@ use super::tiles::{Draft, DynamicDraft};
 use super::view::{Axis, View, lane_axis, layout};
 use super::{MatBlock, Select, Val};
 use crate::ir::EpilogueStep;
-use crate::ir::Node;
+use crate::ir::{DType, Node, ValueId};
 use crate::tsp::tiled::Rows;
 
 /// All index tuples of a shape, row-major.
@@ -20,19 +20,20 @@ fn indices(shape: &[usize]) -> Vec<Vec<usize>> {
 
 impl Select<'_> {
     pub(super) fn matmul(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Val, Why> {
-        if self.ty(node.inputs[0]) != quadrille_isa::tsp::AluType::F32 {
-            return Err(("integer products are not mapped".into(), "use a float model".into()));
-        }
+        self.product_types(node)?;
         let consts = [0, 1].map(|k| match &self.vals[node.inputs[k].0 as usize] {
             Val::Const(w) => Some(w.clone()),
             _ => None,
         });
         match consts {
             [_, Some(w)] => {
-                let x = self.half(node.inputs[0])?;
+                let x = self.multiplicand(node.inputs[0])?;
                 self.matmul_const(node, x, &floats(&w)?, &w.shape, false, epilogue)
             }
             // A constant left operand: the transposed product, whose result is then viewed back.
+            [Some(_), None] if self.graph.ty(node.inputs[1]).dtype.is_int() => {
+                Err(("a constant left operand of integers".into(), "exchange the operands".into()))
+            }
             [Some(w), None] => {
                 let x = self.half(node.inputs[1])?;
                 let rank = x.axes.len();
@@ -41,8 +42,29 @@ impl Select<'_> {
                 let (values, shape) = turned(&floats(&w)?, &w.shape);
                 self.matmul_const(node, x.transpose(&perm), &values, &shape, true, epilogue)
             }
+            [None, None] if self.graph.ty(node.inputs[0]).dtype.is_int() => Err((
+                "integer products of two computed operands are not mapped".into(),
+                "quantise one operand only".into(),
+            )),
             [None, None] => self.matmul_dynamic(node, epilogue),
         }
+    }
+
+    /// Refuses products of other types than `f32`, and `i8` or `u8` by `i8`.
+    pub(super) fn product_types(&self, node: &Node) -> Result<(), Why> {
+        let [a, b] = [0, 1].map(|k| self.graph.ty(node.inputs[k]).dtype);
+        match (a, b) {
+            (DType::F32, DType::F32) | (DType::I8 | DType::U8, DType::I8) => Ok(()),
+            _ => Err((
+                format!("products of {a} and {b} are not mapped"),
+                "use f32, or i8 weights that meet i8 or u8 activations".into(),
+            )),
+        }
+    }
+
+    /// The value as a left operand: bytes as they are, floats in f16.
+    pub(super) fn multiplicand(&mut self, v: ValueId) -> Result<View, Why> {
+        if self.graph.ty(v).dtype.is_int() { self.view(v) } else { self.half(v) }
     }
 
     /// Left operand with everything but the inner axis on rows.

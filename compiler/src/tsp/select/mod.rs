@@ -17,6 +17,7 @@ mod packed;
 mod packed_conv;
 mod packing;
 mod pool;
+mod prune;
 mod reduce;
 mod tiles;
 mod view;
@@ -182,6 +183,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, packing: bool) -> Result<Select
     }
     if failed.is_empty() {
         s.outputs()?;
+        prune::prune(&mut s.out);
     }
     Ok(Selection { tiled: s.out, failed })
 }

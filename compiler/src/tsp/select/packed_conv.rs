@@ -52,7 +52,7 @@ impl Select<'_> {
         epilogue: &[EpilogueStep],
         weight: &dyn Fn(usize, usize, usize) -> f32,
     ) -> Result<Option<Val>, Why> {
-        if !self.packing || c.m > self.lanes || c.spatial.is_empty() {
+        if !self.packing || self.graph.ty(c.node.inputs[0]).dtype.is_int() || c.m > self.lanes || c.spatial.is_empty() {
             return Ok(None);
         }
         let v = c.node.inputs[0];
@@ -87,7 +87,7 @@ impl Select<'_> {
         let (key_of, blocks) = match (&x, host) {
             (None, Some(host)) => {
                 let (key_of, keys) = positions(out.pixels, c.window, c.taps);
-                (key_of, vec![((0..out.words as u32).collect(), self.host_parts(c, &out, &host, &keys))])
+                (key_of, vec![((0..out.words as u32).collect(), self.host_parts(c, &out, &host, &keys)?)])
             }
             (Some(x), _) => {
                 let Some(p) = plan(x, x_pixels, &out, c.spatial, c.batch, c.window, c.taps) else { return Ok(None) };
@@ -273,11 +273,17 @@ impl Select<'_> {
     }
 
     /// Model input rows with all positions of an output word side by side.
-    fn host_parts(&mut self, c: &Conv<'_>, out: &PixelLayout, host: &HostWindow, keys: &[Vec<i64>]) -> Vec<Part> {
+    fn host_parts(
+        &mut self,
+        c: &Conv<'_>,
+        out: &PixelLayout,
+        host: &HostWindow,
+        keys: &[Vec<i64>],
+    ) -> Result<Vec<Part>, Why> {
         let per = (self.lanes / c.channels).max(1);
         let mut parts = Vec::new();
         for (n, list) in keys.chunks(per).enumerate() {
-            let act = self.host_rows(host, c, out, list);
+            let act = self.host_rows(host, c, out, list)?;
             let takes = (0..list.len())
                 .map(|k| Take {
                     lane: k * c.channels,
@@ -287,7 +293,7 @@ impl Select<'_> {
                 .collect();
             parts.push(Part { act: Rows { tensor: act, rows: (0..out.words as u32).collect() }, takes });
         }
-        parts
+        Ok(parts)
     }
 
     /// Kernels: the banded weights of every pass, the passes or the words split over the hemispheres.
@@ -370,9 +376,9 @@ impl Select<'_> {
             } else {
                 crate::tsp::tiled::Src::None
             };
-            lazy.result = lazy.expr.epilogue(step, lazy.result, operand)?;
+            lazy.result = lazy.expr.epilogue(step, self.ty(node.output), lazy.result, operand)?;
         }
-        lazy.ty = AluType::F32;
+        lazy.ty = self.ty(node.output);
         Ok(Val::Lazy(Box::new(lazy)))
     }
 }

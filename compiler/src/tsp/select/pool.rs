@@ -12,11 +12,13 @@ use quadrille_isa::{DType, Tensor};
 
 impl Select<'_> {
     pub(super) fn pool(&mut self, node: &Node, kind: Pool, window: &Window) -> Result<Val, Why> {
-        if self.graph.ty(node.output).dtype != DType::F32 {
-            return Err(("pooling of other types than f32".into(), "cast to f32 first".into()));
-        }
         let wanted = self.wants.forms(node.output);
         let max = kind == Pool::Max;
+        let bytes = match self.graph.ty(node.output).dtype {
+            DType::F32 => None,
+            d @ (DType::I8 | DType::U8) if max => Some(d),
+            _ => return Err(("pooling of other types than f32, i8 and u8".into(), "cast to f32 first".into())),
+        };
         let half = max && wanted == [AluType::F16];
         let shape = self.graph.shape(node.inputs[0]).to_vec();
         let x = if half { self.half(node.inputs[0])? } else { self.view(node.inputs[0])? };
@@ -47,8 +49,10 @@ impl Select<'_> {
         }
         let rows = rows.max(pixels * blocks.len());
         let lanes = Self::reach(&axes, x.lane0);
-        let ty = if half { AluType::F16 } else { AluType::F32 };
+        let ty = if half { AluType::F16 } else { self.ty(node.output) };
         let fill = match (max, half) {
+            _ if bytes == Some(DType::I8) => 0x80,
+            _ if bytes.is_some() => 0,
             (true, true) => 0xFC00,
             (true, false) => f32::NEG_INFINITY.to_bits(),
             (false, _) => 0,
@@ -113,7 +117,7 @@ impl Select<'_> {
             // Pairs first: a tree keeps the sequence short.
             let mut level: Vec<Src> = (0..ins.len()).map(|k| Src::In(k as u16)).collect();
             if level.len() == 1 {
-                let int = if ty == AluType::F16 { AluType::I16 } else { AluType::I32 };
+                let int = [AluType::I8, AluType::I8, AluType::I16, AluType::I32, AluType::I32][usize::from(ty.bytes())];
                 steps.push(Step { op: AluOp::Or, ty: int, src: [level[0], Src::Imm(0), Src::None] });
                 level[0] = Src::Op(0);
             }

@@ -32,8 +32,12 @@ fn identity(kind: Reduce) -> u32 {
 
 impl Select<'_> {
     pub(super) fn reduce(&mut self, node: &Node, kind: Reduce, axes: &[usize], keep: bool) -> Result<Val, Why> {
-        if self.ty(node.inputs[0]) != AluType::F32 {
-            return Err(("reductions of integers are not mapped".into(), "cast to f32 first".into()));
+        let ty = self.ty(node.inputs[0]);
+        if ty != AluType::F32 && !(ty == AluType::I32 && kind == Reduce::Sum) {
+            return Err((
+                "reductions of integers other than sums of i32 are not mapped".into(),
+                "cast to f32 first".into(),
+            ));
         }
         let shape = self.graph.shape(node.inputs[0]).to_vec();
         let mut v = self.view(node.inputs[0])?;
@@ -57,7 +61,7 @@ impl Select<'_> {
             // Finished in its own layout, so that lanes stay copies.
             return Ok(Val::Forms(self.finish_like(lazy, &v, self.wants.forms(node.output))?));
         }
-        Ok(Val::Forms(vec![super::Form { ty: AluType::F32, view: v }]))
+        Ok(Val::Forms(vec![super::Form { ty, view: v }]))
     }
 
     /// Finishes a sequence in the exact lanes of a view with copies.
@@ -145,7 +149,8 @@ impl Select<'_> {
             }
             let lists = vec![theirs[0].clone(), second];
             let lanes = Self::reach(&axes, v.lane0);
-            let t = self.fold(alu_op(kind), AluType::F32, v.tensor, lists, own, rows, lanes);
+            let ty = self.out.tensors[v.tensor.0 as usize].ty;
+            let t = self.fold(alu_op(kind), ty, v.tensor, lists, own, rows, lanes);
             v = View { tensor: t, axes, row0: 0, lane0: v.lane0 };
         }
     }
@@ -193,15 +198,16 @@ impl Select<'_> {
                 }
             }
             map.sort_unstable();
-            let moved = s.tensor("", AluType::F32, rows, lanes, Init::Computed);
+            let ty = s.out.tensors[at.tensor.0 as usize].ty;
+            let moved = s.tensor("", ty, rows, lanes, Init::Computed);
             let passes = s.move_passes(at.clone(), &map);
             let out = Rows { tensor: moved, rows: own.clone() };
             s.kernel(own.len(), Kind::Move { passes, out: out.clone() });
             if !join {
                 return out;
             }
-            let t = s.tensor("", AluType::F32, rows, lanes, Init::Computed);
-            let step = Step { op: alu_op(kind), ty: AluType::F32, src: [Src::In(0), Src::In(1), Src::None] };
+            let t = s.tensor("", ty, rows, lanes, Init::Computed);
+            let step = Step { op: alu_op(kind), ty: ty, src: [Src::In(0), Src::In(1), Src::None] };
             let tails = [s.out.tensors[at.tensor.0 as usize].tail, 0];
             s.out.tensors[t.0 as usize].tail = super::finish::tails_of(&[step], &tails)[0];
             let result = Rows { tensor: t, rows: own.clone() };

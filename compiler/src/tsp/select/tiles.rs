@@ -20,6 +20,10 @@ impl Select<'_> {
     /// Chains of passes with constant weights: two when there is more than one pass, for the two
     /// hemispheres.
     pub(super) fn chains(&mut self, drafts: Vec<Draft>, lanes: usize) -> Vec<Vec<Pass>> {
+        // Sums of bytes have one chain: planes share rows, not passes.
+        if drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor)) {
+            return vec![self.chain(&drafts, lanes)];
+        }
         let first = if drafts.len() > 1 { drafts.len().div_ceil(2) } else { drafts.len() };
         let (a, b) = drafts.split_at(first);
         let mut chains = vec![self.chain(a, lanes)];
@@ -39,6 +43,9 @@ impl Select<'_> {
     pub(super) fn chain(&mut self, drafts: &[Draft], lanes: usize) -> Vec<Pass> {
         let mut data: Vec<u32> = Vec::new();
         let mut parts = Vec::new();
+        // Weights of a product of bytes are whole numbers of eight bits.
+        let ty = if drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor)) { AluType::I8 } else { AluType::F16 };
+        let bits = |x: f32| if ty == AluType::I8 { u32::from(x as i8 as u8) } else { u32::from(f32_to_f16(x)) };
         for d in drafts {
             let mut groups: Vec<usize> = d.weights.iter().map(|w| w.0 / 16).collect();
             groups.sort_unstable();
@@ -49,7 +56,7 @@ impl Select<'_> {
                 let g = groups.binary_search(&(k / 16)).unwrap_or(0);
                 let row = base + g * 16 + k % 16;
                 for (l, x) in w.iter().enumerate() {
-                    data[row * lanes + l] = u32::from(f32_to_f16(*x));
+                    data[row * lanes + l] = bits(*x);
                 }
             }
             let loads: Vec<(u16, u32)> =
@@ -57,7 +64,7 @@ impl Select<'_> {
             parts.push((d, loads));
         }
         let rows = data.len() / lanes;
-        let weights = self.tensor("weights", AluType::F16, rows, lanes, Init::Const(to_bytes(&data, AluType::F16)));
+        let weights = self.tensor("weights", ty, rows, lanes, Init::Const(to_bytes(&data, ty)));
         self.out.tensors[weights.0 as usize].weights = true;
         let mut passes = Vec::new();
         for (d, loads) in parts {
@@ -74,6 +81,9 @@ impl Select<'_> {
     /// Activations whose lanes beyond their own are finite: a zero weight times an infinity is NaN.
     pub(super) fn finite(&mut self, v: View) -> View {
         let info = self.out.tensors[v.tensor.0 as usize].clone();
+        if info.ty != AluType::F16 {
+            return v;
+        }
         if f16_to_f32(info.tail as u16).is_finite() || info.lanes as usize >= self.lanes {
             return v;
         }
@@ -151,6 +161,11 @@ impl Select<'_> {
         let middle = passes.len().div_ceil(2);
         let tail = passes.split_off(middle);
         Ok(vec![passes, tail])
+    }
+
+    /// True for tensors of bytes, whose products are exact in `i32`.
+    pub(super) fn is_bytes(&self, t: TensorId) -> bool {
+        matches!(self.out.tensors[t.0 as usize].ty, AluType::I8 | AluType::U8)
     }
 
     /// Joins the sums of two chains; the sequence of every block must have equally many chains.

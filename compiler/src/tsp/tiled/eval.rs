@@ -3,6 +3,8 @@
 //! Scalar meaning comes from `quadrille_isa::tsp::alu`; the order of every sum is the tiled
 //! graph's. Knows nothing of the schedule.
 
+mod int8;
+
 use super::{
     FILL, GROUP_LANES, Init, Kind, NOTHING, Pass, RowTensor, Rows, Src, Step, TensorId, TiledGraph, each_host_point,
 };
@@ -205,17 +207,43 @@ impl State<'_> {
         sum.into_iter().map(|s| quadrille_isa::numerics::canonical(s as f32)).collect()
     }
 
-    /// Rows of a pass that are loaded: (plane row, weight tensor row).
-    fn loaded(loads: &[(u16, u32)], slots: (u8, u8)) -> Vec<(usize, u32)> {
-        let mut v: Vec<(usize, u32)> = loads
-            .iter()
-            .flat_map(|&(k, r)| {
-                (slots.0..slots.0 + slots.1).map(move |i| (usize::from(k) * 16 + usize::from(i), r * 16 + u32::from(i)))
-            })
-            .collect();
-        v.sort_unstable();
-        v
+    /// The sums of a chain of f16 passes, as f32 bits: `n` rows of `lanes`.
+    fn half_sums(&self, n: usize, passes: &[Pass], lanes: usize) -> Vec<Vec<u32>> {
+        let mut sums = vec![vec![0f32; 0]; n];
+        for (number, p) in passes.iter().enumerate() {
+            let loaded = load_rows(&p.loads, p.slots);
+            let wl = self.info(p.weights).lanes as usize;
+            let weight = |r: u32, lane: usize| {
+                if lane < wl { f64::from(f16_to_f32(self.at(p.weights, r, lane) as u16)) } else { 0.0 }
+            };
+            let weights: Vec<Vec<f64>> =
+                loaded.iter().map(|&(_, r)| (0..lanes).map(|l| weight(r, l)).collect()).collect();
+            let ks: Vec<usize> = loaded.iter().map(|&(k, _)| k).collect();
+            sums.par_iter_mut().enumerate().for_each(|(i, row)| {
+                let d = self.dot(p, &weights, &ks, lanes, i);
+                if number == 0 {
+                    *row = d;
+                } else {
+                    for (s, d) in row.iter_mut().zip(d) {
+                        *s = quadrille_isa::numerics::canonical(*s + d);
+                    }
+                }
+            });
+        }
+        sums.into_iter().map(|r| r.into_iter().map(f32::to_bits).collect()).collect()
     }
+}
+
+/// Rows of a pass that are loaded: (plane row, weight tensor row), ascending.
+fn load_rows(loads: &[(u16, u32)], slots: (u8, u8)) -> Vec<(usize, u32)> {
+    let mut v: Vec<(usize, u32)> = loads
+        .iter()
+        .flat_map(|&(k, r)| {
+            (slots.0..slots.0 + slots.1).map(move |i| (usize::from(k) * 16 + usize::from(i), r * 16 + u32::from(i)))
+        })
+        .collect();
+    v.sort_unstable();
+    v
 }
 
 fn run(state: &mut State<'_>, k: &super::Kernel) -> Result<(), TiledEvalError> {
@@ -281,34 +309,21 @@ fn run(state: &mut State<'_>, k: &super::Kernel) -> Result<(), TiledEvalError> {
 
 fn matmul(state: &mut State<'_>, n: usize, chains: &[Vec<Pass>], ins: &[Rows], steps: &[Step], outs: &[(Src, Rows)]) {
     let lanes = outs.iter().map(|(_, r)| state.info(r.tensor).lanes).max().unwrap_or(0) as usize;
-    let mut sums = vec![vec![vec![0f32; 0]; chains.len()]; n];
-    for (c, passes) in chains.iter().enumerate() {
-        for (number, p) in passes.iter().enumerate() {
-            let loaded = State::loaded(&p.loads, p.slots);
-            let wl = state.info(p.weights).lanes as usize;
-            let weight = |r: u32, lane: usize| {
-                if lane < wl { f64::from(f16_to_f32(state.at(p.weights, r, lane) as u16)) } else { 0.0 }
-            };
-            let weights: Vec<Vec<f64>> =
-                loaded.iter().map(|&(_, r)| (0..lanes).map(|l| weight(r, l)).collect()).collect();
-            let ks: Vec<usize> = loaded.iter().map(|&(k, _)| k).collect();
-            let shared: &State<'_> = state;
-            sums.par_iter_mut().enumerate().for_each(|(i, row)| {
-                let d = shared.dot(p, &weights, &ks, lanes, i);
-                if number == 0 {
-                    row[c] = d;
-                } else {
-                    for (s, d) in row[c].iter_mut().zip(d) {
-                        *s = quadrille_isa::numerics::canonical(*s + d);
-                    }
-                }
-            });
-        }
-    }
+    let int8 = |p: &Pass| matches!(state.info(p.act.tensor).ty, AluType::I8 | AluType::U8);
+    let mut chain_sums: Vec<Vec<Vec<u32>>> = chains
+        .iter()
+        .map(|passes| {
+            if passes.iter().all(int8) {
+                int8::sums(state, n, passes, lanes)
+            } else {
+                state.half_sums(n, passes, lanes)
+            }
+        })
+        .collect();
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); chains.len() + ins.len()];
-    for (i, sum) in sums.iter().enumerate() {
-        for (r, s) in rows.iter_mut().zip(sum) {
-            *r = s.iter().map(|x| x.to_bits()).collect();
+    for i in 0..n {
+        for (r, s) in rows.iter_mut().zip(&mut chain_sums) {
+            *r = std::mem::take(&mut s[i]);
         }
         for (r, o) in rows[chains.len()..].iter_mut().zip(ins) {
             state.row(o.tensor, o.rows[i], lanes, r);

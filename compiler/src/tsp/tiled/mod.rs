@@ -133,7 +133,7 @@ pub struct Step {
 /// One pass over a plane (pair): rows meet installed weights.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pass {
-    /// Activation rows, f16.
+    /// Activation rows: f16, or i8 or u8 (weights are then i8).
     pub act: Rows,
     /// Weight tensor.
     pub weights: TensorId,
@@ -164,7 +164,7 @@ pub struct MovePass {
 pub enum Kind {
     /// `outs` = ALU steps over operand rows.
     Map { ins: Vec<Rows>, steps: Vec<Step>, outs: Vec<(Src, Rows)> },
-    /// Each chain is a sum of passes (f32, in order); operands `0..chains` of the steps are the
+    /// Each chain is a sum of passes (f32, in order; i32 for a product of bytes, which has one chain); operands `0..chains` of the steps are the
     /// sums, the rest are `ins`.
     MatMul { chains: Vec<Vec<Pass>>, ins: Vec<Rows>, steps: Vec<Step>, outs: Vec<(Src, Rows)> },
     /// Elements move between lanes; every other lane of the result is zero.

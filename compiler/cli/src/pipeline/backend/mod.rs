@@ -110,8 +110,8 @@ pub(super) fn rewrite(graph: &Graph, target: Target, options: &RewriteOptions) -
 
 /// Compiles an optimised graph.
 pub fn compile(graph: &Graph, machine: &Machine, precision: Precision) -> Result<Compiled, Failure> {
-    if precision != Precision::F16 {
-        return Err(unsupported(format!("--precision {} is not supported yet; use f16", precision.name())));
+    if precision != Precision::F16 && machine.target() != Target::Tsp {
+        return Err(unsupported(format!("--precision {} is not supported on this target; use f16", precision.name())));
     }
     match machine {
         Machine::Tsp(m) => tsp::compile(graph, m),

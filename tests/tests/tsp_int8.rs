@@ -110,9 +110,10 @@ impl Net {
     fn finish(mut self, y: &Value) -> Graph {
         self.g.add_output("y", y.id);
         run_pipeline(&mut self.g, &["integer-kernels", "clean"]).unwrap();
-        let float = self.g.nodes().iter().any(|n| {
-            matches!(n.op, Op::Conv { .. } | Op::MatMul { .. }) && self.g.ty(n.inputs[0]).dtype == DType::F32
-        });
+        let float =
+            self.g.nodes().iter().any(|n| {
+                matches!(n.op, Op::Conv { .. } | Op::MatMul { .. }) && self.g.ty(n.inputs[0]).dtype == DType::F32
+            });
         assert!(!float, "a product stayed float");
         self.g
     }
@@ -121,7 +122,15 @@ impl Net {
 fn inputs(g: &Graph) -> Vec<Tensor> {
     let mut rng = Rng(77);
     let mut noise = |s: &[usize]| (0..s.iter().product()).map(|_| rng.below(5000) as f32 / 1000.0 - 2.5).collect();
-    g.inputs.iter().map(|&v| Tensor::from_f32(g.shape(v), &{ let n: Vec<f32> = noise(g.shape(v)); n })).collect()
+    g.inputs
+        .iter()
+        .map(|&v| {
+            Tensor::from_f32(g.shape(v), &{
+                let n: Vec<f32> = noise(g.shape(v));
+                n
+            })
+        })
+        .collect()
 }
 
 /// Compiles, checks, simulates; the outputs are the oracle's to the bit. Gives the cycles.

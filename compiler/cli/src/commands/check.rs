@@ -112,7 +112,7 @@ impl Args {
         let graph = pipeline::prepare(imported, machine.target(), &self.args.preparation())?;
         let precision = self.args.precision(imported, machine.target());
         let estimate = pipeline::compile(&graph, machine, precision)?.estimate;
-        Ok(Estimate { bound_cycles: Work::of(imported).bound_cycles(machine, precision), ..estimate })
+        Ok(Estimate { bound_cycles: Work::at(imported, precision).bound_cycles(machine, precision), ..estimate })
     }
 }
 

@@ -76,8 +76,8 @@ impl Args {
             return self.output.text(&ir::text::print(&graph)).map(|()| 0);
         }
         let machine = machine?;
-        let work = Work::of(&graph);
         let precision = self.args.precision(&graph, machine.target());
+        let work = Work::at(&graph, precision);
         let (graph, rewrite_s) =
             progress.stage("rewriting", || pipeline::prepare(&graph, machine.target(), &self.args.preparation()));
         let graph = graph?;

@@ -213,7 +213,7 @@ impl Args {
                 .compiled
                 .as_ref()
                 .zip(job.precision)
-                .map(|((g, _), precision)| Work::of(g).bound_cycles(&job.machine, precision)),
+                .map(|((g, _), precision)| Work::at(g, precision).bound_cycles(&job.machine, precision)),
             mapping_bound_cycles: estimate.map(|e| e.mapping_bound_cycles),
             clock_mhz: job.machine.clock_mhz(),
             check: CheckVerdict { ok: checked.error_count == 0, errors: checked.errors },

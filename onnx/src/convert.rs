@@ -323,7 +323,8 @@ fn dimension(d: Dimension) -> Result<Dim, String> {
         // Some exporters write -1 or 0-with-a-name for "unknown".
         (Some(-1), _) => Ok(Dim::Unknown),
         (Some(v), _) => extent(v).map(Dim::Fixed),
-        (None, Some(p)) if !p.is_empty() => Ok(Dim::Symbol(p)),
+        // Paddle's exporter names every unknown extent "?", which says nothing about their being equal.
+        (None, Some(p)) if !p.is_empty() && p != "?" => Ok(Dim::Symbol(p)),
         _ => Ok(Dim::Unknown),
     }
 }

@@ -27,9 +27,17 @@ pub struct Model {
     pub data: PathBuf,
 }
 
+impl Model {
+    /// Where the model lies. A quantised one has more outputs there: `unfused`, by ONNX Runtime's float
+    /// kernels, and `steps`, a model cut at every quantisation, with its data.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+}
+
 /// A model of the corpus, fetched or generated if this is the first use.
 ///
-/// Names: those of `tests/corpus/models.json`, and `bert-tiny`.
+/// Names: those of `tests/corpus/models.json` and of `tests/corpus/generated.py`.
 pub fn model(name: &str) -> Model {
     let models = cache().join("models");
     let folder = models.join(name);

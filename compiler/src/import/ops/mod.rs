@@ -49,6 +49,7 @@ mod resize;
 mod reverse_sequence;
 mod rnn;
 mod rnn_activation;
+mod rnn_weights;
 mod rotary;
 mod scatter;
 mod sequence;

@@ -135,10 +135,25 @@ pub(super) fn dequantize_value(
     c.cast(y, to)
 }
 
-/// To `uint8` over the range of the values, zero included.
 fn dynamic_quantize(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(1)?;
     let x = c.x(0)?;
+    let q = dynamic_value(c, x)?;
+    Ok(vec![Val::Tensor(q.values), Val::Tensor(q.scale), Val::Tensor(q.zero)])
+}
+
+/// A tensor quantised by the range of its own values.
+pub(super) struct Dynamic {
+    /// `u8`, shaped like the operand.
+    pub(super) values: ValueId,
+    /// A scalar of the operand's type.
+    pub(super) scale: ValueId,
+    /// A scalar `u8`.
+    pub(super) zero: ValueId,
+}
+
+/// To `u8` over the range of the values, zero included.
+pub(super) fn dynamic_value(c: &mut Call<'_, '_>, x: ValueId) -> Result<Dynamic, Fail> {
     let all: Vec<usize> = (0..c.rank(x)).collect();
     let max = c.reduce(Reduce::Max, x, &all, false)?;
     let max = c.clamp(max, 0.0, f64::INFINITY)?;
@@ -152,6 +167,6 @@ fn dynamic_quantize(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let z = c.unary(Unary::Round, z)?;
     let z = c.clamp(z, 0.0, 255.0)?;
     let zero = c.cast(z, DType::U8)?;
-    let y = quantize_value(c, x, scale, Some(zero), DType::U8)?;
-    Ok(vec![Val::Tensor(y), Val::Tensor(scale), Val::Tensor(zero)])
+    let values = quantize_value(c, x, scale, Some(zero), DType::U8)?;
+    Ok(Dynamic { values, scale, zero })
 }

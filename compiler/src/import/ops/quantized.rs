@@ -32,7 +32,7 @@ fn centered(c: &mut Call<'_, '_>, x: ValueId, zero: Option<ValueId>, shape: &[us
 }
 
 /// The product in `i32`. Operands of different integer types are first brought to one.
-fn integer_matmul(
+pub(super) fn integer_matmul(
     c: &mut Call<'_, '_>,
     a: ValueId,
     b: ValueId,

@@ -1,16 +1,18 @@
-//! `RNN`, `GRU`, `LSTM`, unrolled over time. The products of all inputs with the weights are one
-//! matrix product; each step then adds the product with the state.
+//! `RNN`, `GRU`, `LSTM` and ONNX Runtime's `DynamicQuantizeLSTM`, unrolled over time. The products of all
+//! inputs with the weights are one matrix product; each step then adds the product with the state.
 
 use super::rnn_activation::{Activation, activations};
+use super::rnn_weights::Weights;
 use crate::import::call::{Call, Val, numbers};
 use crate::import::error::Fail;
-use crate::import::registry::{OpDef, onnx};
+use crate::import::registry::{OpDef, microsoft, onnx};
 use crate::ir::{Binary, DType, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
-    onnx("GRU", 7, |c| recurrent(c, Cell::Gru)),
-    onnx("LSTM", 7, |c| recurrent(c, Cell::Lstm)),
-    onnx("RNN", 7, |c| recurrent(c, Cell::Rnn)),
+    onnx("GRU", 7, |c| recurrent(c, Cell::Gru, Kind::Float)),
+    onnx("LSTM", 7, |c| recurrent(c, Cell::Lstm, Kind::Float)),
+    onnx("RNN", 7, |c| recurrent(c, Cell::Rnn, Kind::Float)),
+    microsoft("DynamicQuantizeLSTM", |c| recurrent(c, Cell::Lstm, Kind::Integer)),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,15 @@ impl Cell {
     }
 }
 
+/// What the weights are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `[directions, gates * hidden, inputs]` of floats.
+    Float,
+    /// `[directions, inputs, gates * hidden]` of integers; scales and zero points are operands 8 to 11.
+    Integer,
+}
+
 /// Steps a sequence may have: each becomes a dozen primitives.
 const MAX_STEPS: usize = 1 << 16;
 
@@ -37,8 +48,8 @@ const MAX_STEPS: usize = 1 << 16;
 struct Direction {
     cell: Cell,
     hidden: usize,
-    /// `[H, gates * H]`, transposed recurrence weights.
-    recurrence: ValueId,
+    /// `[H, gates * H]`.
+    recurrence: Weights,
     /// Bias of the recurrence of the GRU's last gate, kept apart for `linear_before_reset`.
     candidate_bias: Option<ValueId>,
     linear_before_reset: bool,
@@ -48,8 +59,12 @@ struct Direction {
     activations: Vec<Activation>,
 }
 
-fn recurrent(c: &mut Call<'_, '_>, cell: Cell) -> Result<Vec<Val>, Fail> {
-    c.at_most(if cell == Cell::Lstm { 8 } else { 6 })?;
+fn recurrent(c: &mut Call<'_, '_>, cell: Cell, kind: Kind) -> Result<Vec<Val>, Fail> {
+    c.at_most(match (cell, kind) {
+        (Cell::Lstm, Kind::Integer) => 12,
+        (Cell::Lstm, Kind::Float) => 8,
+        _ => 6,
+    })?;
     let directions: &[bool] = match c.choice("direction", "forward", &["forward", "reverse", "bidirectional"])? {
         "forward" => &[false],
         "reverse" => &[true],
@@ -69,17 +84,17 @@ fn recurrent(c: &mut Call<'_, '_>, cell: Cell) -> Result<Vec<Val>, Fail> {
     // Before version 14 the shape of the result could be asked for; it is static here.
     c.ignore(&["output_sequence"]);
 
-    let (mut x, w, r) = (c.x(0)?, c.x(1)?, c.x(2)?);
+    let mut x = c.x(0)?;
     if batch_first {
         x = c.transpose(x, &[1, 0, 2])?;
     }
-    let (xs, rs) = (c.shape(x), c.shape(r));
-    let hidden = rs.last().copied().unwrap_or(0);
+    let (xs, rs) = (c.shape(x), c.shape(c.x(2)?));
+    if xs.len() != 3 || rs.len() != 3 {
+        return Err(Fail::invalid(format!("{} and recurrence weights {rs:?} need 3 axes", c.ty(x))));
+    }
+    let hidden = if kind == Kind::Float { rs[2] } else { rs[1] };
     let wide = cell.gates() * hidden;
     let n = directions.len();
-    if xs.len() != 3 || c.shape(w) != [n, wide, xs[2]] || rs != [n, wide, hidden] {
-        return Err(Fail::invalid(format!("{}, {} and {} do not fit together", c.ty(x), c.ty(w), c.ty(r))));
-    }
     if declared.is_some_and(|d| d != hidden as i64) {
         return Err(Fail::invalid(format!("hidden_size contradicts the weights, which have {hidden}")));
     }
@@ -91,12 +106,10 @@ fn recurrent(c: &mut Call<'_, '_>, cell: Cell) -> Result<Vec<Val>, Fail> {
     let mut outputs: Vec<Vec<ValueId>> = Vec::new();
     let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
     for (d, &reverse) in directions.iter().enumerate() {
-        let wt = part(c, w, d)?;
-        let wt = c.transpose(wt, &[1, 0])?;
-        let rt = part(c, r, d)?;
-        let rt = c.transpose(rt, &[1, 0])?;
+        let input_weights = weights(c, kind, 1, d, [n, xs[2], wide])?;
+        let recurrence = weights(c, kind, 2, d, [n, hidden, wide])?;
         let flat = c.reshape(x, &[time * batch, xs[2]])?;
-        let mut projected = c.matmul(flat, wt)?;
+        let mut projected = input_weights.product(c, flat)?;
         let mut candidate_bias = None;
         if let Some(b) = c.opt(3)? {
             if c.shape(b) != [n, 2 * wide] {
@@ -120,7 +133,7 @@ fn recurrent(c: &mut Call<'_, '_>, cell: Cell) -> Result<Vec<Val>, Fail> {
         let dir = Direction {
             cell,
             hidden,
-            recurrence: rt,
+            recurrence,
             candidate_bias,
             linear_before_reset,
             peepholes,
@@ -160,6 +173,30 @@ fn recurrent(c: &mut Call<'_, '_>, cell: Cell) -> Result<Vec<Val>, Fail> {
         }
     }
     Ok(results)
+}
+
+/// The weights of one direction, from operand 1 (of the inputs) or 2 (of the states); `shape` is
+/// `[directions, inputs, gates * hidden]`.
+fn weights(c: &mut Call<'_, '_>, kind: Kind, operand: usize, d: usize, shape: [usize; 3]) -> Result<Weights, Fail> {
+    let w = c.x(operand)?;
+    let [n, inputs, wide] = shape;
+    let want = if kind == Kind::Float { [n, wide, inputs] } else { shape };
+    if c.shape(w) != want {
+        return Err(Fail::invalid(format!("weights {} are not of shape {want:?}", c.ty(w))));
+    }
+    let w = part(c, w, d)?;
+    if kind == Kind::Float {
+        return Ok(Weights::Float(c.transpose(w, &[1, 0])?));
+    }
+    let mut of = |i: usize| {
+        let v = c.x(i)?;
+        if c.shape(v) != [n] && c.shape(v) != [n, wide] {
+            return Err(Fail::invalid(format!("{} is neither one a direction nor one a column", c.ty(v))));
+        }
+        part(c, v, d)
+    };
+    let first = if operand == 1 { 8 } else { 10 };
+    Ok(Weights::Quantised { w, scale: of(first)?, zero: of(first + 1)? })
 }
 
 /// One direction of weights or biases.
@@ -231,7 +268,7 @@ impl Direction {
     ) -> Result<(ValueId, Option<ValueId>), Fail> {
         match (self.cell, state) {
             (Cell::Rnn, _) => {
-                let hr = c.matmul(h, self.recurrence)?;
+                let hr = self.recurrence.product(c, h)?;
                 let sum = c.add(x, hr)?;
                 Ok((self.activate(c, 0, sum)?, None))
             }
@@ -256,23 +293,23 @@ impl Direction {
     /// Gates in the order update, reset, candidate.
     fn gru(&self, c: &mut Call<'_, '_>, x: ValueId, h: ValueId) -> Result<ValueId, Fail> {
         let n = self.hidden;
-        let gates = c.slice_axis(self.recurrence, 1, 0, 2 * n)?;
-        let candidate = c.slice_axis(self.recurrence, 1, 2 * n, n)?;
+        let gates = self.recurrence.columns(c, 0, 2 * n)?;
+        let candidate = self.recurrence.columns(c, 2 * n, n)?;
         let xg = c.slice_axis(x, 1, 0, 2 * n)?;
-        let hg = c.matmul(h, gates)?;
+        let hg = gates.product(c, h)?;
         let sum = c.add(xg, hg)?;
         let sum = self.activate(c, 0, sum)?;
         let (z, r) = (self.gate(c, sum, 0)?, self.gate(c, sum, 1)?);
         let xc = self.gate(c, x, 2)?;
         let hc = if self.linear_before_reset {
-            let mut hc = c.matmul(h, candidate)?;
+            let mut hc = candidate.product(c, h)?;
             if let Some(b) = self.candidate_bias {
                 hc = c.add(hc, b)?;
             }
             c.mul(r, hc)?
         } else {
             let rh = c.mul(r, h)?;
-            c.matmul(rh, candidate)?
+            candidate.product(c, rh)?
         };
         let sum = c.add(xc, hc)?;
         let new = self.activate(c, 1, sum)?;
@@ -284,7 +321,7 @@ impl Direction {
 
     /// Gates in the order input, output, forget, cell.
     fn lstm(&self, c: &mut Call<'_, '_>, x: ValueId, h: ValueId, state: ValueId) -> Result<(ValueId, ValueId), Fail> {
-        let hr = c.matmul(h, self.recurrence)?;
+        let hr = self.recurrence.product(c, h)?;
         let sum = c.add(x, hr)?;
         let peep = |c: &mut Call<'_, '_>, g: ValueId, p: usize, s: ValueId| match self.peepholes {
             Some(w) => {

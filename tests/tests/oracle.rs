@@ -50,8 +50,7 @@ fn assert_folded(name: &str, graph: &Graph) {
             ValueDef::Const(_) => false,
             ValueDef::Node(n) => graph.node(*n).inputs.iter().any(|o| fed[o.0 as usize]),
         };
-        let decides =
-            matches!(v.ty.dtype, DType::I64 | DType::Bool) || !v.ty.dtype.is_float() && v.ty.elements() < 64;
+        let decides = matches!(v.ty.dtype, DType::I64 | DType::Bool) || !v.ty.dtype.is_float() && v.ty.elements() < 64;
         let is_result = matches!(v.def, ValueDef::Node(_));
         assert!(fed[i] || !decides || !is_result, "{name}: '{}' ({}) is not folded", v.name, v.ty);
     }
@@ -175,7 +174,10 @@ fn check_quantised(name: &str) {
     let plain = outputs("unfused");
     let own = ["test_data_set_0", "reordered"].map(|f| worst_error(&outputs(f), &plain));
     let error = measure(name, "unfused");
-    println!("{name:<24}ONNX Runtime's integer kernels are {:.1e} away, its optimised float kernels {:.1e}", own[0], own[1]);
+    println!(
+        "{name:<24}ONNX Runtime's integer kernels are {:.1e} away, its optimised float kernels {:.1e}",
+        own[0], own[1]
+    );
     // A quantum has the same size on both sides up to the rounding of its last product.
     let allowed = own[0].max(own[1]).max(OF_RANGE) * 1.001;
     assert!(error <= allowed, "{name}: {error}, but {own:?} among ONNX Runtime's kernels");

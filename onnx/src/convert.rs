@@ -112,7 +112,10 @@ impl Converter {
         }
         let inputs = g.input.into_iter().map(|v| self.value_info("input", v)).collect();
         let outputs = g.output.into_iter().map(|v| self.value_info("output", v)).collect();
-        Graph { name: g.name, nodes: self.nodes(g.node), initializers, inputs, outputs }
+        // What is stated of inner values is a hint, so an unreadable one is no problem.
+        let stated = |v: ValueInfoProto| Some(ValueInfo { ty: value_type(v.r#type).ok()?, name: v.name });
+        let value_info = g.value_info.into_iter().filter_map(stated).collect();
+        Graph { name: g.name, nodes: self.nodes(g.node), initializers, inputs, outputs, value_info }
     }
 
     fn nodes(&mut self, nodes: Vec<NodeProto>) -> Vec<Node> {

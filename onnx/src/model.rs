@@ -42,6 +42,8 @@ pub struct Graph {
     pub inputs: Vec<ValueInfo>,
     /// Outputs.
     pub outputs: Vec<ValueInfo>,
+    /// Types that the file states for values inside. Hints only: nothing checks them.
+    pub value_info: Vec<ValueInfo>,
 }
 
 /// A function defined by the model.

@@ -74,24 +74,25 @@ impl Work {
 
     /// Cycles that a machine needs at least; never less than one.
     pub fn bound_cycles(&self, machine: &Machine, precision: Precision) -> u64 {
-        match machine {
+        self.bound(machine, precision).0
+    }
+
+    /// Cycles that a machine needs at least, and what makes them.
+    pub fn bound(&self, machine: &Machine, precision: Precision) -> (u64, Resource) {
+        let limits = match machine {
             Machine::Tsp(m) => {
-                let (peak, weight_bytes) = match precision {
-                    Precision::F16 => (m.peak_f16_macs_per_cycle(), 2),
-                    Precision::Int8 => (m.peak_i8_macs_per_cycle(), 1),
+                let peak = match precision {
+                    Precision::F16 => m.peak_f16_macs_per_cycle(),
+                    Precision::Int8 => m.peak_i8_macs_per_cycle(),
                 };
                 let lanes = m.lanes() as u64;
                 let stream_bytes = 2 * u64::from(m.geometry.streams_per_direction) * lanes;
                 let alus = u64::from(m.geometry.alus) * lanes;
-                [
-                    self.macs.div_ceil(peak),
-                    self.weights.saturating_mul(weight_bytes).div_ceil(stream_bytes),
-                    self.elementwise.div_ceil(alus),
-                    1,
+                vec![
+                    (self.macs.div_ceil(peak), Resource::MatrixProducts),
+                    (self.weight_bytes(precision).div_ceil(stream_bytes), Resource::WeightLoads),
+                    (self.elementwise.div_ceil(alus), Resource::Elementwise),
                 ]
-                .into_iter()
-                .max()
-                .unwrap_or(1)
             }
             Machine::Wafer(m) => {
                 let rate = match precision {
@@ -99,8 +100,47 @@ impl Work {
                     Precision::Int8 => m.rate.i8_fma,
                 };
                 let pes = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
-                self.macs.div_ceil(pes * u64::from(rate)).max(1)
+                vec![(self.macs.div_ceil(pes * u64::from(rate)), Resource::MatrixProducts)]
             }
+        };
+        let mut worst = (1, Resource::MatrixProducts);
+        for l in limits {
+            if l.0 > worst.0 {
+                worst = l;
+            }
+        }
+        worst
+    }
+
+    /// Bytes of the constant weights as a program holds them.
+    pub fn weight_bytes(&self, precision: Precision) -> u64 {
+        let each = match precision {
+            Precision::F16 => 2,
+            Precision::Int8 => 1,
+        };
+        self.weights.saturating_mul(each)
+    }
+}
+
+/// What a model can be bound by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// Multiply-accumulates, by the machine's peak.
+    MatrixProducts,
+    /// Constant weights, by what streams carry (tsp).
+    WeightLoads,
+    /// Elementwise operations, by the ALUs (tsp).
+    Elementwise,
+}
+
+impl Resource {
+    /// In words, after "bound by".
+    pub fn name(self) -> &'static str {
+        match self {
+            Resource::MatrixProducts => "matrix products",
+            Resource::WeightLoads => "loading weights",
+            Resource::Elementwise => "elementwise operations",
         }
     }
 }

@@ -37,7 +37,7 @@ impl Cause {
 }
 
 /// One thing that is wrong, and where. Fields that do not apply are `null` in JSON.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize)]
 pub struct Problem {
     /// Name of the user's node (or input, output, dim).
     pub node: Option<String>,
@@ -47,6 +47,8 @@ pub struct Problem {
     pub opset: Option<i64>,
     /// Types of the operands or of the result.
     pub shape: Option<String>,
+    /// The attribute at fault, with its value.
+    pub attribute: Option<String>,
     /// What is wrong.
     pub reason: String,
     /// What to do about it.
@@ -189,9 +191,28 @@ pub(crate) fn problem(e: &ImportError) -> Problem {
         opset: op.is_some().then_some(e.opset),
         op,
         shape: (!e.operands.is_empty()).then(|| e.operands.join(", ")),
+        attribute: filled(&e.attribute),
         reason: e.reason.clone(),
-        remedy: filled(&e.remedy),
+        remedy: match e.kind {
+            ImportErrorKind::NeedsValue => {
+                let files: Vec<String> = e.needs.iter().map(|n| format!("--input {n}=FILE")).collect();
+                Some(format!("make it a constant, or give {}", files.join(" ")))
+            }
+            _ => filled(&e.remedy),
+        },
     }
+}
+
+/// A list of types, the middle left out when it is long.
+pub(crate) fn short_shape(shape: &str) -> String {
+    const SHOWN: usize = 4;
+    let (operands, result) = shape.split_once(" -> ").map_or((shape, None), |(o, r)| (o, Some(r)));
+    let list: Vec<&str> = operands.split(", ").collect();
+    if list.len() <= SHOWN + 2 {
+        return shape.to_string();
+    }
+    let result = result.map_or(String::new(), |r| format!(" -> {r}"));
+    format!("{}, … {} more{result}", list[..SHOWN].join(", "), list.len() - SHOWN)
 }
 
 /// What the system says, without its error number.
@@ -216,7 +237,8 @@ impl fmt::Display for Problem {
                 Some(v) => format!("{op}, opset {v}"),
                 None => op.clone(),
             }),
-            self.shape.clone(),
+            self.shape.as_deref().map(short_shape),
+            self.attribute.clone(),
         ]
         .into_iter()
         .flatten()

@@ -6,6 +6,7 @@
 //! joined parts work inside.
 
 pub mod bound;
+pub mod check;
 pub mod commands;
 pub mod compare;
 pub mod data;

@@ -43,6 +43,8 @@ pub struct ImportError {
     pub opset: i64,
     /// Types of the operands, as in `f32[1x3x8x8]`.
     pub operands: Vec<String>,
+    /// The attribute that the reason is about, as in `axis = 7`; may be empty.
+    pub attribute: String,
     /// What is wrong.
     pub reason: String,
     /// What to do about it; may be empty.
@@ -103,6 +105,9 @@ fn write_problem(f: &mut fmt::Formatter<'_>, e: &ImportError, nodes: &str) -> fm
         if !e.operands.is_empty() {
             write!(f, ", on {}", e.operands.join(", "))?;
         }
+        if !e.attribute.is_empty() {
+            write!(f, ", {}", e.attribute)?;
+        }
         write!(f, "): {}", e.reason)?;
     }
     if !e.remedy.is_empty() {
@@ -147,6 +152,7 @@ impl ImportError {
             domain: String::new(),
             opset: 0,
             operands: Vec::new(),
+            attribute: String::new(),
             reason: fail.reason,
             remedy: fail.remedy,
             kind: fail.kind,

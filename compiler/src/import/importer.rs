@@ -4,6 +4,7 @@ use super::build::Builder;
 use super::call::{Call, Val};
 use super::error::{Fail, ImportError, Place};
 use super::registry;
+use super::survey::Trace;
 use super::tensor;
 use quadrille_onnx::{Attribute, Function, FunctionId, Graph, Model, Node, Tensor};
 use std::collections::{BTreeMap, HashMap};
@@ -53,6 +54,8 @@ pub(crate) struct Importer<'a> {
     depth: usize,
     steps: usize,
     origins: HashMap<String, crate::ir::OriginId>,
+    /// Set while surveying: failures are bridged where the model states the types of results.
+    pub(crate) trace: Option<Trace<'a>>,
 }
 
 impl<'a> Importer<'a> {
@@ -68,11 +71,22 @@ impl<'a> Importer<'a> {
             depth: 0,
             steps: 0,
             origins: HashMap::new(),
+            trace: None,
         }
     }
 
-    pub(crate) fn into_parts(self) -> (Builder, Vec<ImportError>) {
-        (self.builder, self.errors)
+    pub(crate) fn into_parts(self) -> (Builder, Vec<ImportError>, Option<Trace<'a>>) {
+        (self.builder, self.errors, self.trace)
+    }
+
+    /// The tensors of the main graph by name.
+    pub(crate) fn outermost(&self) -> BTreeMap<String, crate::ir::ValueId> {
+        let named = self.frames.first().into_iter().flat_map(|f| &f.names);
+        let tensor = |(n, s): (&&'a str, &Slot<'a>)| match s {
+            Slot::Value(Val::Tensor(v)) => Some((n.to_string(), *v)),
+            _ => None,
+        };
+        named.filter_map(tensor).collect()
     }
 
     pub(crate) fn push_frame(&mut self, opaque: bool) {
@@ -184,16 +198,16 @@ impl<'a> Importer<'a> {
                 Some(Ok(v)) => operands.push(Some(v)),
                 Some(Err(fail)) => {
                     self.report(n, &[], Fail { reason: format!("constant '{name}': {}", fail.reason), ..fail });
-                    return self.fail(n);
+                    return self.fail(n, &operands);
                 }
                 None => {
                     self.report(n, &[], Fail::invalid(format!("operand '{name}' is not defined")));
-                    return self.fail(n);
+                    return self.fail(n, &operands);
                 }
             }
         }
         if operands.iter().any(|v| matches!(v, Some(Val::Failed))) {
-            return self.fail(n);
+            return self.blocked(n, &operands);
         }
         let errors = self.errors.len();
         match self.call(n, operands.clone()) {
@@ -226,15 +240,55 @@ impl<'a> Importer<'a> {
                 if self.errors.len() == errors {
                     self.report(n, &operands, fail);
                 }
-                self.fail(n);
+                self.fail(n, &operands);
             }
         }
     }
 
-    fn fail(&mut self, n: &'a Node) {
-        for name in n.outputs.iter().filter(|o| !o.is_empty()) {
-            self.define(name, Val::Failed);
+    /// A node that has failed by itself.
+    fn fail(&mut self, n: &'a Node, operands: &[Option<Val>]) {
+        self.give_up(n, operands, vec![n.name.clone()]);
+    }
+
+    /// A node that cannot be looked at, since operands have failed. That there is no such operator
+    /// is seen nevertheless.
+    fn blocked(&mut self, n: &'a Node, operands: &[Option<Val>]) {
+        if let Err(fail) = self.find(n) {
+            self.report(n, &[], fail);
+            return self.fail(n, operands);
         }
+        let outermost = self.depth == 0;
+        let by = match &mut self.trace {
+            Some(t) if outermost => t.blocked(n),
+            _ => Vec::new(),
+        };
+        self.give_up(n, operands, by);
+    }
+
+    /// Defines the results of a node that was not imported: as failed, or while surveying as
+    /// inputs of the types that the model states.
+    fn give_up(&mut self, n: &'a Node, operands: &[Option<Val>], by: Vec<String>) {
+        for name in n.outputs.iter().filter(|o| !o.is_empty()) {
+            let mut v = Val::Failed;
+            if let Some(t) = self.trace.as_mut().filter(|_| self.depth == 0)
+                && let Some(ty) = t.gave_up(name, operands, &by)
+            {
+                v = Val::Tensor(self.builder.graph.add_input(name.clone(), ty));
+            }
+            self.define(name, v);
+        }
+    }
+
+    /// The operator of a node, unless it is a function of the model.
+    fn find(&self, n: &Node) -> Result<Option<&'static registry::OpDef>, Fail> {
+        if !self.model.functions.is_empty() {
+            let id = FunctionId { domain: n.domain.clone(), name: n.op.clone(), overload: n.overload.clone() };
+            if self.model.functions.contains_key(&id) {
+                return Ok(None);
+            }
+        }
+        let opset = self.opsets.get(&n.domain).copied().unwrap_or(0);
+        registry::find_in_opset(&n.domain, &n.op, opset).map(Some)
     }
 
     fn call(&mut self, n: &'a Node, operands: Vec<Option<Val>>) -> Result<Vec<Val>, Fail> {
@@ -258,18 +312,7 @@ impl<'a> Importer<'a> {
             }
         }
         let opset = self.opsets.get(&n.domain).copied().unwrap_or(0);
-        let Some(def) = registry::find(&n.domain, &n.op) else {
-            return Err(Fail::unsupported(
-                "the operator is not supported",
-                "define it as a function of the model, or replace it before the export",
-            ));
-        };
-        if opset < def.since {
-            return Err(Fail::invalid(format!(
-                "the operator exists since version {}, but the model uses version {opset}",
-                def.since
-            )));
-        }
+        let def = registry::find_in_opset(&n.domain, &n.op, opset)?;
         if self.path.is_empty() {
             self.builder.origin = self.origin(n.name.clone());
         } else {
@@ -370,6 +413,7 @@ impl<'a> Importer<'a> {
             domain: n.domain.clone(),
             opset: self.opsets.get(&n.domain).copied().unwrap_or(0),
             operands: operands.iter().take(16).map(shown).collect(),
+            attribute: attribute_at_fault(n, &fail.reason),
             reason: fail.reason,
             remedy: fail.remedy,
             kind: fail.kind,
@@ -381,4 +425,21 @@ impl<'a> Importer<'a> {
     pub(crate) fn report_output(&mut self, name: &str, fail: Fail) {
         self.errors.push(ImportError::outside(Place::Output, name, fail));
     }
+}
+
+/// The attribute of a node that a reason names, with its value: reasons call attributes by name.
+fn attribute_at_fault(n: &Node, reason: &str) -> String {
+    let words = || reason.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let Some((name, a)) = n.attributes.iter().find(|(name, _)| words().any(|w| w == name.as_str())) else {
+        return String::new();
+    };
+    let value = match a {
+        Attribute::Float(v) => v.to_string(),
+        Attribute::Int(v) => v.to_string(),
+        Attribute::String(v) => format!("'{}'", String::from_utf8_lossy(&v[..v.len().min(40)])),
+        Attribute::Ints(v) if v.len() <= 16 => format!("{v:?}"),
+        Attribute::Floats(v) if v.len() <= 16 => format!("{v:?}"),
+        a => format!("({})", a.kind()),
+    };
+    format!("{name} = {value}")
 }

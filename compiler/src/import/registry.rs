@@ -1,6 +1,7 @@
 //! The table of operators.
 
 use super::call::ImportFn;
+use super::error::Fail;
 use super::ops;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -45,6 +46,23 @@ static INDEX: LazyLock<HashMap<(&str, &str), &OpDef>> =
 /// The operator of a name.
 pub(crate) fn find(domain: &str, name: &str) -> Option<&'static OpDef> {
     INDEX.get(&(domain, name)).copied()
+}
+
+/// The operator of a name in a version of its domain, or why there is none.
+pub(crate) fn find_in_opset(domain: &str, name: &str, opset: i64) -> Result<&'static OpDef, Fail> {
+    let Some(def) = find(domain, name) else {
+        return Err(Fail::unsupported(
+            "the operator is not supported",
+            "define it as a function of the model, or replace it before the export",
+        ));
+    };
+    if opset < def.since {
+        return Err(Fail::invalid(format!(
+            "the operator exists since version {}, but the model uses version {opset}",
+            def.since
+        )));
+    }
+    Ok(def)
 }
 
 /// Every operator that is imported, sorted.

@@ -9,6 +9,7 @@ pub mod run;
 pub mod trace;
 pub mod verify;
 
+mod check_text;
 mod model_args;
 mod output;
 mod progress;

@@ -92,11 +92,11 @@ pub(super) fn grouped(n: u64) -> String {
     out
 }
 
-fn micros(cycles: u64, clock_mhz: u32) -> String {
+pub(super) fn micros(cycles: u64, clock_mhz: u32) -> String {
     format!("{:.2} us", cycles as f64 / f64::from(clock_mhz))
 }
 
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     match n {
         0..10_240 => format!("{n} B"),
         10_240..10_485_760 => format!("{:.1} KiB", n as f64 / 1024.0),

@@ -9,7 +9,7 @@ mod feeds;
 
 pub use backend::{
     Checked, Compiled, Estimate, Finding, Simulated, Tiled, check, compile, declared_inputs, pes, simulate, spans,
-    text_bytes,
+    text_bytes, unsupported_nodes,
 };
 pub use feeds::{Feeds, input_names, output_names};
 
@@ -17,7 +17,7 @@ use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::file;
 use crate::machine::Target;
-use quadrille_compiler::import::{self, ImportErrorKind, ImportOptions};
+use quadrille_compiler::import::{self, ImportError, ImportErrorKind, ImportErrors, ImportOptions, Survey};
 use quadrille_compiler::ir::{self, Graph};
 use quadrille_compiler::passes;
 use quadrille_compiler::rewrite::RewriteOptions;
@@ -63,27 +63,57 @@ pub fn load_program(path: &Path) -> Result<AnyProgram, Failure> {
 /// Model to graph. Dims that `dims` leaves open are taken from the shapes of the feeds, and
 /// inputs whose values decide about shapes become constants.
 pub fn import(path: &Path, model: &Model, dims: &BTreeMap<String, usize>, feeds: &Feeds) -> Result<Graph, Failure> {
-    let mut options = ImportOptions {
-        dims: dims.clone(),
-        input_shapes: feeds.inputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect(),
-        ..ImportOptions::default()
-    };
+    let mut options = import_options(dims, feeds);
     loop {
         let errors = match import::import(model, &options) {
             Ok(graph) => return Ok(graph),
             Err(errors) => errors,
         };
-        let needs = errors.errors.iter().filter(|e| e.kind == ImportErrorKind::NeedsValue).flat_map(|e| &e.needs);
-        let known: Vec<_> = needs
-            .filter(|n| !options.values.contains_key(*n))
-            .filter_map(|n| feeds.inputs.get(n).map(|t| (n.clone(), t.clone())))
-            .collect();
-        // Each turn makes at least one more input a constant.
-        if known.is_empty() {
+        if !give_values(&mut options, &errors.errors, feeds) {
             return Err(Failure::import(path, &errors));
         }
-        options.values.extend(known);
     }
+}
+
+/// All that is in the way of a model, and the graph of the rest; bound as by [`import`]. The
+/// failure is the one that `import` gives, if it gives one.
+pub fn survey(
+    path: &Path,
+    model: &Model,
+    dims: &BTreeMap<String, usize>,
+    feeds: &Feeds,
+) -> (Survey, Option<Failure>) {
+    let mut options = import_options(dims, feeds);
+    loop {
+        let mut survey = import::survey(model, &options);
+        if give_values(&mut options, &survey.errors, feeds) {
+            continue;
+        }
+        let errors = ImportErrors { errors: std::mem::take(&mut survey.errors) };
+        let failure = (!errors.errors.is_empty()).then(|| Failure::import(path, &errors));
+        return (Survey { errors: errors.errors, ..survey }, failure);
+    }
+}
+
+fn import_options(dims: &BTreeMap<String, usize>, feeds: &Feeds) -> ImportOptions {
+    ImportOptions {
+        dims: dims.clone(),
+        input_shapes: feeds.inputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect(),
+        ..ImportOptions::default()
+    }
+}
+
+/// Makes inputs constant whose values import asks for and the feeds have; true if there was one, so
+/// that each turn makes at least one more input a constant.
+fn give_values(options: &mut ImportOptions, errors: &[ImportError], feeds: &Feeds) -> bool {
+    let needs = errors.iter().filter(|e| e.kind == ImportErrorKind::NeedsValue).flat_map(|e| &e.needs);
+    let known: Vec<_> = needs
+        .filter(|n| !options.values.contains_key(*n))
+        .filter_map(|n| feeds.inputs.get(n).map(|t| (n.clone(), t.clone())))
+        .collect();
+    let any = !known.is_empty();
+    options.values.extend(known);
+    any
 }
 
 /// What to do to an imported graph before it is compiled.

@@ -5,7 +5,7 @@ mod wafer;
 
 use super::unsupported;
 use crate::compare::Precision;
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
 use quadrille_compiler::ir::{Graph, TensorType};
 use quadrille_compiler::rewrite::{self, RewriteError, RewriteOptions};
@@ -105,6 +105,44 @@ pub(super) fn rewrite(graph: &Graph, target: Target, options: &RewriteOptions) -
     rewrite::optimize(graph, target, options).map(|(g, _)| g).map_err(|e| match e {
         RewriteError::UnknownRule { .. } => Failure::usage(e.to_string()),
         e => Failure::wrong(e.to_string()),
+    })
+}
+
+/// Problems of all nodes that a machine cannot run; empty when it can run all.
+pub fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem> {
+    match machine {
+        Machine::Tsp(m) => tsp::unsupported_nodes(graph, m),
+        Machine::Wafer(m) => wafer::unsupported_nodes(graph, m),
+    }
+}
+
+/// A node that a target cannot run, in the words of its compiler.
+fn problem(node: String, op: String, shape: String, reason: String, remedy: String) -> Problem {
+    Problem {
+        node: Some(node),
+        op: Some(op),
+        shape: Some(shape),
+        reason,
+        remedy: Some(remedy).filter(|r| !r.is_empty()),
+        ..Problem::default()
+    }
+}
+
+/// Nodes that a machine cannot run: a compiler stops at the first, the user wants all.
+fn unsupported_on(machine: &str, first: Problem, all: Vec<Problem>) -> Failure {
+    let problems = if all.is_empty() { vec![first] } else { all };
+    let n = problems.len();
+    let message = format!("not supported on `{machine}` ({n} problem{})", if n == 1 { "" } else { "s" });
+    Failure { cause: Cause::Unsupported, message, problems }
+}
+
+/// More of something than a machine has.
+fn does_not_fit(machine: &str, what: &str, (need, have): (u64, u64), reason: String, remedy: String) -> Failure {
+    let message = format!("does not fit `{machine}`: {what}: needs {need}, the machine has {have}");
+    Failure::new(Cause::DoesNotFit, message).with(Problem {
+        reason,
+        remedy: Some(remedy).filter(|r| !r.is_empty()),
+        ..Problem::default()
     })
 }
 

@@ -1,7 +1,7 @@
 //! The `wafer` side of a pipeline.
 
-use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled};
-use crate::failure::{Cause, Failure, Problem};
+use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, does_not_fit, problem, unsupported_on};
+use crate::failure::{Failure, Problem};
 use quadrille_compiler::ir::Graph;
 use quadrille_compiler::wafer::{self as compiler, CompileError};
 use quadrille_isa::Tensor;
@@ -44,32 +44,21 @@ pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Fail
     })
 }
 
+pub(super) fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem> {
+    let nodes = compiler::check(graph, machine).into_iter();
+    nodes.filter_map(|n| n.problem).map(|p| problem(p.node, p.op, p.shape, p.reason, p.remedy)).collect()
+}
+
 fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
     match e {
         CompileError::Unsupported { node, op, shape, reason, remedy } => {
-            // The compiler stops at the first; the user wants all.
-            let mut problems: Vec<Problem> = compiler::check(graph, machine)
-                .into_iter()
-                .filter_map(|n| n.problem)
-                .map(|p| problem(p.node, p.op, p.shape, p.reason, p.remedy))
-                .collect();
-            if problems.is_empty() {
-                problems.push(problem(node, op, shape, reason, remedy));
-            }
-            let n = problems.len();
-            let message = format!("not supported on `{}` ({n} problem{})", machine.name, if n == 1 { "" } else { "s" });
-            Failure { cause: Cause::Unsupported, message, problems }
+            let first = problem(node, op, shape, reason, remedy);
+            unsupported_on(&machine.name, first, unsupported_nodes(graph, machine))
         }
-        CompileError::DoesNotFit { what, need, have, reason, remedy } => Failure::new(
-            Cause::DoesNotFit,
-            format!("does not fit `{}`: {what}: needs {need}, the machine has {have}", machine.name),
-        )
-        .with(Problem { reason, remedy: Some(remedy), ..Problem::default() }),
+        CompileError::DoesNotFit { what, need, have, reason, remedy } => {
+            does_not_fit(&machine.name, &what, (need, have), reason, remedy)
+        }
     }
-}
-
-fn problem(node: String, op: String, shape: String, reason: String, remedy: String) -> Problem {
-    Problem { node: Some(node), op: Some(op), opset: None, shape: Some(shape), reason, remedy: Some(remedy) }
 }
 
 /// When the tasks of a run ran.

@@ -1,0 +1,263 @@
+//! What one machine makes of a model, and of each of its nodes.
+
+use super::{Estimate, Question};
+use crate::bound::{Resource, Work};
+use crate::failure::{Cause, Failure, Problem};
+use crate::machine::{Machine, Target};
+use crate::pipeline;
+use quadrille_compiler::import::Survey;
+use quadrille_compiler::ir::Graph;
+use quadrille_onnx::Model;
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+
+/// Beyond either of these, compiling is not cheap.
+const CHEAP_PRIMITIVES: usize = 20_000;
+const CHEAP_MACS: u64 = 8_000_000_000;
+
+/// Where `cycles` come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Estimated {
+    /// The model was compiled.
+    Compiled,
+    /// The model was not compiled; only the bound is known.
+    Bound,
+}
+
+/// Support of one node of the user's model. `null` for a target that was not asked for, and where
+/// it cannot be told; the reason then says why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct NodeSupport {
+    pub node: String,
+    pub op: String,
+    pub tsp: Option<bool>,
+    pub wafer: Option<bool>,
+    pub reason: Option<String>,
+}
+
+/// What one machine makes of the model.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct TargetSupport {
+    /// The target.
+    pub target: Target,
+    /// The machine.
+    pub machine: String,
+    /// Nothing is known to stand in the way; with `estimated_by` compiled, it has a program.
+    pub ok: bool,
+    /// Why not.
+    pub cause: Option<Cause>,
+    /// Why not, in a line.
+    pub message: Option<String>,
+    /// How far the answer goes.
+    pub estimated_by: Option<Estimated>,
+    /// Expected length, if it was compiled.
+    pub cycles: Option<u64>,
+    /// What no program can beat.
+    pub bound_cycles: Option<u64>,
+    /// What makes the bound.
+    pub bound_by: Option<Resource>,
+    /// Bound of the mapping that was chosen.
+    pub mapping_bound_cycles: Option<u64>,
+    /// Turns cycles into time.
+    pub clock_mhz: u32,
+    /// SRAM that data takes: of the chip, or the most of a PE with its program text. For a model that was
+    /// not compiled the weights alone, over all PEs.
+    pub sram_bytes: Option<u64>,
+    /// SRAM that the machine has for it: of the chip, or of a PE; of all PEs for a model that was not
+    /// compiled.
+    pub sram_capacity_bytes: u64,
+    /// Program text: of the chip, or the largest of a PE.
+    pub program_bytes: Option<u64>,
+    /// PEs used.
+    pub pes: Option<u64>,
+}
+
+/// SRAM for data on the chip, or of one PE, and number of such memories.
+fn memory(machine: &Machine) -> (u64, u64) {
+    match machine {
+        Machine::Tsp(m) => {
+            let g = &m.geometry;
+            let slices = g.mem_slices_per_hemisphere.saturating_sub(m.program.reserved_slices_per_hemisphere);
+            (2 * u64::from(slices) * u64::from(g.words_per_slice) * m.lanes() as u64, 1)
+        }
+        Machine::Wafer(m) => {
+            let g = &m.geometry;
+            (u64::from(g.sram_bytes_per_pe), u64::from(g.width_pes) * u64::from(g.height_pes))
+        }
+    }
+}
+
+/// Asks one machine.
+pub(super) fn ask(
+    q: &Question<'_>,
+    machine: &Machine,
+    graph: Option<&Graph>,
+    refused: Option<&Failure>,
+) -> (TargetSupport, Option<Failure>) {
+    let (capacity, memories) = memory(machine);
+    let work = graph.map(Work::of);
+    let bound = work.filter(|_| refused.is_none()).map(|w| w.bound(machine, q.precision));
+    let mut s = TargetSupport {
+        target: machine.target(),
+        machine: machine.name().to_string(),
+        ok: false,
+        cause: None,
+        message: None,
+        estimated_by: None,
+        cycles: None,
+        bound_cycles: bound.map(|b| b.0),
+        bound_by: bound.map(|b| b.1),
+        mapping_bound_cycles: None,
+        clock_mhz: machine.clock_mhz(),
+        sram_bytes: None,
+        sram_capacity_bytes: capacity,
+        program_bytes: None,
+        pes: None,
+    };
+    let outcome = match (graph, refused) {
+        (Some(g), None) => attempt(q, machine, g, capacity.saturating_mul(memories), &mut s),
+        (Some(g), Some(refused)) => Err(partial(q, machine, g, refused)),
+        (None, refused) => Err(refused.cloned().unwrap_or_else(|| Failure::wrong("the model has no graph"))),
+    };
+    match outcome {
+        Ok(()) => {
+            s.ok = true;
+            (s, None)
+        }
+        Err(f) => {
+            s.cause = Some(f.cause);
+            s.message = Some(f.message.clone());
+            (s, Some(f))
+        }
+    }
+}
+
+/// The whole graph is there: compile it, or see how far its figures go.
+fn attempt(
+    q: &Question<'_>,
+    machine: &Machine,
+    imported: &Graph,
+    capacity: u64,
+    s: &mut TargetSupport,
+) -> Result<(), Failure> {
+    let work = Work::of(imported);
+    let cheap = imported.nodes().len() <= CHEAP_PRIMITIVES && work.macs <= CHEAP_MACS;
+    if q.estimate == Estimate::Compile || q.estimate == Estimate::Auto && cheap {
+        let graph = pipeline::prepare(imported, machine.target(), q.preparation)?;
+        let e = pipeline::compile(&graph, machine, q.precision)?.estimate;
+        s.estimated_by = Some(Estimated::Compiled);
+        s.cycles = Some(e.cycles);
+        s.mapping_bound_cycles = Some(e.mapping_bound_cycles);
+        s.sram_bytes = Some(e.sram_bytes);
+        s.program_bytes = Some(e.program_bytes);
+        s.pes = e.pes;
+        return Ok(());
+    }
+    s.estimated_by = Some(Estimated::Bound);
+    let weights = work.weight_bytes(q.precision);
+    s.sram_bytes = Some(weights);
+    s.sram_capacity_bytes = capacity;
+    if weights > capacity {
+        let message =
+            format!("does not fit `{}`: the weights need {weights} bytes, the machine has {capacity}", machine.name());
+        let reason = "both machines keep all weights in SRAM";
+        let problem = Problem { reason: reason.into(), remedy: Some("quantise or cut the model".into()), ..Problem::default() };
+        return Err(Failure::new(Cause::DoesNotFit, message).with(problem));
+    }
+    let graph = pipeline::prepare(imported, machine.target(), q.preparation)?;
+    let problems = pipeline::unsupported_nodes(&graph, machine);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let n = problems.len();
+    let message = format!("not supported on `{}` ({n} problem{})", machine.name(), if n == 1 { "" } else { "s" });
+    Err(Failure { cause: Cause::Unsupported, message, problems })
+}
+
+/// The model is refused, but part of it was imported: what would be next in the way.
+fn partial(q: &Question<'_>, machine: &Machine, graph: &Graph, refused: &Failure) -> Failure {
+    let mut all = refused.clone();
+    if let Ok(graph) = pipeline::prepare(graph, machine.target(), q.preparation) {
+        all.problems.extend(pipeline::unsupported_nodes(&graph, machine));
+    }
+    all
+}
+
+/// Problems of one target by the names of nodes that they concern.
+struct ByNode<'a>(HashMap<&'a str, Vec<&'a Problem>>);
+
+impl<'a> ByNode<'a> {
+    fn new(failures: &'a [(Target, Failure)], target: Target) -> ByNode<'a> {
+        let mut map: HashMap<&str, Vec<&Problem>> = HashMap::new();
+        for p in failures.iter().filter(|(t, _)| *t == target).flat_map(|(_, f)| &f.problems) {
+            // A problem is with a node, with nodes fused into one, or with a part of a node.
+            for part in p.node.iter().flat_map(|n| n.split(" + ")) {
+                let ends = part.match_indices('/').map(|(i, _)| i).chain([part.len()]);
+                ends.for_each(|end| map.entry(&part[..end]).or_default().push(p));
+            }
+        }
+        ByNode(map)
+    }
+
+    fn reason(&self, node: &str) -> Option<String> {
+        let mut reasons: Vec<&str> = Vec::new();
+        for p in self.0.get(node)? {
+            if !reasons.contains(&p.reason.as_str()) {
+                reasons.push(&p.reason);
+            }
+        }
+        Some(reasons.join("; "))
+    }
+}
+
+/// Support of every node of the main graph.
+pub(super) fn nodes(
+    model: &Model,
+    machines: &[Machine],
+    survey: &Survey,
+    failures: &[(Target, Failure)],
+) -> Vec<NodeSupport> {
+    let asked = |t: Target| machines.iter().any(|m| m.target() == t);
+    let problems = [Target::Tsp, Target::Wafer].map(|t| ByNode::new(failures, t));
+    let blocked: HashMap<&str, &[String]> =
+        survey.blocked.iter().map(|b| (b.node.as_str(), b.by.as_slice())).collect();
+    let open = survey.graph.is_none();
+    let one = |node: &quadrille_onnx::Node| {
+        let reasons = [0, 1].map(|i: usize| problems[i].reason(&node.name));
+        let unknown = match blocked.get(node.name.as_str()) {
+            Some(by) => Some(format!("not looked at: depends on {}, which failed", quoted(by))),
+            None if open => Some("not looked at: extents of inputs are open".to_string()),
+            None => None,
+        };
+        let on = |t: Target, reason: &Option<String>| match (asked(t), reason, &unknown) {
+            (false, ..) => None,
+            (true, Some(_), _) => Some(false),
+            (true, None, Some(_)) => None,
+            (true, None, None) => Some(true),
+        };
+        let (tsp, wafer) = (on(Target::Tsp, &reasons[0]), on(Target::Wafer, &reasons[1]));
+        let reason = match reasons {
+            [Some(a), Some(b)] if a == b => Some(a),
+            [Some(a), Some(b)] => Some(format!("tsp: {a}; wafer: {b}")),
+            [a, b] => a.or(b).or(unknown),
+        };
+        NodeSupport { node: node.name.clone(), op: shown_op(node), tsp, wafer, reason }
+    };
+    model.graph.nodes.iter().map(one).collect()
+}
+
+fn shown_op(n: &quadrille_onnx::Node) -> String {
+    if n.domain.is_empty() { n.op.clone() } else { format!("{}.{}", n.domain, n.op) }
+}
+
+fn quoted(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    let mut list: Vec<String> = distinct.iter().take(SHOWN).map(|n| format!("'{n}'")).collect();
+    if distinct.len() > SHOWN {
+        list.push(format!("… {} more", distinct.len() - SHOWN));
+    }
+    list.join(", ")
+}

@@ -5,28 +5,90 @@
 //! themselves must answer with a result or an error, in bounded time and memory.
 
 use bytes::Bytes;
+use quadrille::compare::Precision;
+use quadrille::machine::Machine;
+use quadrille::pipeline::{self, Preparation};
 use quadrille_compiler::import::{self, ImportOptions};
 use quadrille_compiler::ir::{self, Graph};
 use quadrille_isa::container::{self, AnyProgram};
 
-/// Graphs with more elements than this in one value are not evaluated: the reader promises bounded
-/// memory, the oracle needs the tensors that the model asks for.
+/// Graphs with more elements than this are not evaluated: the reader promises bounded memory, the
+/// oracle needs the tensors that the model asks for.
 const MAX_ELEMENTS: usize = 1 << 16;
+const MAX_NODES: usize = 64;
 
-/// Bytes as an ONNX file: load, import with every open dim bound to 2, verify, evaluate when small.
-pub fn onnx_file(data: &[u8]) {
-    let Ok(model) = quadrille_onnx::from_bytes(Bytes::copy_from_slice(data), None) else { return };
+/// How far a model came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// No model: damaged, or not well formed.
+    NotRead,
+    /// A model that does not import.
+    Refused,
+    /// A graph that verifies, too large to evaluate here.
+    Imported,
+    /// Evaluated: a result, or an error that depends on data.
+    Evaluated,
+}
+
+/// Bytes as an ONNX file: load, import with every open dim bound to 2 or 3, verify, evaluate and ask
+/// both targets when small. A survey must find problems exactly where import does.
+pub fn onnx_file(data: &[u8]) -> Outcome {
+    let Ok(model) = quadrille_onnx::from_bytes(Bytes::copy_from_slice(data), None) else { return Outcome::NotRead };
     let mut options = ImportOptions::default();
     for input in &model.graph.inputs {
         for (axis, name) in open_dims(&input.name, input) {
             options.dims.insert(name, 2 + axis % 2);
         }
     }
-    if let Ok(graph) = import::import(&model, &options) {
-        if let Err(errors) = ir::verify::verify(&graph) {
-            panic!("the importer made a graph that does not verify: {errors:?}");
+    let imported = import::import(&model, &options);
+    let survey = import::survey(&model, &options);
+    assert_eq!(imported.is_ok(), survey.errors.is_empty(), "import and survey disagree");
+    if let Some(part) = &survey.graph {
+        verified(part);
+    }
+    let Ok(graph) = imported else {
+        // What is left of a refused model goes to the targets as well.
+        if let Some(part) = survey.graph.filter(is_small) {
+            ask_targets(&part);
         }
-        evaluate(&graph);
+        return Outcome::Refused;
+    };
+    verified(&graph);
+    if !is_small(&graph) {
+        return Outcome::Imported;
+    }
+    evaluate(&graph);
+    ask_targets(&graph);
+    Outcome::Evaluated
+}
+
+/// Bytes as choices: a model that is often nearly right. See [`fuzz_model`](crate::fuzz_model).
+pub fn onnx_model(choices: &[u8]) -> Outcome {
+    onnx_file(&crate::fuzz_model::model_bytes(choices))
+}
+
+fn verified(graph: &Graph) {
+    if let Err(errors) = ir::verify::verify(graph) {
+        panic!("the importer made a graph that does not verify: {errors:?}");
+    }
+}
+
+fn is_small(graph: &Graph) -> bool {
+    let elements: usize = graph.values().iter().map(|v| v.ty.elements()).fold(0, usize::saturating_add);
+    graph.nodes().len() <= MAX_NODES && elements <= MAX_ELEMENTS
+}
+
+/// What `quadrille check` does with a graph, on the small machines.
+fn ask_targets(graph: &Graph) {
+    for name in ["tsp-small", "wafer-small"] {
+        let machine = Machine::load(name).expect("it ships");
+        let optimised = pipeline::prepare(graph, machine.target(), &Preparation::default())
+            .unwrap_or_else(|e| panic!("a graph that verifies cannot be rewritten for {name}: {e}"));
+        let problems = pipeline::unsupported_nodes(&optimised, &machine);
+        if problems.is_empty() {
+            // An error is an answer: it may not fit.
+            let _ = pipeline::compile(&optimised, &machine, Precision::F16);
+        }
     }
 }
 
@@ -44,9 +106,6 @@ fn open_dims(input: &str, info: &quadrille_onnx::ValueInfo) -> Vec<(usize, Strin
 }
 
 fn evaluate(graph: &Graph) {
-    if graph.nodes().len() > 64 || graph.values().iter().any(|v| v.ty.elements() > MAX_ELEMENTS) {
-        return;
-    }
     let inputs: Vec<ir::Tensor> = graph
         .inputs
         .iter()

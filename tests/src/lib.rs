@@ -5,6 +5,7 @@
 
 pub mod corpus;
 pub mod fuzz;
+pub mod fuzz_model;
 pub mod machine_cases;
 pub mod node_cases;
 pub mod scope;

@@ -2,10 +2,34 @@
 
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
+use quadrille_tests::fuzz::Outcome;
 use quadrille_tests::{corpus, fuzz};
 use std::fs;
+use std::time::{Duration, Instant};
 
 const CASES: usize = 400;
+
+/// Runs cases, the seconds of `FUZZ_SECONDS` if it is set; counts how far they came: not read, refused, imported,
+/// evaluated. For long runs: `FUZZ_SECONDS=600 FUZZ_SEED=7 cargo test -p quadrille-tests --test fuzz_smoke NAME`.
+fn counted(cases: usize, mut case: impl FnMut(&mut TestRng) -> Outcome) -> [usize; 4] {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let mut rng = match number("FUZZ_SEED") {
+        Some(seed) => TestRng::from_seed(RngAlgorithm::ChaCha, &[&seed.to_le_bytes()[..], &[0; 24]].concat()),
+        None => TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    };
+    let until = number("FUZZ_SECONDS").map(|s| Instant::now() + Duration::from_secs(s));
+    let mut counts = [0; 4];
+    let (mut done, mut slowest) = (0, Duration::ZERO);
+    while until.map_or(done < cases, |end| Instant::now() < end) {
+        let start = Instant::now();
+        counts[case(&mut rng) as usize] += 1;
+        done += 1;
+        slowest = slowest.max(start.elapsed());
+    }
+    println!("{done} cases: {counts:?} not read, refused, imported, evaluated; the slowest took {slowest:?}");
+    assert!(slowest < Duration::from_secs(60), "a case took {slowest:?}");
+    counts
+}
 
 /// A few bytes changed, removed, doubled, or the end cut off.
 fn mutated(seed: &[u8], rng: &mut TestRng) -> Vec<u8> {
@@ -31,11 +55,24 @@ fn mutated(seed: &[u8], rng: &mut TestRng) -> Vec<u8> {
 
 #[test]
 fn mutated_models_give_an_answer() {
-    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let digits = fs::read(corpus::digits(0).path).expect("the digits model is in the repository");
-    for _ in 0..CASES {
-        fuzz::onnx_file(&mutated(&digits, &mut rng));
-    }
+    let [_, refused, _, evaluated] = counted(CASES, |rng| fuzz::onnx_file(&mutated(&digits, rng)));
+    // Each outcome must be common, or the mutations test nothing.
+    assert!(refused >= CASES / 40 && evaluated >= CASES / 40, "{refused} refused, {evaluated} evaluated");
+}
+
+#[test]
+fn made_up_models_give_an_answer() {
+    let mut seed = [0u8; 8];
+    let [_, refused, _, evaluated] = counted(5 * CASES, |rng| {
+        rng.fill_bytes(&mut seed);
+        let mut bytes = vec![0; 32 + usize::from(seed[0])];
+        rng.fill_bytes(&mut bytes);
+        // The failing case can be made again from the bytes.
+        let outcome = std::panic::catch_unwind(|| fuzz::onnx_model(&bytes));
+        outcome.unwrap_or_else(|_| panic!("choices {bytes:?}"))
+    });
+    assert!(refused >= CASES / 4 && evaluated >= CASES / 4, "{refused} refused, {evaluated} evaluated");
 }
 
 #[test]
@@ -44,7 +81,7 @@ fn random_bytes_give_an_answer() {
     for n in 0..CASES {
         let mut bytes = vec![0; n];
         rng.fill_bytes(&mut bytes);
-        fuzz::onnx_file(&bytes);
+        let _ = fuzz::onnx_file(&bytes);
         fuzz::program_file(&bytes);
         let text = String::from_utf8_lossy(&bytes);
         fuzz::graph_text(&text);

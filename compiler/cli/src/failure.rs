@@ -4,6 +4,7 @@
 //! Every part of the project has its own error type; here they become one. Must not know how a
 //! command came to it.
 
+use crate::check::groups;
 use quadrille_compiler::import::{ImportError, ImportErrorKind, ImportErrors, Place};
 use quadrille_onnx::{LoadError, Model};
 use serde::Serialize;
@@ -258,11 +259,22 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
         f.write_str(&self.message)?;
-        for p in self.problems.iter().take(SHOWN) {
-            write!(f, "\n  {p}")?;
+        // Problems that read the same are one line, with the first and the names of all.
+        let groups = groups::of(self.problems.iter().map(|p| (None, p)));
+        for g in groups.iter().take(SHOWN) {
+            let about = Problem {
+                node: (!g.nodes.is_empty()).then(|| groups::few(&g.nodes, "")),
+                op: (!g.ops.is_empty()).then(|| groups::few(&g.ops, "")),
+                opset: g.opset,
+                shape: g.shape.clone(),
+                attribute: g.attribute.clone(),
+                reason: g.reason.clone(),
+                remedy: g.remedy.clone(),
+            };
+            write!(f, "\n  {about}")?;
         }
-        if self.problems.len() > SHOWN {
-            write!(f, "\n  … and {} more (--format json lists all)", self.problems.len() - SHOWN)?;
+        if groups.len() > SHOWN {
+            write!(f, "\n  … and {} more (--format json lists all)", groups.len() - SHOWN)?;
         }
         Ok(())
     }

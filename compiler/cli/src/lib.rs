@@ -13,7 +13,9 @@ pub mod data;
 pub mod failure;
 pub mod file;
 pub mod machine;
+pub mod nodes;
 pub mod pipeline;
+pub mod reduce;
 pub mod report;
 pub mod trace;
 

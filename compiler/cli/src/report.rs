@@ -2,6 +2,7 @@
 
 use crate::compare::{Comparison, Precision};
 use crate::machine::Target;
+use crate::nodes::{Departure, NodeComparison};
 use crate::pipeline::Finding;
 use serde::Serialize;
 
@@ -21,17 +22,6 @@ pub struct Timings {
     pub compile_s: Option<f64>,
     pub check_s: Option<f64>,
     pub simulate_s: Option<f64>,
-}
-
-/// Difference of one value inside the model (`--node-reference`).
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct NodeComparison {
-    /// Name of the value.
-    pub value: String,
-    /// The user's node that makes it.
-    pub node: String,
-    /// How it compares.
-    pub compare: Comparison,
 }
 
 /// What `run --format json` prints. Names and units are a contract that others build on.
@@ -71,14 +61,23 @@ pub struct RunReport {
     pub timings: Timings,
     /// Largest memory of this process, where the system tells.
     pub peak_memory_bytes: Option<u64>,
-    /// Only with `--node-reference`.
+    /// Only with `--compare-nodes`: all values, in the model's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<NodeComparison>>,
+    /// Only where there is one: the first node that departs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_departure: Option<Departure>,
+    /// Only with `--compare-nodes`, and only where there are any: what could not be compared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl RunReport {
     /// True when everything that was established speaks for the program.
     pub fn is_fine(&self) -> bool {
-        self.check.ok && self.exact != Some(false) && self.compare.as_ref().is_none_or(|c| c.ok)
+        self.check.ok
+            && self.exact != Some(false)
+            && self.compare.as_ref().is_none_or(|c| c.ok)
+            && self.first_departure.is_none()
     }
 }

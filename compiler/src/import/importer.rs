@@ -158,9 +158,16 @@ impl<'a> Importer<'a> {
             .iter()
             .map(|v| match self.lookup(&v.name) {
                 Some(r) => r,
+                // The import stopped before it.
+                None if self.is_over() => Ok(Val::Failed),
                 None => Err(Fail::invalid(format!("output '{}' is not computed", v.name))),
             })
             .collect()
+    }
+
+    /// True once there are too many problems or nodes to go on.
+    fn is_over(&self) -> bool {
+        self.errors.len() >= MAX_ERRORS || self.steps > MAX_STEPS
     }
 
     fn enter(&mut self) -> Result<(), Fail> {
@@ -173,8 +180,11 @@ impl<'a> Importer<'a> {
 
     fn nodes(&mut self, nodes: &'a [Node]) {
         for n in nodes {
-            if self.errors.len() >= MAX_ERRORS || self.steps > MAX_STEPS {
+            if self.is_over() {
                 return;
+            }
+            if let Some(t) = self.trace.as_mut().filter(|_| self.depth == 0) {
+                t.reached += 1;
             }
             self.steps += 1;
             if self.steps > MAX_STEPS {
@@ -268,10 +278,15 @@ impl<'a> Importer<'a> {
     /// Defines the results of a node that was not imported: as failed, or while surveying as
     /// inputs of the types that the model states.
     fn give_up(&mut self, n: &'a Node, operands: &[Option<Val>], by: Vec<String>) {
-        for name in n.outputs.iter().filter(|o| !o.is_empty()) {
+        let first = operands.iter().flatten().find_map(|v| match v {
+            Val::Tensor(v) => Some(*v),
+            _ => None,
+        });
+        for (i, name) in n.outputs.iter().enumerate().filter(|(_, o)| !o.is_empty()) {
             let mut v = Val::Failed;
+            let like = first.filter(|_| i == 0).map(|v| self.builder.graph.ty(v));
             if let Some(t) = self.trace.as_mut().filter(|_| self.depth == 0)
-                && let Some(ty) = t.gave_up(name, operands, &by)
+                && let Some(ty) = t.gave_up(name, operands, like, &by)
             {
                 v = Val::Tensor(self.builder.graph.add_input(name.clone(), ty));
             }

@@ -17,7 +17,7 @@ mod tensor;
 
 pub use error::{ImportError, ImportErrorKind, ImportErrors, Place};
 pub use registry::{OpInfo, supported_ops};
-pub use survey::{Blocked, Survey, survey};
+pub use survey::{Blocked, Survey, survey, survey_guessing};
 pub use tensor::tensor;
 
 use crate::ir::{Graph, Tensor};

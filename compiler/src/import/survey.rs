@@ -35,6 +35,8 @@ pub struct Survey {
     pub blocked: Vec<Blocked>,
     /// Values that stand as inputs of the graph since their node failed.
     pub assumed: Vec<String>,
+    /// Nodes of the main graph that were come to; fewer than there are when problems got too many.
+    pub reached: usize,
     /// Type of each tensor of the main graph by name, and its elements where import knows them.
     pub values: BTreeMap<String, (TensorType, Option<Tensor>)>,
 }
@@ -50,6 +52,10 @@ pub(crate) struct Trace<'a> {
     assumed: BTreeMap<String, BTreeSet<String>>,
     /// Values that failed nodes read.
     read: BTreeSet<ValueId>,
+    /// Where nothing is stated, the first result is taken to have the type of the first operand.
+    guessing: bool,
+    /// Nodes of the main graph that were come to.
+    pub(crate) reached: usize,
     /// Tensors of the main graph; filled in at the end.
     known: BTreeMap<String, ValueId>,
 }
@@ -64,15 +70,22 @@ impl<'a> Trace<'a> {
         by
     }
 
-    /// Notes that result `name` will not be computed; gives its type if the model states one.
-    pub(crate) fn gave_up(&mut self, name: &'a str, operands: &[Option<Val>], by: &[String]) -> Option<TensorType> {
+    /// Notes that result `name` will not be computed; gives its type if the model states one, or if
+    /// it may be guessed to be `like`.
+    pub(crate) fn gave_up(
+        &mut self,
+        name: &'a str,
+        operands: &[Option<Val>],
+        like: Option<&TensorType>,
+        by: &[String],
+    ) -> Option<TensorType> {
         for v in operands.iter().flatten() {
             if let Val::Tensor(v) = v {
                 self.read.insert(*v);
             }
         }
         let by: BTreeSet<String> = by.iter().cloned().collect();
-        match self.stated.get(name) {
+        match self.stated.get(name).or(like.filter(|_| self.guessing)) {
             Some(ty) if !self.assumed.contains_key(name) => {
                 self.assumed.insert(name.to_string(), by);
                 Some(ty.clone())
@@ -87,6 +100,16 @@ impl<'a> Trace<'a> {
 
 /// Looks at a model: all problems, and the graph of what can be imported.
 pub fn survey(model: &Model, options: &ImportOptions) -> Survey {
+    look(model, options, false)
+}
+
+/// As [`survey`], and where the model does not state the type of a failed node's result, it is
+/// guessed to be that of the node's first operand. For who can try whether the guess is right.
+pub fn survey_guessing(model: &Model, options: &ImportOptions) -> Survey {
+    look(model, options, true)
+}
+
+fn look(model: &Model, options: &ImportOptions, guessing: bool) -> Survey {
     let (inputs, types) = match lower_inputs(model, options) {
         Ok(bound) => bound,
         Err(ImportErrors { mut errors }) => {
@@ -94,9 +117,9 @@ pub fn survey(model: &Model, options: &ImportOptions) -> Survey {
             return Survey { errors, ..Survey::default() };
         }
     };
-    let trace = Trace { stated: stated_types(model, &inputs, &types), ..Trace::default() };
+    let trace = Trace { stated: stated_types(model, &inputs, &types), guessing, ..Trace::default() };
     let (mut graph, mut errors, trace) = lower(model, options, &inputs, types, Some(trace));
-    let Trace { mut blocked, assumed, read, known, .. } = trace.unwrap_or_default();
+    let Trace { mut blocked, assumed, read, known, reached, .. } = trace.unwrap_or_default();
     let values =
         known.into_iter().map(|(n, v)| (n, (graph.ty(v).clone(), graph.constant(v).cloned()))).collect();
     // A value that the model leaves to a failed node is not the user's to give.
@@ -109,7 +132,7 @@ pub fn survey(model: &Model, options: &ImportOptions) -> Survey {
         !blames
     });
     add_outputs(&mut graph, &read);
-    Survey { graph: Some(prune::prune(&graph)), errors, blocked, assumed: assumed.into_keys().collect(), values }
+    Survey { graph: Some(prune::prune(&graph)), errors, blocked, assumed: assumed.into_keys().collect(), reached, values }
 }
 
 /// Results of nodes that only failed nodes read become outputs.

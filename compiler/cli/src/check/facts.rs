@@ -1,10 +1,11 @@
 //! Figures of a model that no machine has a part in.
 
 use crate::bound::Work;
+use quadrille_compiler::import::Survey;
 use quadrille_compiler::ir::{Graph, ValueDef};
 use quadrille_onnx::{Dim, ElementType, Model, Tensor, TensorData, ValueInfo, ValueType};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Figures of a model. What needs shapes is `null` while extents are open, and counts what could be
 /// imported where `complete` is false.
@@ -38,11 +39,14 @@ pub struct Facts {
     pub inputs: Vec<String>,
     /// Outputs.
     pub outputs: Vec<String>,
+    /// Dims of inputs that have no value yet, as `--dim` calls them.
+    pub open_dims: Vec<String>,
 }
 
 impl Facts {
     /// Counts a model and what was imported of it.
-    pub fn of(model: &Model, graph: Option<&Graph>, complete: bool) -> Facts {
+    pub fn of(model: &Model, survey: &Survey, dims: &BTreeMap<String, usize>, complete: bool) -> Facts {
+        let graph = survey.graph.as_ref();
         let constants: Vec<&Tensor> =
             model.graph.initializers.iter().map(|(_, t)| t).filter(|t| is_parameter(t.element)).collect();
         let elements = |t: &Tensor| t.shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
@@ -51,9 +55,19 @@ impl Facts {
             TensorData::Strings(_) => 0,
         };
         let work = graph.map(Work::of);
-        let is_constant = |v: &&ValueInfo| model.graph.initializers.iter().any(|(n, _)| *n == v.name);
-        // Older files list every initializer as an input; few models have enough inputs to matter.
-        let inputs = model.graph.inputs.iter().filter(|v| !is_constant(v));
+        // Older files list every initializer as an input.
+        let initializers: HashSet<&str> = model.graph.initializers.iter().map(|(n, _)| n.as_str()).collect();
+        let inputs: Vec<&ValueInfo> =
+            model.graph.inputs.iter().filter(|v| !initializers.contains(v.name.as_str())).collect();
+        let mut open_dims: Vec<String> = Vec::new();
+        if graph.is_none() {
+            let open = inputs.iter().flat_map(|v| dims_of(v)).filter(|d| !dims.contains_key(d));
+            open.for_each(|d| {
+                if !open_dims.contains(&d) {
+                    open_dims.push(d);
+                }
+            });
+        }
         let domain = |d: &String| if d.is_empty() { "ai.onnx".to_string() } else { d.clone() };
         Facts {
             ir_version: model.ir_version,
@@ -68,10 +82,22 @@ impl Facts {
             activation_bytes: graph.map(most_alive),
             primitives: graph.map(|g| g.nodes().len()),
             complete,
-            inputs: inputs.map(declared).collect(),
+            inputs: inputs.into_iter().map(declared).collect(),
             outputs: model.graph.outputs.iter().map(declared).collect(),
+            open_dims,
         }
     }
+}
+
+/// Names of the dims of an input that are not fixed; an axis without a name is called by its place.
+fn dims_of(v: &ValueInfo) -> Vec<String> {
+    let ValueType::Tensor { shape: Some(dims), .. } = &v.ty else { return Vec::new() };
+    let name = |(i, d): (usize, &Dim)| match d {
+        Dim::Fixed(_) => None,
+        Dim::Symbol(s) => Some(s.clone()),
+        Dim::Unknown => Some(format!("{}.{i}", v.name)),
+    };
+    dims.iter().enumerate().filter_map(name).collect()
 }
 
 fn is_parameter(e: ElementType) -> bool {

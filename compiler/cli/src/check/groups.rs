@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 pub struct ProblemGroup {
     /// Targets that have it; both for a problem of import.
     pub targets: Vec<Target>,
-    /// Operator, as the problems name it.
-    pub op: Option<String>,
-    /// Version of the operator set.
+    /// Operators, as the problems name them.
+    pub ops: Vec<String>,
+    /// Version of the operator set, of the first problem.
     pub opset: Option<i64>,
     /// The attribute at fault, of the first problem.
     pub attribute: Option<String>,
@@ -28,15 +28,20 @@ pub struct ProblemGroup {
 
 /// Groups the problems of all targets, in the order in which they were met.
 pub fn grouped(failures: &[(Target, Failure)]) -> Vec<ProblemGroup> {
+    of(failures.iter().flat_map(|(t, f)| f.problems.iter().map(move |p| (Some(*t), p))))
+}
+
+/// Groups problems, in the order in which they come.
+pub(crate) fn of<'a>(problems: impl Iterator<Item = (Option<Target>, &'a Problem)>) -> Vec<ProblemGroup> {
     let mut groups: Vec<ProblemGroup> = Vec::new();
-    let mut index: HashMap<(Option<&str>, &str, Option<&str>), usize> = HashMap::new();
+    let mut index: HashMap<(&str, Option<&str>), usize> = HashMap::new();
     let mut listed: HashSet<(usize, &str)> = HashSet::new();
-    for (target, p) in failures.iter().flat_map(|(t, f)| f.problems.iter().map(move |p| (*t, p))) {
-        let key = (p.op.as_deref(), p.reason.as_str(), p.remedy.as_deref());
+    for (target, p) in problems {
+        let key = (p.reason.as_str(), p.remedy.as_deref());
         let i = *index.entry(key).or_insert_with(|| {
             groups.push(ProblemGroup {
                 targets: Vec::new(),
-                op: p.op.clone(),
+                ops: Vec::new(),
                 opset: p.opset,
                 attribute: p.attribute.clone(),
                 shape: p.shape.clone(),
@@ -46,8 +51,11 @@ pub fn grouped(failures: &[(Target, Failure)]) -> Vec<ProblemGroup> {
             });
             groups.len() - 1
         });
-        if !groups[i].targets.contains(&target) {
-            groups[i].targets.push(target);
+        if let Some(t) = target.filter(|t| !groups[i].targets.contains(t)) {
+            groups[i].targets.push(t);
+        }
+        if let Some(op) = p.op.as_ref().filter(|op| !groups[i].ops.contains(op)) {
+            groups[i].ops.push(op.clone());
         }
         if let Some(n) = p.node.as_deref().filter(|n| listed.insert((i, n))) {
             groups[i].nodes.push(n.to_string());
@@ -60,4 +68,14 @@ pub fn grouped(failures: &[(Target, Failure)]) -> Vec<ProblemGroup> {
 pub(super) fn distinct(failures: &[(Target, Failure)]) -> Vec<Problem> {
     let mut seen = HashSet::new();
     failures.iter().flat_map(|(_, f)| &f.problems).filter(|p| seen.insert(*p)).cloned().collect()
+}
+
+/// The first few of many names.
+pub(crate) fn few(names: &[String], quote: &str) -> String {
+    const SHOWN: usize = 4;
+    let mut list: Vec<String> = names.iter().take(SHOWN).map(|n| format!("{quote}{n}{quote}")).collect();
+    if names.len() > SHOWN {
+        list.push(format!("… {} more", names.len() - SHOWN));
+    }
+    list.join(", ")
 }

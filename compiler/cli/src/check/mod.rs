@@ -5,7 +5,7 @@
 //! states the types of its results, and each target is asked about everything that was imported.
 
 mod facts;
-mod groups;
+pub(crate) mod groups;
 mod support;
 
 pub use facts::Facts;
@@ -80,7 +80,7 @@ pub fn check(q: &Question<'_>, stage: &mut dyn FnMut(&'static str, &mut dyn FnMu
     let mut looked = None;
     stage("importing", &mut || looked = Some(pipeline::survey(q.path, q.model, q.dims, q.feeds)));
     let (survey, refused) = looked.expect("a stage runs what it is given");
-    let facts = Facts::of(q.model, survey.graph.as_ref(), refused.is_none());
+    let facts = Facts::of(q.model, &survey, q.dims, refused.is_none());
     let mut targets = Vec::new();
     let mut failures: Vec<(Target, Failure)> = Vec::new();
     for m in q.machines {

@@ -14,6 +14,8 @@ use std::collections::{BTreeSet, HashMap};
 /// Beyond either of these, compiling is not cheap.
 const CHEAP_PRIMITIVES: usize = 20_000;
 const CHEAP_MACS: u64 = 8_000_000_000;
+/// Beyond this, rewriting is out of proportion to the question which nodes are supported.
+const REWRITTEN_PRIMITIVES: usize = 100_000;
 
 /// Where `cycles` come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -166,7 +168,7 @@ fn attempt(
         let problem = Problem { reason: reason.into(), remedy: Some("quantise or cut the model".into()), ..Problem::default() };
         return Err(Failure::new(Cause::DoesNotFit, message).with(problem));
     }
-    let graph = pipeline::prepare(imported, machine.target(), q.preparation)?;
+    let graph = prepared(q, machine, imported)?;
     let problems = pipeline::unsupported_nodes(&graph, machine);
     if problems.is_empty() {
         return Ok(());
@@ -176,10 +178,18 @@ fn attempt(
     Err(Failure { cause: Cause::Unsupported, message, problems })
 }
 
+/// A graph as a target is asked about it.
+fn prepared(q: &Question<'_>, machine: &Machine, graph: &Graph) -> Result<Graph, Failure> {
+    if graph.nodes().len() <= REWRITTEN_PRIMITIVES {
+        return pipeline::prepare(graph, machine.target(), q.preparation);
+    }
+    pipeline::run_passes(graph, Some(machine.target()), &["clean".to_string()])
+}
+
 /// The model is refused, but part of it was imported: what would be next in the way.
 fn partial(q: &Question<'_>, machine: &Machine, graph: &Graph, refused: &Failure) -> Failure {
     let mut all = refused.clone();
-    if let Ok(graph) = pipeline::prepare(graph, machine.target(), q.preparation) {
+    if let Ok(graph) = prepared(q, machine, graph) {
         all.problems.extend(pipeline::unsupported_nodes(&graph, machine));
     }
     all
@@ -224,11 +234,12 @@ pub(super) fn nodes(
     let blocked: HashMap<&str, &[String]> =
         survey.blocked.iter().map(|b| (b.node.as_str(), b.by.as_slice())).collect();
     let open = survey.graph.is_none();
-    let one = |node: &quadrille_onnx::Node| {
+    let one = |(i, node): (usize, &quadrille_onnx::Node)| {
         let reasons = [0, 1].map(|i: usize| problems[i].reason(&node.name));
         let unknown = match blocked.get(node.name.as_str()) {
             Some(by) => Some(format!("not looked at: depends on {}, which failed", quoted(by))),
             None if open => Some("not looked at: extents of inputs are open".to_string()),
+            None if i >= survey.reached => Some("not looked at: too many problems before it".to_string()),
             None => None,
         };
         let on = |t: Target, reason: &Option<String>| match (asked(t), reason, &unknown) {
@@ -245,7 +256,7 @@ pub(super) fn nodes(
         };
         NodeSupport { node: node.name.clone(), op: shown_op(node), tsp, wafer, reason }
     };
-    model.graph.nodes.iter().map(one).collect()
+    model.graph.nodes.iter().enumerate().map(one).collect()
 }
 
 fn shown_op(n: &quadrille_onnx::Node) -> String {

@@ -1,6 +1,7 @@
 //! The text form of a check: what the model is, what each target makes of it, what is in the way.
 
 use super::run_table::{bytes, grouped, micros};
+use crate::check::groups::few;
 use crate::check::{CheckReport, Estimated, Facts, NodeSupport, ProblemGroup, TargetSupport};
 use crate::failure::{Cause, short_shape};
 use crate::machine::Target;
@@ -16,12 +17,16 @@ pub(super) fn render(r: &CheckReport) -> String {
     if !r.groups.is_empty() {
         text += &problems(r);
     }
+    if !r.facts.open_dims.is_empty() {
+        let dims: Vec<String> = r.facts.open_dims.iter().map(|d| format!("--dim {d}=n")).collect();
+        text += &format!("\nFor more, give extents: {}\n", dims.join(" "));
+    }
     text
 }
 
 fn facts(f: &Facts) -> String {
     let opsets: Vec<String> = f.opsets.iter().map(|(d, v)| format!("{d} {v}")).collect();
-    let functions = if f.functions > 0 { format!(", {} functions", f.functions) } else { String::new() };
+    let functions = if f.functions > 0 { format!(", {} function{}", f.functions, if f.functions == 1 { "" } else { "s" }) } else { String::new() };
     let by = if f.producer.is_empty() { String::new() } else { format!(", by {}", f.producer) };
     let mut rows = vec![
         ("file", format!("{} nodes{functions}, IR version {}, opset {}{by}", f.nodes, f.ir_version, opsets.join(", "))),
@@ -143,23 +148,21 @@ fn problems(r: &CheckReport) -> String {
 }
 
 fn problem(g: &ProblemGroup, targets: usize) -> String {
-    const NODES: usize = 3;
     let on = match g.targets[..] {
         [one] if targets > 1 => format!("{}: ", one.name()),
         _ => String::new(),
     };
-    let op = g.op.as_ref().map(|op| g.opset.map_or(op.clone(), |v| format!("{op} (opset {v})")));
-    let mut names: Vec<String> = g.nodes.iter().take(NODES).map(|n| format!("'{n}'")).collect();
-    if g.nodes.len() > NODES {
-        names.push(format!("… {} more", g.nodes.len() - NODES));
+    let mut text = format!("  {on}{}\n", g.reason);
+    let opset = g.opset.map_or(String::new(), |v| format!(" (opset {v})"));
+    let ops = if g.ops.is_empty() { String::new() } else { format!("{}{opset}: ", few(&g.ops, "")) };
+    if !(g.ops.is_empty() && g.nodes.is_empty()) {
+        text += &format!("      {ops}{}\n", few(&g.nodes, "'"));
     }
-    let about = [op, (!names.is_empty()).then(|| names.join(", "))].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let about = if about.is_empty() { String::new() } else { format!("{about}: ") };
-    let mut text = format!("  {on}{about}{}\n", g.reason);
     let shape = g.shape.as_deref().map(|s| format!("on {}", short_shape(s)));
     let details: Vec<String> = [shape, g.attribute.clone()].into_iter().flatten().collect();
     if !details.is_empty() {
-        text += &format!("      {}\n", details.join(", with "));
+        let first = if g.nodes.len() > 1 { "the first " } else { "" };
+        text += &format!("      {first}{}\n", details.join(", with "));
     }
     if let Some(r) = &g.remedy {
         text += &format!("      to do: {r}\n");

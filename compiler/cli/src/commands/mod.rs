@@ -5,6 +5,7 @@ pub mod compile;
 pub mod disasm;
 pub mod machine;
 pub mod opt;
+pub mod reduce;
 pub mod run;
 pub mod trace;
 pub mod verify;
@@ -43,6 +44,7 @@ enum Command {
     Opt(opt::Args),
     Machine(machine::Args),
     Trace(trace::Args),
+    Reduce(Box<reduce::Args>),
 }
 
 impl Cli {
@@ -57,6 +59,7 @@ impl Cli {
             Command::Opt(a) => a.run(),
             Command::Machine(a) => a.run(),
             Command::Trace(a) => a.run(),
+            Command::Reduce(a) => a.run(),
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::failure::Failure;
 use crate::file;
 use crate::machine::Machine;
 use crate::pipeline::{self, Checked, Compiled, Feeds};
-use crate::report::{CheckVerdict, NodeComparison, RunReport, Timings};
-use quadrille_compiler::ir::{self, Graph, Tensor, ValueDef};
+use crate::nodes::{self, NodeReport, Stages};
+use crate::report::{CheckVerdict, RunReport, Timings};
+use quadrille_compiler::ir::{self, Graph, Tensor};
 use quadrille_isa::container::AnyProgram;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,10 +39,19 @@ pub struct Args {
     #[arg(long = "output", value_name = "NAME=FILE", value_parser = Named::parse)]
     outputs: Vec<Named>,
 
-    /// Also compare values inside the model: --expect may then name any of them, and without one the
-    /// optimised graph is compared with the imported one value by value
-    #[arg(long)]
-    node_reference: bool,
+    /// Also compare every value inside the model, stage by stage, and name the first node that departs:
+    /// the imported graph with references (--reference, or --expect, which may then name any value), the
+    /// optimised graph and the machine with the imported graph. Exit code 1 if a node departs
+    #[arg(long, visible_alias = "node-reference")]
+    compare_nodes: bool,
+
+    /// References for --compare-nodes by the names of values: a .npz file, or a folder of .npy and .pb files
+    #[arg(long, value_name = "DIR|FILE", requires = "compare_nodes")]
+    reference: Option<PathBuf>,
+
+    /// Take this graph (text form) instead of what passes and rewriting make of the imported one
+    #[arg(long, value_name = "FILE")]
+    optimized: Option<PathBuf>,
 
     /// Seed of inputs that are not given
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -78,7 +88,7 @@ struct Job {
     compiled: Option<(Graph, Compiled)>,
     /// Of a model.
     precision: Option<Precision>,
-    nodes: Option<Vec<NodeComparison>>,
+    nodes: Option<NodeReport>,
     timings: Timings,
 }
 
@@ -133,7 +143,7 @@ impl Args {
         let (imported, import_s) = progress.stage("importing", || {
             let model = pipeline::load(&self.model)?;
             let (inputs, outputs) = (pipeline::input_names(&model), pipeline::output_names(&model));
-            let inner: Vec<String> = match self.node_reference {
+            let inner: Vec<String> = match self.compare_nodes {
                 true => model.graph.nodes.iter().flat_map(|n| n.outputs.iter().cloned()).collect(),
                 false => Vec::new(),
             };
@@ -146,13 +156,21 @@ impl Args {
         let inputs = feeds.for_graph(&graph, self.seed)?;
         let precision = self.args.precision(&graph, machine.target());
         let (compiled, compile_s) = progress.stage("compiling", || {
-            let optimized = pipeline::prepare(&graph, machine.target(), &self.args.preparation())?;
+            let optimized = match &self.optimized {
+                Some(path) => read_optimized(path, &graph)?,
+                None => pipeline::prepare(&graph, machine.target(), &self.args.preparation())?,
+            };
             let compiled = pipeline::compile(&optimized, &machine, precision)?;
             Ok::<_, Failure>((optimized, compiled))
         });
         let (optimized, compiled) = compiled.map_err(|f| f.locate(&model))?;
-        let nodes = match self.node_reference {
-            true => Some(self.compare_nodes(&graph, &optimized, &inputs, &feeds.expected, precision)?),
+        let nodes = match self.compare_nodes {
+            true => {
+                let compared = progress.stage("comparing nodes", || {
+                    self.compare_nodes(&graph, &optimized, &machine, precision, &inputs, &feeds.expected)
+                });
+                Some(compared.0?)
+            }
             false => None,
         };
         let output_names: Vec<String> = graph.outputs.iter().map(|o| o.name.clone()).collect();
@@ -225,7 +243,9 @@ impl Args {
             interval_cycles: simulated.as_ref().and_then(|s| s.interval_cycles),
             timings: job.timings,
             peak_memory_bytes: file::peak_memory_bytes(),
-            nodes: job.nodes.clone(),
+            nodes: job.nodes.as_ref().map(|n| n.nodes.clone()),
+            first_departure: job.nodes.as_ref().and_then(|n| n.first.clone()),
+            notes: job.nodes.as_ref().map_or(Vec::new(), |n| n.notes.clone()),
         }
     }
 
@@ -253,37 +273,31 @@ impl Args {
         compare(&triples, self.accepted(job.precision)).map_err(|e| Failure::wrong(e.to_string()))
     }
 
-    /// Values inside the model, worst first: those expected against the oracle's, or, when none
-    /// inside is given, the optimised graph's against the imported graph's of the same name.
     fn compare_nodes(
         &self,
         imported: &Graph,
         optimized: &Graph,
+        machine: &Machine,
+        precision: Precision,
         inputs: &[Tensor],
         expected: &BTreeMap<String, Tensor>,
-        precision: Precision,
-    ) -> Result<Vec<NodeComparison>, Failure> {
-        let all = |g: &Graph| ir::eval::eval_all(g, inputs).map_err(|e| Failure::wrong(e.to_string()));
-        let oracle = all(imported)?;
-        let inside = |n: &String| !imported.outputs.iter().any(|o| o.name == *n);
-        let mut other: BTreeMap<String, Tensor> =
-            expected.iter().filter(|(n, _)| inside(n)).map(|(n, t)| (n.clone(), t.clone())).collect();
-        if other.is_empty() {
-            let values = all(optimized)?;
-            other = named(optimized).map(|(i, n)| (n.to_string(), values[i].clone())).collect();
+    ) -> Result<NodeReport, Failure> {
+        let mut references = expected.clone();
+        if let Some(path) = &self.reference {
+            let values: Vec<String> =
+                imported.values().iter().map(|v| v.name.clone()).filter(|n| !n.is_empty()).collect();
+            references.extend(nodes::read_references(path, &values)?);
         }
-        let mut out = Vec::new();
-        for (i, name) in named(imported) {
-            let Some(want) = other.get(name) else { continue };
-            let ValueDef::Node(node) = imported.values()[i].def else { continue };
-            let Ok(Some(compare)) = compare(&[(name, &oracle[i], want)], self.accepted(Some(precision))) else {
-                continue;
-            };
-            let node = imported.origin_name(imported.node(node)).to_string();
-            out.push(NodeComparison { value: name.to_string(), node, compare });
-        }
-        out.sort_by(|a, b| b.compare.max_rel.total_cmp(&a.compare.max_rel));
-        Ok(out)
+        let given = self.rtol.is_some() || self.atol.is_some();
+        nodes::compare_nodes(&Stages {
+            imported,
+            optimized,
+            inputs,
+            references: &references,
+            machine,
+            precision,
+            tolerance: given.then(|| Tolerance::numpy(self.rtol, self.atol)),
+        })
     }
 
     fn write_outputs(&self, names: &[String], outputs: &[Tensor]) -> Result<(), Failure> {
@@ -302,9 +316,21 @@ impl Args {
     }
 }
 
-/// Values with a name of the user's, by index.
-fn named(g: &Graph) -> impl Iterator<Item = (usize, &str)> {
-    g.values().iter().enumerate().map(|(i, v)| (i, v.name.as_str())).filter(|(_, n)| !n.is_empty())
+/// A graph from its text form that stands for the optimised one: it has the same inputs and outputs.
+fn read_optimized(path: &Path, imported: &Graph) -> Result<Graph, Failure> {
+    let wrong = |e: String| Failure::wrong(format!("{}: {e}", path.display()));
+    let bytes = file::read(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("not a text file".into()))?;
+    let graph = ir::text::parse(text).map_err(|e| wrong(e.to_string()))?;
+    let ends = |g: &Graph| {
+        let ins: Vec<_> = g.inputs.iter().map(|&v| (g.value(v).name.clone(), g.ty(v).clone())).collect();
+        let outs: Vec<_> = g.outputs.iter().map(|o| (o.name.clone(), g.ty(o.value).clone())).collect();
+        (ins, outs)
+    };
+    if ends(&graph) != ends(imported) {
+        return Err(wrong("its inputs and outputs are not those of the model".into()));
+    }
+    Ok(graph)
 }
 
 fn write_all(path: &Path, names: &[String], outputs: &[Tensor]) -> Result<(), Failure> {

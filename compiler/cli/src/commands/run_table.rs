@@ -1,5 +1,7 @@
 //! The text form of a run's report: a short table an engineer can read at a glance.
 
+use crate::compare::Comparison;
+use crate::nodes::NodeComparison;
 use crate::report::RunReport;
 use comfy_table::{Table, presets};
 
@@ -69,13 +71,41 @@ pub(super) fn render(r: &RunReport) -> String {
     if r.check.errors.len() > SHOWN {
         text += &format!("  … and {} more (--format json lists them)\n", r.check.errors.len() - SHOWN);
     }
-    for n in r.nodes.iter().flatten().take(20) {
-        let ok = if n.compare.ok { "ok " } else { "OFF" };
-        text += &format!(
-            "  {ok} {} (node {}): max abs {:.3e}, max rel {:.3e}\n",
-            n.value, n.node, n.compare.max_abs, n.compare.max_rel
-        );
+    if let Some(nodes) = &r.nodes {
+        text += &node_table(nodes, r);
     }
+    text
+}
+
+/// Values inside the model: those that depart, and around the first of them its neighbours.
+fn node_table(nodes: &[NodeComparison], r: &RunReport) -> String {
+    const SHOWN: usize = 40;
+    let cell = |c: &Option<Comparison>| match c {
+        None => "-".to_string(),
+        Some(c) if c.max_ulp == 0 => "equal".to_string(),
+        Some(c) => {
+            let off = if c.ok { "" } else { " OFF" };
+            format!("{:.1e}, {} ulp{off}", c.max_rel, grouped(c.max_ulp))
+        }
+    };
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["value", "node", "imported", "optimised", "machine"]);
+    let first = r.first_departure.as_ref().and_then(|d| nodes.iter().position(|n| n.value == d.value));
+    let start = first.unwrap_or(0).saturating_sub(SHOWN / 4);
+    for n in nodes.iter().skip(start).take(SHOWN) {
+        table.add_row([&n.value, &n.node, &cell(&n.imported), &cell(&n.optimized), &cell(&n.machine)]);
+    }
+    let mut text = format!("\nlargest relative difference and ulp, value by value:\n{}\n", table.trim_fmt());
+    if nodes.len() > SHOWN {
+        text += &format!("  {SHOWN} of {} values (--format json lists all)\n", nodes.len());
+    }
+    for n in &r.notes {
+        text += &format!("  note: {n}\n");
+    }
+    text += &match &r.first_departure {
+        Some(d) => format!("first to depart: node `{}`, value `{}`, in {}\n", d.node, d.value, d.stage.name()),
+        None => "no node departs\n".to_string(),
+    };
     text
 }
 
@@ -93,7 +123,8 @@ pub(super) fn grouped(n: u64) -> String {
 }
 
 pub(super) fn micros(cycles: u64, clock_mhz: u32) -> String {
-    format!("{:.2} us", cycles as f64 / f64::from(clock_mhz))
+    let us = cycles as f64 / f64::from(clock_mhz);
+    if us < 0.1 { format!("{:.1} ns", us * 1e3) } else { format!("{us:.2} us") }
 }
 
 pub(super) fn bytes(n: u64) -> String {

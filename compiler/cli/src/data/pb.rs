@@ -19,6 +19,11 @@ pub fn read(path: &Path) -> Result<(String, Tensor), Failure> {
 
 /// Writes a tensor with its name.
 pub fn encode(name: &str, t: &Tensor) -> Vec<u8> {
+    proto(name, t).encode_to_vec()
+}
+
+/// A tensor as a message; the bytes are shared.
+pub fn proto(name: &str, t: &Tensor) -> TensorProto {
     TensorProto {
         dims: t.shape.iter().map(|&d| d as i64).collect(),
         data_type: element(t.dtype) as i32,
@@ -26,10 +31,10 @@ pub fn encode(name: &str, t: &Tensor) -> Vec<u8> {
         raw_data: Some(t.data.clone()),
         ..TensorProto::default()
     }
-    .encode_to_vec()
 }
 
-fn element(dtype: DType) -> ElementType {
+/// The number of an element type in a file.
+pub fn element(dtype: DType) -> ElementType {
     match dtype {
         DType::F16 => ElementType::F16,
         DType::BF16 => ElementType::BF16,

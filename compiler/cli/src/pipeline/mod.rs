@@ -83,9 +83,24 @@ pub fn survey(
     dims: &BTreeMap<String, usize>,
     feeds: &Feeds,
 ) -> (Survey, Option<Failure>) {
+    survey_with(import::survey, path, model, dims, feeds)
+}
+
+/// As [`survey`], where types that the model does not state are guessed.
+pub fn survey_guessing(model: &Model, dims: &BTreeMap<String, usize>, feeds: &Feeds) -> Survey {
+    survey_with(import::survey_guessing, Path::new(""), model, dims, feeds).0
+}
+
+fn survey_with(
+    how: fn(&Model, &ImportOptions) -> Survey,
+    path: &Path,
+    model: &Model,
+    dims: &BTreeMap<String, usize>,
+    feeds: &Feeds,
+) -> (Survey, Option<Failure>) {
     let mut options = import_options(dims, feeds);
     loop {
-        let mut survey = import::survey(model, &options);
+        let mut survey = how(model, &options);
         if give_values(&mut options, &survey.errors, feeds) {
             continue;
         }

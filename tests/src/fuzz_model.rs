@@ -38,14 +38,60 @@ const ELEMENTS: [i32; 12] = [1, 1, 7, 6, 9, 10, 3, 2, 11, 16, 22, 8];
 const EXTENTS: [i64; 12] = [1, 2, 3, 4, 2, 1, 8, 5, 0, -1, 1 << 31, i64::MAX];
 const INTS: [i64; 12] = [0, 1, 2, -1, 3, 4, -2, 5, 7, 1 << 31, i64::MAX, i64::MIN];
 const NAMES: [&str; 40] = [
-    "axis", "axes", "kernel_shape", "strides", "pads", "dilations", "group", "auto_pad", "ceil_mode", "keepdims", "perm",
-    "to", "shape", "value", "mode", "alpha", "beta", "epsilon", "transA", "transB", "hidden_size", "direction", "split",
-    "num_outputs", "k", "largest", "exclusive", "equation", "body", "then_branch", "else_branch", "num_scan_inputs",
-    "batch_dims", "output_padding", "output_shape", "blocksize", "size", "dtype", "value_ints", "num_heads",
+    "axis",
+    "axes",
+    "kernel_shape",
+    "strides",
+    "pads",
+    "dilations",
+    "group",
+    "auto_pad",
+    "ceil_mode",
+    "keepdims",
+    "perm",
+    "to",
+    "shape",
+    "value",
+    "mode",
+    "alpha",
+    "beta",
+    "epsilon",
+    "transA",
+    "transB",
+    "hidden_size",
+    "direction",
+    "split",
+    "num_outputs",
+    "k",
+    "largest",
+    "exclusive",
+    "equation",
+    "body",
+    "then_branch",
+    "else_branch",
+    "num_scan_inputs",
+    "batch_dims",
+    "output_padding",
+    "output_shape",
+    "blocksize",
+    "size",
+    "dtype",
+    "value_ints",
+    "num_heads",
 ];
 const STRINGS: [&str; 12] = [
-    "SAME_UPPER", "VALID", "constant", "nearest", "linear", "bidirectional", "reverse", "ij,jk->ik", "add", "bij->jib",
-    "reflect", "",
+    "SAME_UPPER",
+    "VALID",
+    "constant",
+    "nearest",
+    "linear",
+    "bidirectional",
+    "reverse",
+    "ij,jk->ik",
+    "add",
+    "bij->jib",
+    "reflect",
+    "",
 ];
 
 /// The serialised model of some bytes.
@@ -159,7 +205,8 @@ fn node(c: &mut Choices<'_>, ops: &[OpInfo], names: &mut Vec<String>, depth: usi
     for _ in 0..1 + c.below(4) {
         let at = c.below(names.len());
         // A name of the future makes a cycle, or is undefined.
-        let name = if c.one_in(40) { format!("v{}", names.len() + 1) } else { names.get(at).cloned().unwrap_or_default() };
+        let name =
+            if c.one_in(40) { format!("v{}", names.len() + 1) } else { names.get(at).cloned().unwrap_or_default() };
         n.input.push(if c.one_in(24) { String::new() } else { name });
     }
     for _ in 0..c.below(4) {

@@ -211,7 +211,8 @@ fn functions_that_double_at_every_level() {
         node: if i == 0 {
             vec![node("Relu", &["a"], &["c"])]
         } else {
-            let call = |x: &str, y: &str| NodeProto { domain: "own".into(), ..node(&format!("f{}", i - 1), &[x], &[y]) };
+            let call =
+                |x: &str, y: &str| NodeProto { domain: "own".into(), ..node(&format!("f{}", i - 1), &[x], &[y]) };
             vec![call("a", "b"), call("b", "c")]
         },
         opset_import: vec![
@@ -251,12 +252,10 @@ fn nothing_and_one_element_go_through() {
         let report = answer(&m).unwrap_or_else(|e| panic!("{op} on {dims:?}: {e}"));
         assert!([0, 3, 4].contains(&report.exit_code), "{op} on {dims:?}: {report:?}");
     }
-    let empty = one(node("MatMul", &["x", "w"], &["y"]), vec![TensorProto {
-        dims: vec![3, 0],
-        data_type: 1,
-        name: "w".into(),
-        ..Default::default()
-    }]);
+    let empty = one(
+        node("MatMul", &["x", "w"], &["y"]),
+        vec![TensorProto { dims: vec![3, 0], data_type: 1, name: "w".into(), ..Default::default() }],
+    );
     assert!(answer(&empty).is_ok());
 }
 

@@ -38,7 +38,12 @@ fn list(name: &str) -> Vec<String> {
 
 fn verdicts(target: Target) -> BTreeMap<String, Verdict> {
     let lines = ["pass", "refused"].map(|kind| list(&format!("{}-{kind}.txt", target.name())));
-    lines.iter().flatten().filter_map(|l| l.split_once(": ")).filter_map(|(n, v)| Some((n.into(), Verdict::parse(v)?))).collect()
+    lines
+        .iter()
+        .flatten()
+        .filter_map(|l| l.split_once(": "))
+        .filter_map(|(n, v)| Some((n.into(), Verdict::parse(v)?)))
+        .collect()
 }
 
 /// The operators of all node tests, each with the cases that are nothing but it.

@@ -144,8 +144,7 @@ pub fn compare_nodes(s: &Stages<'_>) -> Result<NodeReport, Failure> {
             machine,
         });
     }
-    let unknown: Vec<&String> =
-        s.references.keys().filter(|n| !report.nodes.iter().any(|c| c.value == **n)).collect();
+    let unknown: Vec<&String> = s.references.keys().filter(|n| !report.nodes.iter().any(|c| c.value == **n)).collect();
     if let Some(one) = unknown.first() {
         report.notes.push(format!("{} references are of no value that is computed, as `{one}`", unknown.len()));
     }
@@ -154,8 +153,7 @@ pub fn compare_nodes(s: &Stages<'_>) -> Result<NodeReport, Failure> {
 }
 
 fn departs(n: &NodeComparison) -> Option<Departure> {
-    let stages =
-        [(Stage::Imported, &n.imported), (Stage::Optimized, &n.optimized), (Stage::Machine, &n.machine)];
+    let stages = [(Stage::Imported, &n.imported), (Stage::Optimized, &n.optimized), (Stage::Machine, &n.machine)];
     let (stage, _) = stages.into_iter().find(|(_, c)| c.as_ref().is_some_and(|c| !c.ok))?;
     Some(Departure { value: n.value.clone(), node: n.node.clone(), stage })
 }

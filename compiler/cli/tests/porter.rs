@@ -150,10 +150,8 @@ fn check_has_figures_of_the_model() {
 fn edited(folder: &Path, line: &str, from: &str, to: &str) -> PathBuf {
     let out = quadrille(&["compile", path(&digits()), "--target=tsp", "--emit=optimized"]);
     let text = String::from_utf8(out.stdout).expect("text");
-    let lines: Vec<String> = text
-        .lines()
-        .map(|l| if l.contains(line) { l.replace(from, to) } else { l.to_string() })
-        .collect();
+    let lines: Vec<String> =
+        text.lines().map(|l| if l.contains(line) { l.replace(from, to) } else { l.to_string() }).collect();
     let wrong = lines.join("\n");
     assert_ne!(wrong.trim(), text.trim(), "{line}");
     let path = folder.join("wrong.qir");
@@ -203,7 +201,10 @@ fn references_from_outside_are_compared_by_name() {
     let zeros = quadrille::data::npy::encode(&quadrille_compiler::ir::Tensor::from_f32(&[1, 32, 2, 2], &[9.0; 128]));
     std::fs::write(refs.join("p2.npy"), zeros.expect("an array")).expect("the folder is writable");
     let (r, code) = json(&base);
-    assert_eq!((code, &r["first_departure"]["node"], &r["first_departure"]["stage"]), (Some(1), &"pool2".into(), &"imported".into()));
+    assert_eq!(
+        (code, &r["first_departure"]["node"], &r["first_departure"]["stage"]),
+        (Some(1), &"pool2".into(), &"imported".into())
+    );
 }
 
 #[test]
@@ -211,8 +212,7 @@ fn reduce_finds_the_node_that_is_not_supported() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = write(folder.path(), "two.onnx", &two_unknown());
     let small = folder.path().join("small.onnx");
-    let args =
-        ["reduce", path(&model), "--fails=check", "--about=Defrob", "--format=json", "-o", path(&small)];
+    let args = ["reduce", path(&model), "--fails=check", "--about=Defrob", "--format=json", "-o", path(&small)];
     let (r, code) = json(&args);
     assert_eq!((code, &r["nodes_before"]), (Some(0), &9.into()));
     assert_eq!(r["nodes"], serde_json::json!([{"node": "softmax", "op": "Defrobnicate"}]));

@@ -120,8 +120,7 @@ fn look(model: &Model, options: &ImportOptions, guessing: bool) -> Survey {
     let trace = Trace { stated: stated_types(model, &inputs, &types), guessing, ..Trace::default() };
     let (mut graph, mut errors, trace) = lower(model, options, &inputs, types, Some(trace));
     let Trace { mut blocked, assumed, read, known, reached, .. } = trace.unwrap_or_default();
-    let values =
-        known.into_iter().map(|(n, v)| (n, (graph.ty(v).clone(), graph.constant(v).cloned()))).collect();
+    let values = known.into_iter().map(|(n, v)| (n, (graph.ty(v).clone(), graph.constant(v).cloned()))).collect();
     // A value that the model leaves to a failed node is not the user's to give.
     errors.retain(|e| {
         let stands_in: BTreeSet<String> = e.needs.iter().filter_map(|n| assumed.get(n)).flatten().cloned().collect();
@@ -132,7 +131,14 @@ fn look(model: &Model, options: &ImportOptions, guessing: bool) -> Survey {
         !blames
     });
     add_outputs(&mut graph, &read);
-    Survey { graph: Some(prune::prune(&graph)), errors, blocked, assumed: assumed.into_keys().collect(), reached, values }
+    Survey {
+        graph: Some(prune::prune(&graph)),
+        errors,
+        blocked,
+        assumed: assumed.into_keys().collect(),
+        reached,
+        values,
+    }
 }
 
 /// Results of nodes that only failed nodes read become outputs.

@@ -165,7 +165,8 @@ fn attempt(
         let message =
             format!("does not fit `{}`: the weights need {weights} bytes, the machine has {capacity}", machine.name());
         let reason = "both machines keep all weights in SRAM";
-        let problem = Problem { reason: reason.into(), remedy: Some("quantise or cut the model".into()), ..Problem::default() };
+        let problem =
+            Problem { reason: reason.into(), remedy: Some("quantise or cut the model".into()), ..Problem::default() };
         return Err(Failure::new(Cause::DoesNotFit, message).with(problem));
     }
     let graph = prepared(q, machine, imported)?;
@@ -231,8 +232,7 @@ pub(super) fn nodes(
 ) -> Vec<NodeSupport> {
     let asked = |t: Target| machines.iter().any(|m| m.target() == t);
     let problems = [Target::Tsp, Target::Wafer].map(|t| ByNode::new(failures, t));
-    let blocked: HashMap<&str, &[String]> =
-        survey.blocked.iter().map(|b| (b.node.as_str(), b.by.as_slice())).collect();
+    let blocked: HashMap<&str, &[String]> = survey.blocked.iter().map(|b| (b.node.as_str(), b.by.as_slice())).collect();
     let open = survey.graph.is_none();
     let one = |(i, node): (usize, &quadrille_onnx::Node)| {
         let reasons = [0, 1].map(|i: usize| problems[i].reason(&node.name));

@@ -26,7 +26,11 @@ pub(super) fn render(r: &CheckReport) -> String {
 
 fn facts(f: &Facts) -> String {
     let opsets: Vec<String> = f.opsets.iter().map(|(d, v)| format!("{d} {v}")).collect();
-    let functions = if f.functions > 0 { format!(", {} function{}", f.functions, if f.functions == 1 { "" } else { "s" }) } else { String::new() };
+    let functions = if f.functions > 0 {
+        format!(", {} function{}", f.functions, if f.functions == 1 { "" } else { "s" })
+    } else {
+        String::new()
+    };
     let by = if f.producer.is_empty() { String::new() } else { format!(", by {}", f.producer) };
     let mut rows = vec![
         ("file", format!("{} nodes{functions}, IR version {}, opset {}{by}", f.nodes, f.ir_version, opsets.join(", "))),
@@ -81,7 +85,9 @@ fn operators(nodes: &[NodeSupport]) -> String {
 
 fn target(t: &TargetSupport, r: &CheckReport) -> String {
     let verdict = match (t.ok, t.cause, t.estimated_by) {
-        (true, _, Some(Estimated::Bound)) => "every node is supported; not compiled, so whether all fits is open".into(),
+        (true, _, Some(Estimated::Bound)) => {
+            "every node is supported; not compiled, so whether all fits is open".into()
+        }
         (true, ..) => "compiles".to_string(),
         (false, Some(Cause::DoesNotFit), _) => "DOES NOT FIT".into(),
         (false, Some(Cause::Usage), _) => "NOT KNOWN: the model leaves open what must be known".into(),

@@ -129,5 +129,8 @@ fn info(name: &str, ty: &TensorType) -> ValueInfoProto {
         elem_type: pb::element(ty.dtype) as i32,
         shape: Some(TensorShapeProto { dim: ty.shape.iter().map(dim).collect() }),
     };
-    ValueInfoProto { name: name.to_string(), r#type: Some(TypeProto { tensor_type: Some(tensor), ..Default::default() }) }
+    ValueInfoProto {
+        name: name.to_string(),
+        r#type: Some(TypeProto { tensor_type: Some(tensor), ..Default::default() }),
+    }
 }

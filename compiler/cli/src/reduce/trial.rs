@@ -143,8 +143,7 @@ impl Runner {
         let create = |p: &Path| std::fs::File::create(p).map_err(|e| Failure::io("write", p, &e));
         let mut command = self.command(path, extra);
         command.stdin(Stdio::null()).stdout(create(&stdout)?).stderr(create(&stderr)?);
-        let mut child =
-            command.spawn().map_err(|e| Failure::wrong(format!("a trial cannot be started: {e}")))?;
+        let mut child = command.spawn().map_err(|e| Failure::wrong(format!("a trial cannot be started: {e}")))?;
         let start = Instant::now();
         let mut nap = Duration::from_millis(2);
         let end = loop {
@@ -285,7 +284,10 @@ mod tests {
 
     #[test]
     fn numbers_and_names_do_not_matter() {
-        assert_eq!(general("axis 7 of 'conv1' is out of range for f32[1x3x8]"), "axis # of _ is out of range for f#[#]");
+        assert_eq!(
+            general("axis 7 of 'conv1' is out of range for f32[1x3x8]"),
+            "axis # of _ is out of range for f#[#]"
+        );
         assert_eq!(general("shape [3, 4, 5] differs"), general("shape [1] differs"));
         assert_eq!(general("the model's own 'x'"), "the model's own _");
         assert_ne!(general("no kernel"), general("no form"));

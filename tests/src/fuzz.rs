@@ -5,7 +5,6 @@
 //! themselves must answer with a result or an error, in bounded time and memory.
 
 use bytes::Bytes;
-use quadrille::compare::Precision;
 use quadrille::machine::Machine;
 use quadrille::pipeline::{self, Preparation};
 use quadrille_compiler::import::{self, ImportOptions};
@@ -87,7 +86,8 @@ fn ask_targets(graph: &Graph) {
         let problems = pipeline::unsupported_nodes(&optimised, &machine);
         if problems.is_empty() {
             // An error is an answer: it may not fit.
-            let _ = pipeline::compile(&optimised, &machine, Precision::F16);
+            let precision = pipeline::precision(graph, machine.target(), None);
+            let _ = pipeline::compile(&optimised, &machine, precision);
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use prost::Message;
 use quadrille::check::{CheckReport, Estimate, Question, check};
-use quadrille::compare::Precision;
 use quadrille::machine::{Machine, Target};
 use quadrille::pipeline::{Feeds, Preparation};
 use quadrille_compiler::import::{self, ImportOptions};
@@ -94,7 +93,7 @@ fn answer(m: &ModelProto) -> Result<CheckReport, String> {
         dims: &BTreeMap::new(),
         feeds: &Feeds::default(),
         machines: &machines,
-        precision: Precision::F16,
+        precision: None,
         preparation: &Preparation::default(),
         estimate: Estimate::Auto,
     };

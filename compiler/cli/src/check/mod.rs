@@ -46,8 +46,8 @@ pub struct Question<'a> {
     pub feeds: &'a Feeds,
     /// Machines to ask about.
     pub machines: &'a [Machine],
-    /// Arithmetic.
-    pub precision: Precision,
+    /// Arithmetic; without it, what suits the model and the target.
+    pub precision: Option<Precision>,
     /// What happens between import and a target.
     pub preparation: &'a Preparation,
     /// How far to go.

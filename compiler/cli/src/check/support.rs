@@ -2,6 +2,7 @@
 
 use super::{Estimate, Question};
 use crate::bound::{Resource, Work};
+use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
 use crate::pipeline;
@@ -46,6 +47,8 @@ pub struct TargetSupport {
     pub target: Target,
     /// The machine.
     pub machine: String,
+    /// Arithmetic; `null` while extents are open.
+    pub precision: Option<Precision>,
     /// Nothing is known to stand in the way; with `estimated_by` compiled, it has a program.
     pub ok: bool,
     /// Why not.
@@ -99,11 +102,13 @@ pub(super) fn ask(
     refused: Option<&Failure>,
 ) -> (TargetSupport, Option<Failure>) {
     let (capacity, memories) = memory(machine);
-    let work = graph.map(Work::of);
-    let bound = work.filter(|_| refused.is_none()).map(|w| w.bound(machine, q.precision));
+    let precision = graph.map(|g| pipeline::precision(g, machine.target(), q.precision));
+    let work = graph.zip(precision).filter(|_| refused.is_none()).map(|(g, p)| (Work::at(g, p), p));
+    let bound = work.map(|(w, p)| w.bound(machine, p));
     let mut s = TargetSupport {
         target: machine.target(),
         machine: machine.name().to_string(),
+        precision,
         ok: false,
         cause: None,
         message: None,
@@ -119,7 +124,10 @@ pub(super) fn ask(
         pes: None,
     };
     let outcome = match (graph, refused) {
-        (Some(g), None) => attempt(q, machine, g, capacity.saturating_mul(memories), &mut s),
+        (Some(g), None) => {
+            let work = work.unwrap_or((Work::of(g), Precision::F16));
+            attempt(q, machine, g, work, capacity.saturating_mul(memories), &mut s)
+        }
         (Some(g), Some(refused)) => Err(partial(q, machine, g, refused)),
         (None, refused) => Err(refused.cloned().unwrap_or_else(|| Failure::wrong("the model has no graph"))),
     };
@@ -141,14 +149,14 @@ fn attempt(
     q: &Question<'_>,
     machine: &Machine,
     imported: &Graph,
+    (work, precision): (Work, Precision),
     capacity: u64,
     s: &mut TargetSupport,
 ) -> Result<(), Failure> {
-    let work = Work::of(imported);
     let cheap = imported.nodes().len() <= CHEAP_PRIMITIVES && work.macs <= CHEAP_MACS;
     if q.estimate == Estimate::Compile || q.estimate == Estimate::Auto && cheap {
         let graph = pipeline::prepare(imported, machine.target(), q.preparation)?;
-        let e = pipeline::compile(&graph, machine, q.precision)?.estimate;
+        let e = pipeline::compile(&graph, machine, precision)?.estimate;
         s.estimated_by = Some(Estimated::Compiled);
         s.cycles = Some(e.cycles);
         s.mapping_bound_cycles = Some(e.mapping_bound_cycles);
@@ -158,7 +166,7 @@ fn attempt(
         return Ok(());
     }
     s.estimated_by = Some(Estimated::Bound);
-    let weights = work.weight_bytes(q.precision);
+    let weights = work.weight_bytes(precision);
     s.sram_bytes = Some(weights);
     s.sram_capacity_bytes = capacity;
     if weights > capacity {

@@ -53,7 +53,7 @@ impl Args {
             dims: &self.args.dims()?,
             feeds: &feeds,
             machines: &machines,
-            precision: self.args.precision(),
+            precision: self.args.precision,
             preparation: &self.args.preparation(),
             estimate: self.estimate,
         };

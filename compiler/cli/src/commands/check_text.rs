@@ -94,7 +94,8 @@ fn target(t: &TargetSupport, r: &CheckReport) -> String {
         (false, Some(Cause::Wrong), _) => "NO: the model is wrong".into(),
         (false, ..) => "NO: not everything is supported".into(),
     };
-    let mut rows = vec![(t.machine.as_str(), verdict)];
+    let precision = t.precision.map_or(String::new(), |p| format!(" ({})", p.name()));
+    let mut rows = vec![(t.machine.as_str(), format!("{verdict}{precision}"))];
     if let (Some(Cause::DoesNotFit), Some(m)) = (t.cause, &t.message) {
         rows.push(("", m.clone()));
     }

@@ -285,7 +285,7 @@ fn rule_programs() -> Vec<(Rule, &'static str, Builder)> {
         })
     });
     add(Rule::Port, "beyond the tensor", &|| edit(&|b| b.program.in_ports[0].elem0 = 1));
-    add(Rule::Port, "an f64 tensor", &|| edit(&|b| b.program.inputs[0].dtype = DType::F64));
+    add(Rule::Traffic, "an input of two wavelets an element", &|| edit(&|b| b.program.inputs[0].dtype = DType::F64));
     add(Rule::Output, "an element never leaves", &|| edit(&|b| b.program.outputs[0].shape = vec![17]));
     add(Rule::Output, "an element leaves twice", &|| {
         edit(&|b| b.program.out_ports[0].loops = vec![PortLoop { count: 16, elem_step: 0 }])

@@ -16,6 +16,9 @@ use quadrille_isa::wafer::{Dst, Src, Val, VecOp};
 /// Wavelets that a reader's queue is assumed to hold.
 const ROOM: u64 = 4;
 
+/// More wavelets than any stream carries.
+const EVERYTHING: u64 = 1 << 48;
+
 /// Blocks that one model may buffer before the compiler gives up.
 const MAX_BUFFERS: usize = 600;
 
@@ -32,6 +35,8 @@ struct Actor {
     /// (repeat, bursts) of every task that moves something.
     tasks: Vec<(u64, Vec<Burst>)>,
     firings: u64,
+    /// Tasks before the first that every firing repeats.
+    once: u64,
     /// Where it is: firing, task, repetition, burst, wavelets of the burst done.
     at: [u64; 5],
 }
@@ -69,7 +74,10 @@ impl Actor {
             (value(&code, t.repeat), bursts)
         });
         let tasks = tasks.filter(|(n, b)| *n > 0 && !b.is_empty()).collect();
-        Actor { tasks, firings: kernel.core.firings() as u64, at: [0; 5] }
+        let firings = kernel.core.passes(kernel.core.units()) as u64;
+        // A task that is active from the start, before one that waits for a stream, runs once.
+        let once = u64::from(firings > 1 && code.class.tasks.first().is_some_and(|t| t.active));
+        Actor { tasks, firings, once, at: [0; 5] }
     }
 
     fn burst(&self) -> Option<&Burst> {
@@ -91,6 +99,7 @@ impl Actor {
             self.at[i] = 0;
         }
         self.at[0] += 1;
+        self.at[1] = self.once;
     }
 }
 
@@ -116,13 +125,20 @@ fn execute(g: &WaferGraph) -> Stop {
     };
     let space = |flows: &[Flow], s: StreamId| {
         let f = &flows[s.0];
-        f.taken.iter().map(|t| t + ROOM).min().map_or(u64::MAX, |limit| limit - f.sent)
+        let readers = f.taken.iter().zip(&g.streams[s.0].readers);
+        // Who takes its operands whole has room for all of them.
+        let limits = readers.filter(|(_, (k, _))| !g.kernels[k.0].core.drains()).map(|(t, _)| t + ROOM);
+        limits.min().map_or(u64::MAX, |limit| limit - f.sent)
     };
     // Inputs of the model keep their streams full.
     let refill = |flows: &mut Vec<Flow>, s: StreamId| {
         if matches!(g.stream(s).producer, Producer::Input(_)) {
             let room = space(flows, s);
-            flows[s.0].sent += if room == u64::MAX { 0 } else { room };
+            // Readers that take everything get everything at once.
+            flows[s.0].sent = match room {
+                u64::MAX => EVERYTHING,
+                room => flows[s.0].sent + room,
+            };
         }
     };
     for i in 0..g.streams.len() {
@@ -180,7 +196,7 @@ fn execute(g: &WaferGraph) -> Stop {
                 return match g.stream(s).producer {
                     Producer::Kernel(p) => Some((p.0, None)),
                     // An input sends as soon as all its readers have room.
-                    Producer::Input(_) => slowest(g, &flows, s),
+                    Producer::Input(_) | Producer::Gone => slowest(g, &flows, s),
                 };
             }
         }

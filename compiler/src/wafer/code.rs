@@ -104,6 +104,15 @@ impl Builder {
         })
     }
 
+    /// `n` elements of a type, given by their bits, one word each.
+    pub(crate) fn words(&mut self, ty: ElemType, n: usize, values: impl FnOnce() -> Vec<u32>) -> u32 {
+        self.filled(ty, n, |b, n| {
+            let v = values();
+            debug_assert_eq!(v.len(), n);
+            b.extend(v.iter().flat_map(|x| x.to_le_bytes()[..ty.bytes() as usize].to_vec()));
+        })
+    }
+
     fn filled(&mut self, ty: ElemType, n: usize, fill: impl FnOnce(&mut Vec<u8>, usize)) -> u32 {
         let addr = self.top as u32;
         self.top += (n as u64 * u64::from(ty.bytes())).next_multiple_of(4);
@@ -148,6 +157,11 @@ impl Builder {
                 on_end,
             });
         }
+    }
+
+    /// Tasks with triggers and actions of their own.
+    pub(crate) fn tasks(&mut self, tasks: Vec<Task>) {
+        self.tasks.extend(tasks);
     }
 
     /// The finished code.

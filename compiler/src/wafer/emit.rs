@@ -15,7 +15,6 @@ use super::route::{Router, Sink, Source, Tree};
 use super::streams::{Producer, WaferGraph};
 use super::tiled::Named;
 use bytes::Bytes;
-use quadrille_isa::DType;
 use quadrille_isa::wafer::{
     ClassIx, Color, Data, IoPort, IoTensor, Machine, NodeIx, ParamFn, Pe, PeClass, PortLoop, Program, Rect, Region,
     Route,
@@ -59,6 +58,7 @@ fn wires(g: &WaferGraph, placement: &Placement, m: &Machine) -> Result<Wires, Co
         let mut sinks: Vec<Sink> = s.readers.iter().map(|&(k, _)| Sink::Chain(k.0)).collect();
         let first = s.readers.first().and_then(|&(k, _)| placement.chains[k.0].first()).map_or(0, |p| p.y);
         let source = match s.producer {
+            Producer::Gone => continue,
             Producer::Input(_) if sinks.is_empty() => continue,
             Producer::Input(_) => {
                 let row = port_row(&mut west, first, m);
@@ -171,7 +171,7 @@ pub(crate) fn emit(
     m: &Machine,
 ) -> Result<Program, CompileError> {
     let w = wires(g, placement, m)?;
-    let io = |n: &Named| IoTensor { name: n.name.clone(), dtype: DType::F32, shape: n.shape.clone() };
+    let io = |n: &Named| IoTensor { name: n.name.clone(), dtype: n.dtype, shape: n.shape.clone() };
     let mut p = Program {
         machine: m.name.clone(),
         machine_hash: m.hash(),

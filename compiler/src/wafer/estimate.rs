@@ -33,7 +33,7 @@ pub(crate) fn estimate(g: &WaferGraph, m: &Machine) -> Estimate {
     let wires = g.streams.iter().map(|s| {
         let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
         match s.producer {
-            Producer::Input(_) => elements,
+            Producer::Input(_) | Producer::Gone => elements,
             Producer::Kernel(_) => elements.div_ceil(u64::from(s.format.elem.per_wavelet())),
         }
     });

@@ -12,7 +12,9 @@ mod emit;
 mod error;
 mod estimate;
 pub mod floorplan;
+mod functions;
 mod kernels;
+mod lane;
 mod layout;
 mod partition;
 mod place;
@@ -83,7 +85,11 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     if !problems.is_empty() {
         return Err(problems.swap_remove(0).1.into());
     }
-    let named = |v: crate::ir::ValueId, name: &str| Named { name: name.to_string(), shape: graph.shape(v).to_vec() };
+    let named = |v: crate::ir::ValueId, name: &str| Named {
+        name: name.to_string(),
+        dtype: graph.ty(v).dtype,
+        shape: graph.shape(v).to_vec(),
+    };
     let inputs: Vec<Named> = graph.inputs.iter().map(|&v| named(v, &graph.value(v).name)).collect();
     let outputs: Vec<Named> = graph.outputs.iter().map(|o| named(o.value, &o.name)).collect();
     buffers::add_buffers(&mut g)?;

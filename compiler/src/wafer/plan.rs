@@ -69,13 +69,13 @@ fn busiest(g: &WaferGraph, k: &Kernel, cut: Cut) -> [PeCode; 2] {
 /// Expected cycles of the kernel's busiest PE for one run of the model.
 pub(crate) fn busy_cycles(g: &WaferGraph, k: &Kernel, cut: Cut, m: &Machine) -> u64 {
     let codes = busiest(g, k, cut);
-    codes.iter().map(|c| c.busy_cycles(m)).max().unwrap_or(0) * k.core.firings() as u64
+    codes.iter().map(|c| c.busy_cycles(m)).max().unwrap_or(0) * k.core.passes(cut.per) as u64
 }
 
 /// Cycles that the busiest PE's datapath needs at least for one run of the model.
 pub(crate) fn datapath_cycles(g: &WaferGraph, k: &Kernel, m: &Machine) -> u64 {
     let codes = busiest(g, k, k.cut);
-    codes.iter().map(|c| c.datapath_cycles(m)).max().unwrap_or(0) * k.core.firings() as u64
+    codes.iter().map(|c| c.datapath_cycles(m)).max().unwrap_or(0) * k.core.passes(k.cut.per) as u64
 }
 
 fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Vec<Choice>, CompileError> {

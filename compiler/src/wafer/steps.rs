@@ -132,9 +132,9 @@ pub(crate) enum Arg {
 /// One vector operation of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Micro {
-    dst: Reg,
-    op: PeOp,
-    args: Vec<Arg>,
+    pub(crate) dst: Reg,
+    pub(crate) op: PeOp,
+    pub(crate) args: Vec<Arg>,
 }
 
 /// An elementwise step with the user's name for it.
@@ -147,7 +147,8 @@ pub(crate) struct Step {
 const X: Arg = Arg::Reg(0);
 const T: Arg = Arg::Reg(1);
 
-fn micro(dst: Reg, op: PeOp, args: &[Arg]) -> Micro {
+/// One operation.
+pub(crate) fn micro(dst: Reg, op: PeOp, args: &[Arg]) -> Micro {
     Micro { dst, op, args: args.to_vec() }
 }
 
@@ -220,9 +221,14 @@ impl Step {
                 m.push(micro(0, Mov, &[Arg::Reg(4)]));
                 m
             }
-            _ => return None,
+            _ => super::functions::function(u)?,
         };
         Some(Step { name: u.name().to_string(), micros: m })
+    }
+
+    /// Logarithm to base 2.
+    pub(crate) fn log2() -> Step {
+        Step { name: "log2".to_string(), micros: super::functions::logarithm(1.0) }
     }
 
     /// Gelu with erf.
@@ -327,7 +333,7 @@ pub(crate) fn scalar(op: PeOp, a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// Number of registers that the steps use.
-fn registers(steps: &[Step]) -> usize {
+pub(crate) fn registers(steps: &[Step]) -> usize {
     steps.iter().flat_map(|s| &s.micros).map(|m| usize::from(m.dst) + 1).max().unwrap_or(1)
 }
 

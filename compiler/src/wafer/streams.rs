@@ -21,6 +21,8 @@ pub(crate) struct KernelId(pub(crate) usize);
 pub(crate) enum Producer {
     /// An input of the model, by position.
     Input(usize),
+    /// A kernel that was not needed after all: the stream does not exist.
+    Gone,
     Kernel(KernelId),
 }
 
@@ -36,6 +38,8 @@ pub(crate) struct Stream {
     pub(crate) readers: Vec<(KernelId, usize)>,
     /// Outputs of the model that it is: position, and the order seen there.
     pub(crate) outputs: Vec<(usize, Layout)>,
+    /// The element type that it always has; without, f32 or f16.
+    pub(crate) fixed: Option<ElemType>,
     /// All readers round it to f16 anyway.
     pub(crate) narrow: bool,
     pub(crate) format: Format,
@@ -107,6 +111,7 @@ impl WaferGraph {
             layout,
             readers: Vec::new(),
             outputs: Vec::new(),
+            fixed: None,
             narrow: false,
             format: Format { elem: ElemType::F32, pitch: 1 },
         });
@@ -135,7 +140,7 @@ impl WaferGraph {
     pub(crate) fn order(&self) -> Vec<KernelId> {
         let mut made = vec![false; self.streams.len()];
         for (s, m) in self.streams.iter().zip(&mut made) {
-            *m = matches!(s.producer, Producer::Input(_));
+            *m = !matches!(s.producer, Producer::Kernel(_));
         }
         let mut left: Vec<usize> = (0..self.kernels.len()).collect();
         let mut order = Vec::new();
@@ -147,6 +152,43 @@ impl WaferGraph {
             order.push(KernelId(k));
         }
         order
+    }
+
+    /// Removes kernels whose results nobody wants.
+    pub(crate) fn prune(&mut self) {
+        let mut wanted = vec![false; self.kernels.len()];
+        let mut open: Vec<StreamId> =
+            (0..self.streams.len()).map(StreamId).filter(|s| !self.streams[s.0].outputs.is_empty()).collect();
+        while let Some(s) = open.pop() {
+            if let Producer::Kernel(k) = self.streams[s.0].producer
+                && !std::mem::replace(&mut wanted[k.0], true)
+            {
+                open.extend(self.kernels[k.0].inputs.iter().map(|o| o.stream));
+            }
+        }
+        let mut new = vec![KernelId(usize::MAX); self.kernels.len()];
+        let mut n = 0;
+        for (id, w) in new.iter_mut().zip(&wanted) {
+            if *w {
+                *id = KernelId(n);
+                n += 1;
+            }
+        }
+        let mut at = 0;
+        self.kernels.retain(|_| {
+            at += 1;
+            wanted[at - 1]
+        });
+        // A stream of a kernel that is gone has no readers left; its place stays.
+        for s in &mut self.streams {
+            s.readers.retain(|(k, _)| wanted[k.0]);
+            s.readers.iter_mut().for_each(|(k, _)| *k = new[k.0]);
+            s.producer = match s.producer {
+                Producer::Kernel(k) if wanted[k.0] => Producer::Kernel(new[k.0]),
+                Producer::Kernel(_) => Producer::Gone,
+                p => p,
+            };
+        }
     }
 
     /// The stream.
@@ -175,10 +217,14 @@ impl WaferGraph {
                 r > 0 && (r == run || (r.is_multiple_of(2) && run.is_multiple_of(2)))
             });
             let pads = match stream.producer {
-                Producer::Input(_) => false,
+                Producer::Input(_) | Producer::Gone => false,
                 Producer::Kernel(k) => self.kernels[k.0].core.sends_f16(run),
             };
             let stream = &mut self.streams[s];
+            if let Some(elem) = stream.fixed.filter(|&e| e != ElemType::F32) {
+                stream.format = Format { elem, pitch: run };
+                continue;
+            }
             stream.narrow = narrow;
             stream.format = if narrow && runs_agree && pads && run > 1 {
                 Format { elem: ElemType::F16, pitch: run.next_multiple_of(2) }

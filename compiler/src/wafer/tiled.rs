@@ -2,17 +2,19 @@
 //! order of every sum. Its `eval` is, bit for bit, what the program computes.
 
 use super::kernels;
+use super::lane::{raw_bits, tensor_of_raw};
 use super::layout::Layout;
 use super::streams::{Producer, StreamId, WaferGraph};
-use crate::ir::Tensor;
+use crate::ir::{DType, Tensor};
 use quadrille_isa::numerics::{f16_to_f32, f32_to_f16};
 use quadrille_isa::wafer::{ElemType, Pe};
 use std::fmt;
 
-/// Name and shape of an input or output.
+/// Name and type of an input or output.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Named {
     pub(crate) name: String,
+    pub(crate) dtype: DType,
     pub(crate) shape: Vec<usize>,
 }
 
@@ -39,11 +41,11 @@ pub struct TiledEvalError {
 
 /// A tensor's elements, known by the indices of one order, put at the indices of another that
 /// names them in the same sequence.
-fn seen(values: &[f32], from: &Layout, to: &Layout) -> Vec<f32> {
+fn seen(values: &[u32], from: &Layout, to: &Layout) -> Vec<u32> {
     if from == to {
         return values.to_vec();
     }
-    let mut out = vec![0f32; values.len()];
+    let mut out = vec![0u32; values.len()];
     for (f, t) in from.indices().into_iter().zip(to.indices()) {
         out[t] = values[f];
     }
@@ -56,7 +58,7 @@ impl TiledGraph {
         self.graph.kernels.len()
     }
 
-    /// Results for f32 inputs, in the model's order, with the bits that the program computes.
+    /// Results in the model's order, with the bits that the program computes.
     pub fn eval(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, TiledEvalError> {
         if inputs.len() != self.inputs.len() {
             let reason = format!("the model has {} inputs, {} were given", self.inputs.len(), inputs.len());
@@ -64,15 +66,15 @@ impl TiledGraph {
         }
         let mut given = Vec::new();
         for (t, n) in inputs.iter().zip(&self.inputs) {
-            match t.as_f32() {
-                Some(v) if t.shape == n.shape => given.push(v),
-                _ => {
-                    let reason = format!("it is f32{:?}, not {}{:?}", n.shape, t.dtype, t.shape);
+            match t.dtype == n.dtype && t.shape == n.shape {
+                true => given.push(raw_bits(t)),
+                false => {
+                    let reason = format!("it is {}{:?}, not {}{:?}", n.dtype, n.shape, t.dtype, t.shape);
                     return Err(TiledEvalError { input: n.name.clone(), reason });
                 }
             }
         }
-        let mut values: Vec<Option<Vec<f32>>> = vec![None; self.graph.streams.len()];
+        let mut values: Vec<Option<Vec<u32>>> = vec![None; self.graph.streams.len()];
         for (s, v) in self.graph.streams.iter().zip(&mut values) {
             if let Producer::Input(i) = s.producer {
                 *v = given.get(i).cloned();
@@ -80,26 +82,34 @@ impl TiledGraph {
         }
         for k in self.graph.order() {
             let kernel = &self.graph.kernels[k.0];
-            let operands: Vec<Vec<f32>> =
+            let operands: Vec<Vec<u32>> =
                 kernel.inputs.iter().map(|o| self.see(&values, o.stream, &o.layout)).collect();
-            let operands: Vec<&[f32]> = operands.iter().map(Vec::as_slice).collect();
+            let operands: Vec<&[u32]> = operands.iter().map(Vec::as_slice).collect();
             let mut v = kernels::eval(kernel.core.as_ref(), &kernel.steps, &operands);
-            if self.graph.stream(kernel.output).format.elem == ElemType::F16 {
-                v.iter_mut().for_each(|x| *x = f16_to_f32(f32_to_f16(*x)));
+            let stream = self.graph.stream(kernel.output);
+            if stream.format.elem == ElemType::F16 && stream.fixed.is_none() {
+                v.iter_mut().for_each(|x| *x = f16_to_f32(f32_to_f16(f32::from_bits(*x))).to_bits());
             }
             values[kernel.output.0] = Some(v);
         }
-        let mut out = vec![Tensor::from_f32(&[0], &[]); self.outputs.len()];
+        let zeros = |n: &Named| {
+            let words = vec![0; n.shape.iter().product()];
+            tensor_of_raw(n.dtype, &n.shape, &words).unwrap_or_else(|| Tensor::from_f32(&[0], &[]))
+        };
+        let mut out: Vec<Tensor> = self.outputs.iter().map(zeros).collect();
         for (i, s) in self.graph.streams.iter().enumerate() {
             for (o, layout) in &s.outputs {
                 let v = self.see(&values, StreamId(i), layout);
-                out[*o] = Tensor::from_f32(&self.outputs[*o].shape, &v);
+                let n = &self.outputs[*o];
+                if let Some(t) = tensor_of_raw(n.dtype, &n.shape, &v) {
+                    out[*o] = t;
+                }
             }
         }
         Ok(out)
     }
 
-    fn see(&self, values: &[Option<Vec<f32>>], s: StreamId, layout: &Layout) -> Vec<f32> {
+    fn see(&self, values: &[Option<Vec<u32>>], s: StreamId, layout: &Layout) -> Vec<u32> {
         let stream = self.graph.stream(s);
         match (&values[s.0], &stream.layout) {
             (Some(v), Some(l)) => seen(v, l, layout),
@@ -118,14 +128,14 @@ impl fmt::Display for TiledGraph {
             if let (Producer::Input(k), Some(l)) = (s.producer, &s.layout)
                 && let Some(n) = self.inputs.get(k)
             {
-                writeln!(f, "  s{i} = input `{}` {:?} f32 {}", n.name, n.shape, loops(l))?;
+                writeln!(f, "  s{i} = input `{}` {:?} {} {}", n.name, n.shape, n.dtype, loops(l))?;
             }
         }
         for k in self.graph.order() {
             let kernel = &self.graph.kernels[k.0];
             let s = self.graph.stream(kernel.output);
             let operands: Vec<String> = kernel.inputs.iter().map(|o| format!("s{}", o.stream.0)).collect();
-            let elem = if s.format.elem == ElemType::F16 { "f16" } else { "f32" };
+            let elem = s.format.elem.name();
             let order = s.layout.as_ref().map(&loops).unwrap_or_default();
             writeln!(
                 f,
@@ -146,8 +156,7 @@ impl fmt::Display for TiledGraph {
             }
             write!(f, "{} PEs", kernel.pes())?;
             if kernel.core.units() > 1 {
-                let what = if kernel.core.splits_columns() { "columns" } else { "channels" };
-                write!(f, " of {} {what}", kernel.cut.per)?;
+                write!(f, " of {} {}", kernel.cut.per, kernel.core.unit_name())?;
             }
             if kernel.cut.parts > 1 {
                 write!(f, ", {} a row", kernel.cut.parts)?;
@@ -161,7 +170,7 @@ impl fmt::Display for TiledGraph {
         for (i, s) in self.graph.streams.iter().enumerate() {
             for (o, l) in &s.outputs {
                 let n = &self.outputs[*o];
-                writeln!(f, "  output `{}` {:?} = s{i} f32 {}", n.name, n.shape, loops(l))?;
+                writeln!(f, "  output `{}` {:?} = s{i} {} {}", n.name, n.shape, n.dtype, loops(l))?;
             }
         }
         Ok(())

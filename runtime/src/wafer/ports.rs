@@ -13,6 +13,30 @@ pub(crate) fn per_wavelet(dtype: DType) -> u32 {
     if dtype.size() == 2 { 2 } else { 1 }
 }
 
+/// Wavelets of one element: 64-bit types go as two, the low word first.
+fn words(dtype: DType) -> u8 {
+    if dtype.size() == 8 { 2 } else { 1 }
+}
+
+/// What one wavelet carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried {
+    /// Elements by host index, low half first; of 16-bit types there may be two.
+    pub(crate) elements: [u64; 2],
+    pub(crate) n: usize,
+    /// Which word of a 64-bit element it is: 0 the low one.
+    pub(crate) word: u8,
+    /// Its elements are complete with it.
+    pub(crate) last: bool,
+}
+
+impl Carried {
+    /// The elements.
+    pub(crate) fn elements(&self) -> &[u64] {
+        &self.elements[..self.n]
+    }
+}
+
 /// Walks the elements of a port in order, a wavelet at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
@@ -23,6 +47,9 @@ pub(crate) struct Cursor {
     at: Vec<u32>,
     per_wavelet: u32,
     left: u64,
+    /// Words of an element, and those of the next one that have gone.
+    words: u8,
+    word: u8,
 }
 
 impl Cursor {
@@ -39,6 +66,8 @@ impl Cursor {
             counts,
             steps,
             per_wavelet: per_wavelet(dtype),
+            words: words(dtype),
+            word: 0,
         }
     }
 
@@ -47,11 +76,17 @@ impl Cursor {
         self.left
     }
 
-    /// The elements of the next wavelet, low half first; `None` at the end.
-    pub(crate) fn next_wavelet(&mut self) -> Option<([u64; 2], usize)> {
+    /// What the next wavelet carries; `None` at the end.
+    pub(crate) fn next_wavelet(&mut self) -> Option<Carried> {
         if self.left == 0 {
             return None;
         }
+        let word = self.word;
+        if word + 1 < self.words {
+            self.word += 1;
+            return Some(Carried { elements: [self.element as u64, 0], n: 1, word, last: false });
+        }
+        self.word = 0;
         let mut out = [0u64; 2];
         let mut n = 0;
         let inner = self.counts.len() - 1;
@@ -66,7 +101,7 @@ impl Cursor {
                 break;
             }
         }
-        Some((out, n))
+        Some(Carried { elements: out, n, word, last: true })
     }
 
     fn carry(&mut self, mut k: usize) {
@@ -93,7 +128,7 @@ pub(crate) fn elements(port: &IoPort) -> Option<u64> {
 pub(crate) fn wavelets(port: &IoPort, dtype: DType) -> u64 {
     let inner = u64::from(port.loops.last().map_or(1, |l| l.count));
     match elements(port) {
-        Some(n) if inner > 0 => n / inner * inner.div_ceil(u64::from(per_wavelet(dtype))),
+        Some(n) if inner > 0 => n / inner * inner.div_ceil(u64::from(per_wavelet(dtype))) * u64::from(words(dtype)),
         _ => 0,
     }
 }
@@ -110,12 +145,12 @@ fn range(port: &IoPort) -> Option<(i128, i128)> {
 }
 
 /// The wavelet that carries these elements of a tensor.
-pub(crate) fn pack(tensor: &Tensor, elements: &[u64]) -> u32 {
+pub(crate) fn pack(tensor: &Tensor, carried: Carried) -> u32 {
     let size = tensor.dtype.size();
     let mut word = 0u32;
-    for (k, &e) in elements.iter().enumerate() {
-        let at = e as usize * size;
-        let bytes = &tensor.data[at..at + size];
+    for (k, &e) in carried.elements().iter().enumerate() {
+        let at = e as usize * size + usize::from(carried.word) * 4;
+        let bytes = &tensor.data[at..at + size.min(4)];
         word |= match size {
             1 if tensor.dtype == DType::I8 => i32::from(bytes[0] as i8) as u32,
             1 => u32::from(bytes[0]),
@@ -127,11 +162,12 @@ pub(crate) fn pack(tensor: &Tensor, elements: &[u64]) -> u32 {
 }
 
 /// Writes the elements that a wavelet carries into a tensor's bytes.
-pub(crate) fn unpack(word: u32, elements: &[u64], size: usize, bytes: &mut [u8]) {
-    for (k, &e) in elements.iter().enumerate() {
-        let at = e as usize * size;
+pub(crate) fn unpack(word: u32, carried: Carried, size: usize, bytes: &mut [u8]) {
+    let part_size = size.min(4);
+    for (k, &e) in carried.elements().iter().enumerate() {
+        let at = e as usize * size + usize::from(carried.word) * 4;
         let part = if size == 2 { word >> (16 * k) } else { word };
-        bytes[at..at + size].copy_from_slice(&part.to_le_bytes()[..size]);
+        bytes[at..at + part_size].copy_from_slice(&part.to_le_bytes()[..part_size]);
     }
 }
 
@@ -139,12 +175,6 @@ pub(crate) fn unpack(word: u32, elements: &[u64], size: usize, bytes: &mut [u8])
 pub(crate) fn check(program: &Program, machine: &Machine, errors: &mut Errors) {
     for (what, tensors) in [("input", &program.inputs), ("output", &program.outputs)] {
         for (ix, t) in tensors.iter().enumerate() {
-            if t.dtype.size() > 4 {
-                errors.push(CheckError::new(
-                    Rule::Port,
-                    format!("{what} {ix} `{}` is {}: a wavelet carries at most 32 bits", t.name, t.dtype),
-                ));
-            }
             if tensor_len(t).is_none() {
                 errors.push(CheckError::new(Rule::Port, format!("{what} {ix} `{}`: its size overflows", t.name)));
             }
@@ -210,8 +240,11 @@ fn check_coverage(program: &Program, errors: &mut Errors) {
         let mut seen = vec![0u64; (len as usize).div_ceil(64)];
         for port in ports() {
             let mut cursor = Cursor::new(port, tensor.dtype);
-            while let Some((elements, n)) = cursor.next_wavelet() {
-                for &e in &elements[..n] {
+            while let Some(carried) = cursor.next_wavelet() {
+                if !carried.last {
+                    continue;
+                }
+                for &e in carried.elements() {
                     let (word, bit) = (&mut seen[e as usize / 64], 1 << (e % 64));
                     if *word & bit != 0 {
                         errors.push(

@@ -52,14 +52,6 @@ impl Core for Concat {
         self.run > 1
     }
 
-    fn one_task(&self) -> bool {
-        true
-    }
-
-    fn firings(&self) -> usize {
-        1
-    }
-
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let out = cx.output;
         let mut body = Vec::new();

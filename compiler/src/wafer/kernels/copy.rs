@@ -28,28 +28,12 @@ impl Core for Copy {
         "map"
     }
 
-    fn describe(&self) -> String {
-        String::new()
-    }
-
     fn layout(&self) -> &Layout {
         &self.layout
     }
 
     fn input_use(&self, _: usize) -> InputUse {
         InputUse::Passes
-    }
-
-    fn input_run(&self, _: usize) -> usize {
-        self.layout.run()
-    }
-
-    fn one_task(&self) -> bool {
-        true
-    }
-
-    fn firings(&self) -> usize {
-        1
     }
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {

@@ -33,10 +33,6 @@ impl Core for Delay {
         InputUse::Passes
     }
 
-    fn input_run(&self, _: usize) -> usize {
-        self.layout.run()
-    }
-
     fn takes_steps(&self) -> bool {
         false
     }

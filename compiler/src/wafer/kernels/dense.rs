@@ -79,16 +79,8 @@ impl Core for Dense {
         false
     }
 
-    fn one_task(&self) -> bool {
-        true
-    }
-
     fn macs(&self) -> u64 {
         (self.rows * self.k * self.n) as u64
-    }
-
-    fn firings(&self) -> usize {
-        1
     }
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {

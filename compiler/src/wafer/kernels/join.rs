@@ -53,18 +53,6 @@ impl Core for Join {
         InputUse::Exact
     }
 
-    fn input_run(&self, _: usize) -> usize {
-        self.layout.run()
-    }
-
-    fn one_task(&self) -> bool {
-        true
-    }
-
-    fn firings(&self) -> usize {
-        1
-    }
-
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let loops = &self.layout.loops;
         let (outer, block) = loops.split_at(loops.len() - 2);

@@ -10,6 +10,7 @@ mod conv;
 mod copy;
 mod delay;
 mod dense;
+pub(crate) mod general;
 mod join;
 mod pool;
 mod reduce;
@@ -98,7 +99,9 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
     fn op(&self) -> &'static str;
 
     /// Attributes and the order of its sums, for the tiled graph's text.
-    fn describe(&self) -> String;
+    fn describe(&self) -> String {
+        String::new()
+    }
 
     /// The order in which it makes its result, over the row-major index space of that result.
     /// The two innermost loops are one block; they may have one element.
@@ -107,8 +110,11 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
     /// What it does with the precision of input `i`.
     fn input_use(&self, i: usize) -> InputUse;
 
-    /// Run (extent of the innermost loop) that it reads input `i` in.
-    fn input_run(&self, i: usize) -> usize;
+    /// Run (extent of the innermost loop) that it reads input `i` in: that of its result unless it says otherwise.
+    fn input_run(&self, i: usize) -> usize {
+        let _ = i;
+        self.layout().run()
+    }
 
     /// Number of units the result's blocks can be cut into, one share a PE: rows of a block, or
     /// columns when [`Core::splits_columns`]. 1 when it cannot be split.
@@ -151,7 +157,19 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
 
     /// True when constants of steps may differ from block to block: all blocks are made by one
     /// task in one order.
-    fn one_task(&self) -> bool;
+    fn one_task(&self) -> bool {
+        true
+    }
+
+    /// True when it takes every input whole, whatever the others do.
+    fn drains(&self) -> bool {
+        false
+    }
+
+    /// What a unit is, in the tiled graph's text.
+    fn unit_name(&self) -> &'static str {
+        if self.splits_columns() { "columns" } else { "channels" }
+    }
 
     /// Multiply-adds for the whole model run.
     fn macs(&self) -> u64 {
@@ -159,13 +177,28 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
     }
 
     /// How often the tasks run from first to last: once an image, or once in all.
-    fn firings(&self) -> usize;
+    fn firings(&self) -> usize {
+        1
+    }
+
+    /// The same on a PE that has `per` units.
+    fn passes(&self, per: usize) -> usize {
+        let _ = per;
+        self.firings()
+    }
 
     /// The program of one PE.
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder);
 
     /// The result by row-major index, before the steps, for inputs by row-major index.
     fn eval(&self, inputs: &[&[f32]]) -> Vec<f32>;
+
+    /// The same in bits, for kernels that hold other types than f32.
+    fn eval_bits(&self, inputs: &[&[u32]]) -> Vec<u32> {
+        let floats: Vec<Vec<f32>> = inputs.iter().map(|x| x.iter().map(|&b| f32::from_bits(b)).collect()).collect();
+        let operands: Vec<&[f32]> = floats.iter().map(Vec::as_slice).collect();
+        self.eval(&operands).into_iter().map(f32::to_bits).collect()
+    }
 }
 
 impl PeContext<'_> {
@@ -211,10 +244,14 @@ pub(crate) fn pe_code(core: &dyn Core, cx: &PeContext<'_>, with_data: bool) -> P
 }
 
 /// The kernel's value: its result after the steps, by row-major index.
-pub(crate) fn eval(core: &dyn Core, steps: &[Step], inputs: &[&[f32]]) -> Vec<f32> {
-    let mut v = core.eval(inputs);
+pub(crate) fn eval(core: &dyn Core, steps: &[Step], inputs: &[&[u32]]) -> Vec<u32> {
+    let bits = core.eval_bits(inputs);
+    if steps.is_empty() {
+        return bits;
+    }
+    let mut v: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
     steps::eval(steps, core.layout(), &mut v);
-    v
+    v.into_iter().map(f32::to_bits).collect()
 }
 
 /// Takes `n` elements from a stream and keeps none: `scratch` is one element of SRAM.

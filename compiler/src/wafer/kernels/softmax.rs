@@ -60,18 +60,6 @@ impl Core for Softmax {
         InputUse::Exact
     }
 
-    fn input_run(&self, _: usize) -> usize {
-        self.layout.run()
-    }
-
-    fn one_task(&self) -> bool {
-        true
-    }
-
-    fn firings(&self) -> usize {
-        1
-    }
-
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let (rows, cols) = self.block();
         let outer = &self.layout.loops[..self.layout.loops.len() - 2];

@@ -5,6 +5,7 @@
 //! that cannot be mapped is noted, its result treated as one more input, and the walk goes on,
 //! so that one run finds all problems. Knows nothing of PEs.
 
+mod general;
 mod image;
 mod matrix;
 mod point;
@@ -12,6 +13,7 @@ mod shape;
 
 use super::error::NodeProblem;
 use super::kernels::{Copy, Core, Reorder};
+use super::lane::{is_plain, lane};
 use super::layout::Layout;
 use super::streams::{KernelId, Operand, Producer, StreamId, WaferGraph};
 use crate::ir::builder::{live_nodes, use_counts};
@@ -60,19 +62,37 @@ pub(crate) struct Partitioner<'a> {
     g: &'a Graph,
     uses: Vec<usize>,
     sources: Vec<Option<Source>>,
+    /// What is known of the integers, by value.
+    ranges: Vec<Option<general::range::Range>>,
     out: WaferGraph,
 }
 
 /// Makes kernels and streams of a tensor graph.
 pub(crate) fn partition(g: &Graph) -> Partition {
-    let mut p =
-        Partitioner { g, uses: use_counts(g), sources: vec![None; g.values().len()], out: WaferGraph::default() };
+    let mut p = Partitioner {
+        g,
+        uses: use_counts(g),
+        sources: vec![None; g.values().len()],
+        ranges: general::range::ranges(g),
+        out: WaferGraph::default(),
+    };
     let mut problems = Vec::new();
     for (i, v) in g.values().iter().enumerate() {
         p.sources[i] = match &v.def {
             ValueDef::Const(t) => Some(Source::Constant(t.clone())),
+            // What has no elements is known.
+            _ if v.ty.elements() == 0 => Some(Source::Constant(empty(&v.ty))),
             ValueDef::Input(k) => {
-                let id = p.out.add_stream(Producer::Input(*k as usize), v.ty.shape.clone(), None);
+                let mut id = p.out.add_stream(Producer::Input(*k as usize), v.ty.shape.clone(), None);
+                let d = v.ty.dtype;
+                if !is_plain(d) && p.uses[i] > 0 {
+                    match p.enter(id, &v.name, d, &v.ty.shape) {
+                        Ok(converted) => id = converted,
+                        Err(o) => problems.push((crate::ir::NodeId(0), p.named_problem(&v.name, "input", &v.ty, o))),
+                    }
+                } else if d != DType::F32 {
+                    p.out.streams[id.0].fixed = lane(d);
+                }
                 Some(Source::Stream { id, views: Vec::new(), solo: false })
             }
             ValueDef::Node(_) => None,
@@ -80,7 +100,7 @@ pub(crate) fn partition(g: &Graph) -> Partition {
     }
     let live = live_nodes(g);
     for (i, node) in g.nodes().iter().enumerate() {
-        if !live[i] {
+        if !live[i] || g.ty(node.output).elements() == 0 {
             continue;
         }
         let source = match p.node(node) {
@@ -98,13 +118,7 @@ pub(crate) fn partition(g: &Graph) -> Partition {
     for (i, o) in g.outputs.iter().enumerate() {
         if let Err(reason) = p.output(i, o.value) {
             let op = g.producer(o.value).map_or("output".to_string(), |n| n.op.name().to_string());
-            let problem = NodeProblem {
-                node: o.name.clone(),
-                op,
-                shape: g.ty(o.value).to_string(),
-                reason: reason.reason,
-                remedy: reason.remedy,
-            };
+            let problem = p.named_problem(&o.name, &op, g.ty(o.value), reason);
             let node = match g.value(o.value).def {
                 ValueDef::Node(n) => n,
                 _ => crate::ir::NodeId(0),
@@ -112,11 +126,17 @@ pub(crate) fn partition(g: &Graph) -> Partition {
             problems.push((node, problem));
         }
     }
+    p.out.prune();
     p.out.choose_formats();
     Partition { graph: p.out, problems }
 }
 
 impl Partitioner<'_> {
+    fn named_problem(&self, name: &str, op: &str, ty: &crate::ir::TensorType, o: Obstacle) -> NodeProblem {
+        let shape = ty.to_string();
+        NodeProblem { node: name.to_string(), op: op.to_string(), shape, reason: o.reason, remedy: o.remedy }
+    }
+
     fn problem(&self, node: &Node, o: Obstacle) -> NodeProblem {
         let types: Vec<String> = node.inputs.iter().map(|&v| self.g.ty(v).to_string()).collect();
         NodeProblem {
@@ -135,29 +155,32 @@ impl Partitioner<'_> {
                 .map(Source::Constant)
                 .map_err(|e| Obstacle::new(format!("a constant cannot be computed: {e}"), "check the model"));
         }
-        let types = node.inputs.iter().map(|&v| self.g.ty(v)).chain([self.g.ty(node.output)]);
-        if types.clone().any(|t| t.elements() == 0) {
-            return Err(Obstacle::new("a tensor without elements has no stream", "bind dimensions to at least 1"));
-        }
-        for (&v, t) in node.inputs.iter().zip(types) {
-            if self.constant(v).is_none() && t.dtype != DType::F32 {
-                return Err(Obstacle::new(
-                    format!("streams carry f32 or f16 made of it, not {}", t.dtype),
-                    "use a float32 model, or --target tsp",
-                ));
-            }
-        }
-        if self.g.ty(node.output).dtype != DType::F32 {
-            return Err(Obstacle::new(
-                format!("a result of type {} has no form on the mesh yet", self.g.ty(node.output).dtype),
-                "compute it outside the model, or use --target tsp",
-            ));
-        }
+        let mut types = node.inputs.iter().map(|&v| self.g.ty(v)).chain([self.g.ty(node.output)]);
+        // Views cost nothing in any lane; all else that is not f32 is for the general kernel.
+        let float = types.all(|t| t.dtype == DType::F32);
         match &node.op {
-            Op::Reshape { .. } => self.view(node, None),
-            Op::Transpose { perm } => self.view(node, Some(perm.clone())),
+            Op::Reshape { .. } => return self.view(node, None),
+            Op::Broadcast { shape } if self.g.shape(node.inputs[0]) == shape => return self.view(node, None),
+            Op::Transpose { perm } => {
+                if let Ok(s) = self.view(node, Some(perm.clone())) {
+                    return Ok(s);
+                }
+                return self.general(node);
+            }
+            _ if !float => return self.general(node),
+            _ => {}
+        }
+        match self.stream_kernel(node) {
+            Ok(s) => Ok(s),
+            // What was begun for it is pruned, as nobody reads it.
+            Err(_) => self.general(node),
+        }
+    }
+
+    /// A node by a kernel made for its operation, on streams of f32.
+    fn stream_kernel(&mut self, node: &Node) -> Result<Source, Obstacle> {
+        match &node.op {
             Op::Cast(_) => self.view(node, None),
-            Op::Broadcast { shape } if self.g.shape(node.inputs[0]) == shape => self.view(node, None),
             Op::Unary(u) => self.unary(node, *u),
             Op::Binary(b) => self.binary(node, *b),
             Op::Conv { window, groups, epilogue } => self.conv(node, window, *groups, epilogue),
@@ -279,18 +302,39 @@ impl Partitioner<'_> {
 
     /// Marks an output of the model.
     fn output(&mut self, i: usize, v: ValueId) -> Result<(), Obstacle> {
-        if self.g.ty(v).dtype != DType::F32 {
-            return Err(Obstacle::new("outputs leave as f32", "cast the output to float32"));
+        let d = self.g.ty(v).dtype;
+        let source = self.sources[v.0 as usize].clone().ok_or_else(torn)?;
+        if self.g.ty(v).elements() == 0 {
+            return Ok(());
+        }
+        if !is_plain(d) || matches!(source, Source::Constant(_)) {
+            let wide = matches!(d, DType::I64 | DType::U64);
+            if wide && self.ranges[v.0 as usize].is_none() && !matches!(source, Source::Constant(_)) {
+                return Err(Obstacle::new(
+                    format!("a lane holds the low 32 bits of {d}, and nothing bounds the values"),
+                    "use 32-bit integers",
+                ));
+            }
+            let shape = self.g.shape(v).to_vec();
+            let id = self.leave(&source, "output", d, &shape)?;
+            self.out.streams[id.0].outputs.push((i, Layout::row_major(&shape)));
+            return Ok(());
         }
         let (id, views, _) = self.source(v)?;
         let (id, views) = match self.out.stream(id).producer {
             Producer::Kernel(_) => (id, views),
             // An input that is an output: a PE copies it.
-            Producer::Input(_) => {
-                let operand = self.any_order(v)?;
-                let core = Copy::new(&operand.layout);
+            Producer::Input(_) | Producer::Gone => {
                 let shape = self.g.shape(v).to_vec();
-                (self.out.add_kernel("output", Box::new(core), vec![operand], shape).1, Vec::new())
+                let made = match d {
+                    DType::F32 => {
+                        let operand = self.any_order(v)?;
+                        let core = Copy::new(&operand.layout);
+                        self.out.add_kernel("output", Box::new(core), vec![operand], shape).1
+                    }
+                    _ => self.leave(&source, "output", d, &shape)?,
+                };
+                (made, Vec::new())
             }
         };
         let layout = self.out.stream(id).layout.clone().ok_or_else(torn)?;
@@ -298,6 +342,12 @@ impl Partitioner<'_> {
         self.out.streams[id.0].outputs.push((i, at));
         Ok(())
     }
+}
+
+/// The tensor of a type without elements.
+fn empty(ty: &crate::ir::TensorType) -> Tensor {
+    let none: Vec<u8> = Vec::new();
+    Tensor::new(ty.dtype, ty.shape.clone(), none).unwrap_or_else(|_| Tensor::from_f32(&[0], &[]))
 }
 
 fn torn() -> Obstacle {

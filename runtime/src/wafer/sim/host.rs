@@ -3,7 +3,7 @@
 //!
 //! Ports of one row and color go one after another in the order of the program's list.
 
-use super::super::ports::{self, Cursor};
+use super::super::ports::{self, Carried, Cursor};
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::Program;
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ struct Stream {
 }
 
 impl Stream {
-    fn next(&mut self) -> Option<(u32, [u64; 2], usize)> {
+    fn next(&mut self) -> Option<(u32, Carried)> {
         while let Some((tensor, cursor)) = self.ports.get_mut(self.at) {
-            if let Some((elements, n)) = cursor.next_wavelet() {
-                return Some((*tensor, elements, n));
+            if let Some(carried) = cursor.next_wavelet() {
+                return Some((*tensor, carried));
             }
             self.at += 1;
         }
@@ -82,21 +82,22 @@ impl<'a> Host<'a> {
 
     /// The next wavelet of a row and color.
     pub(super) fn next(&mut self, row: u16, color: u8) -> Option<u32> {
-        let (tensor, elements, n) = self.sends.get_mut(&(row, color))?.next()?;
-        Some(ports::pack(&self.inputs[tensor as usize], &elements[..n]))
+        let (tensor, carried) = self.sends.get_mut(&(row, color))?.next()?;
+        Some(ports::pack(&self.inputs[tensor as usize], carried))
     }
 
     /// A wavelet leaves the mesh; false when its port has all it names already.
     pub(super) fn receive(&mut self, row: u16, color: u8, word: u32, cycle: u64) -> bool {
-        let Some((tensor, elements, n)) = self.receives.get_mut(&(row, color)).and_then(Stream::next) else {
+        let Some((tensor, carried)) = self.receives.get_mut(&(row, color)).and_then(Stream::next) else {
             return false;
         };
         let t = tensor as usize;
-        ports::unpack(word, &elements[..n], self.sizes[t], &mut self.outputs[t]);
+        ports::unpack(word, carried, self.sizes[t], &mut self.outputs[t]);
         if let Some(&len) = self.image_len.get(t)
             && len > 0
+            && carried.last
         {
-            for &e in &elements[..n] {
+            for &e in carried.elements() {
                 let image = (e / len) as usize;
                 self.image_left[image] -= 1;
                 if self.image_left[image] == 0 {

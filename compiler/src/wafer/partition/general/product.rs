@@ -136,14 +136,10 @@ impl Asm {
         let strides = p.view.strides[2..].to_vec();
         t.dims.truncate(2);
         t.view.strides.truncate(2);
-        for i in 0..s.rank {
-            t.dims.push(w.kernel[i]);
-            t.view.strides.push(strides[i] * w.dilation[i] as isize);
-        }
-        for i in 0..s.rank {
-            t.dims.push(s.out[i]);
-            t.view.strides.push(strides[i] * w.stride[i] as isize);
-        }
+        t.dims.extend(&w.kernel);
+        t.view.strides.extend(strides.iter().zip(&w.dilation).map(|(s, &d)| s * d as isize));
+        t.dims.extend(&s.out);
+        t.view.strides.extend(strides.iter().zip(&w.stride).map(|(s, &d)| s * d as isize));
         t
     }
 

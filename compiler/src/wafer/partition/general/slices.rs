@@ -102,6 +102,7 @@ fn slice(op: &Op, given: &[Given], i: usize, k: usize, out: &[usize]) -> Option<
         Op::Pad { .. } if i == 1 => Some(whole),
         Op::Unary(_)
         | Op::Binary(_)
+        | Op::Fma
         | Op::Select
         | Op::Cast(_)
         | Op::Broadcast { .. }

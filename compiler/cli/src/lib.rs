@@ -12,6 +12,7 @@ pub mod compare;
 pub mod data;
 pub mod failure;
 pub mod file;
+pub mod html;
 pub mod machine;
 pub mod nodes;
 pub mod pipeline;

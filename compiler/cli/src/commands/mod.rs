@@ -6,6 +6,7 @@ pub mod disasm;
 pub mod machine;
 pub mod opt;
 pub mod reduce;
+pub mod report;
 pub mod run;
 pub mod trace;
 pub mod verify;
@@ -13,6 +14,7 @@ pub mod verify;
 mod check_text;
 mod model_args;
 mod output;
+mod prepared;
 mod progress;
 mod run_table;
 
@@ -45,6 +47,7 @@ enum Command {
     Machine(machine::Args),
     Trace(trace::Args),
     Reduce(Box<reduce::Args>),
+    Report(report::Args),
 }
 
 impl Cli {
@@ -60,6 +63,7 @@ impl Cli {
             Command::Machine(a) => a.run(),
             Command::Trace(a) => a.run(),
             Command::Reduce(a) => a.run(),
+            Command::Report(a) => a.run(),
         }
     }
 }

@@ -1,0 +1,312 @@
+//! Numbers of a chip's schedule: queues and what they issue, use of units over time, cycles by node.
+
+use quadrille_isa::tsp::{AccMode, ActType, Hemisphere, Inst, Issue, Machine, Program, QueueId};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Points of a curve over time.
+const POINTS: usize = 600;
+
+/// Above this many instructions the page shows opcodes without operands: it must load in seconds.
+const FULL_TEXT: usize = 400_000;
+
+/// Units west to east.
+fn unit(queue: QueueId) -> (usize, &'static str) {
+    match queue {
+        QueueId::Mxm(p, _) if p < 2 => (0, "MXM west"),
+        QueueId::Sxm(Hemisphere::West, ..) => (1, "SXM west"),
+        QueueId::Mem(s, _) if s.hemisphere == Hemisphere::West => (2, "MEM west"),
+        QueueId::Vxm(_) => (3, "VXM"),
+        QueueId::Mem(..) => (4, "MEM east"),
+        QueueId::Sxm(..) => (5, "SXM east"),
+        QueueId::Mxm(..) => (6, "MXM east"),
+    }
+}
+
+/// A quantity over time: what happens in a cycle counts for the point that the cycle falls into.
+struct Curve {
+    points: Vec<f64>,
+    cycles: u64,
+}
+
+impl Curve {
+    fn new(cycles: u64) -> Self {
+        Self { points: vec![0.0; POINTS], cycles: cycles.max(1) }
+    }
+
+    fn point(&self, cycle: u64) -> usize {
+        ((cycle * POINTS as u64 / self.cycles) as usize).min(POINTS - 1)
+    }
+
+    /// `amount` in each execution of an issue.
+    fn add(&mut self, issue: &Issue, amount: f64) {
+        let (n, d) = (u64::from(issue.repeat.n), u64::from(issue.repeat.d.max(1)));
+        let start = u64::from(issue.cycle);
+        let mut k = 0;
+        while k <= n {
+            let p = self.point(start + k * d);
+            // Executions that fall into the same point.
+            let end = ((p as u64 + 1) * self.cycles).div_ceil(POINTS as u64);
+            let same = if end > start + k * d { (end - 1 - (start + k * d)) / d + 1 } else { 1 }.min(n + 1 - k);
+            self.points[p] += amount * same as f64;
+            k += same;
+        }
+    }
+
+    /// `amount` from cycle `from` until before `to`, as a level.
+    fn level(&mut self, from: u64, to: u64, amount: f64) {
+        let (a, b) = (self.point(from), self.point(to.max(from + 1) - 1));
+        self.points[a..=b].iter_mut().for_each(|p| *p += amount);
+    }
+
+    /// As a share of `peak` a cycle.
+    fn share(&self, peak: f64) -> Vec<f64> {
+        let width = self.cycles as f64 / POINTS as f64;
+        self.points.iter().map(|p| rounded(p / width / peak.max(1.0))).collect()
+    }
+}
+
+fn rounded(x: f64) -> f64 {
+    (x * 1e4).round() / 1e4
+}
+
+/// Cycles for which one execution holds its unit.
+fn occupancy(inst: &Inst, m: &Machine) -> u64 {
+    match inst {
+        Inst::Activations { ty: ActType::F16, .. } => u64::from(m.latency.mxm_f16_row_interval),
+        _ => 1,
+    }
+}
+
+/// Planes that an execution holds: f16 rows take both of a hemisphere.
+fn planes(inst: &Inst) -> u64 {
+    if matches!(inst, Inst::Activations { ty: ActType::F16, .. }) { 2 } else { 1 }
+}
+
+/// Vectors that one execution drives onto streams.
+fn driven(inst: &Inst) -> u64 {
+    match inst {
+        Inst::Read { .. } | Inst::Gather { .. } | Inst::Shift { .. } | Inst::Select { .. } => 1,
+        Inst::Permute { .. } | Inst::Distribute { .. } => 1,
+        Inst::Alu { dst, .. } => dst.map_or(0, |g| u64::from(g.width)),
+        Inst::Accumulate { emit: Some(_), .. } => 4,
+        Inst::Rotate { n, .. } => u64::from(*n) * u64::from(*n),
+        Inst::Transpose { .. } => 16,
+        _ => 0,
+    }
+}
+
+/// What a node of the model took.
+#[derive(Default)]
+struct NodeUse {
+    first: Option<u32>,
+    last: u32,
+    /// Plane-cycles, ALU operations, weight loads, SRAM accesses, vectors on streams.
+    plane: u64,
+    alu: u64,
+    load: u64,
+    sram: u64,
+    stream: u64,
+    rows: u64,
+}
+
+pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
+    let g = &m.geometry;
+    let all: usize = p.queues.values().map(Vec::len).sum();
+    let mut texts: Vec<String> = Vec::new();
+    let mut text_ix: HashMap<String, usize> = HashMap::new();
+    let mut nodes: Vec<NodeUse> = p.nodes.iter().map(|_| NodeUse::default()).collect();
+    let (mut plane, mut alu) = (Curve::new(cycles), Curve::new(cycles));
+    let (mut sram, mut stream) = (Curve::new(cycles), Curve::new(cycles));
+    let mut units: BTreeMap<usize, (&str, Vec<Value>)> = BTreeMap::new();
+    for (&queue, issues) in &p.queues {
+        // Five numbers an issue: cycle, repeats, their distance, node, text.
+        let mut rows: Vec<u32> = Vec::new();
+        let mut busy = 0;
+        for issue in issues.iter().filter(|i| !matches!(i.inst, Inst::Sync | Inst::Notify)) {
+            let times = u64::from(issue.executions());
+            let held = occupancy(&issue.inst, m);
+            busy += times * held;
+            let mut other = NodeUse::default();
+            let node = nodes.get_mut(issue.node.0 as usize).unwrap_or(&mut other);
+            node.first = Some(node.first.map_or(issue.cycle, |f| f.min(issue.cycle)));
+            node.last = node.last.max(issue.last_cycle());
+            node.stream += times * driven(&issue.inst);
+            stream.add(issue, driven(&issue.inst) as f64);
+            match &issue.inst {
+                Inst::Activations { .. } => {
+                    let pc = held * planes(&issue.inst);
+                    node.plane += times * pc;
+                    node.rows += times;
+                    plane.add(issue, pc as f64);
+                }
+                Inst::Alu { .. } => {
+                    node.alu += times;
+                    alu.add(issue, 1.0);
+                }
+                Inst::LoadWeights { .. } => node.load += times,
+                Inst::Read { .. } | Inst::Write { .. } | Inst::Gather { .. } | Inst::Scatter { .. } => {
+                    node.sram += times;
+                    sram.add(issue, 1.0);
+                }
+                _ => {}
+            }
+            let text = if all > FULL_TEXT { short(&issue.inst) } else { issue.inst.to_string() };
+            let ix = *text_ix.entry(text).or_insert_with_key(|t| {
+                texts.push(t.clone());
+                texts.len() - 1
+            });
+            rows.extend([issue.cycle, issue.repeat.n, issue.repeat.d, issue.node.0, ix as u32]);
+        }
+        if !rows.is_empty() {
+            let (rank, name) = unit(queue);
+            let entry = units.entry(rank).or_insert_with(|| (name, Vec::new()));
+            entry.1.push(json!({ "name": queue.to_string(), "busy": busy, "issues": rows }));
+        }
+    }
+    let lanes = u64::from(g.superlanes * g.lanes_per_superlane);
+    let slices = f64::from(2 * g.mem_slices_per_hemisphere);
+    let planes = u64::from(2 * g.planes_per_hemisphere);
+    let node_rows = nodes.iter().zip(&p.nodes).filter_map(|(n, name)| {
+        let first = n.first?;
+        // What each unit would need alone, if it were always busy with this node.
+        let alone = [
+            ("plane", n.plane.div_ceil(planes)),
+            ("VXM", n.alu.div_ceil(u64::from(g.alus))),
+            ("load", n.load.div_ceil(planes)),
+            ("SRAM port", n.sram.div_ceil(u64::from(4 * g.mem_slices_per_hemisphere))),
+            ("stream", n.stream.div_ceil(u64::from(2 * g.streams_per_direction))),
+        ];
+        let (binds, bound) = alone.into_iter().max_by_key(|a| a.1).unwrap_or(("plane", 0));
+        Some(json!({
+            "name": name, "first": first, "last": n.last, "span": n.last - first + 1, "plane": alone[0].1,
+            "alu": alone[1].1, "load": alone[2].1, "sram": alone[3].1, "stream": alone[4].1,
+            "bound": bound, "binds": binds, "macs": n.rows * lanes * lanes, "bytes": n.sram * lanes,
+        }))
+    });
+    let node_rows: Vec<Value> = node_rows.collect();
+    let index: Vec<&str> = p.nodes.iter().map(String::as_str).collect();
+    let words = f64::from(2 * g.mem_slices_per_hemisphere) * f64::from(g.words_per_slice);
+    json!({
+        "kind": "chip",
+        "names": index,
+        "texts": texts,
+        "units": units.into_values().map(|(name, queues)| json!({ "name": name, "queues": queues })).collect::<Vec<_>>(),
+        "nodes": node_rows,
+        "curves": [
+            { "name": "MXM planes", "share": plane.share(planes as f64) },
+            { "name": "VXM ALUs", "share": alu.share(f64::from(g.alus)) },
+            { "name": "SRAM ports (read and write)", "share": sram.share(2.0 * slices) },
+            { "name": "vectors driven / streams", "share": stream.share(f64::from(2 * g.streams_per_direction)) },
+            { "name": "SRAM words that hold live values", "share": live(p, cycles, words, lanes as usize) },
+        ],
+        "peak": {
+            "macs": planes * lanes * lanes,
+            "macs_f16": planes * lanes * lanes / (2 * u64::from(m.latency.mxm_f16_row_interval)),
+            "bytes": slices as u64 * 2 * lanes,
+        },
+        "text_bytes": p.text_bytes(m.program.instruction_bytes),
+        "instructions": all,
+    })
+}
+
+/// Opcode, and what tells executions apart at a glance.
+fn short(inst: &Inst) -> String {
+    match inst {
+        Inst::Accumulate { mode, emit, .. } => {
+            let mode = match mode {
+                AccMode::Over => "over",
+                AccMode::Add => "add",
+                AccMode::Bypass => "bypass",
+            };
+            format!("accumulate {mode}{}", if emit.is_some() { " emit" } else { "" })
+        }
+        Inst::Alu { op, .. } => format!("alu {op:?}").to_lowercase(),
+        other => format!("{:?}", other.opcode()).to_lowercase(),
+    }
+}
+
+/// Share of all words that hold a value from its definition to its last read.
+fn live(p: &Program, cycles: u64, words: f64, lanes: usize) -> Vec<f64> {
+    #[derive(Default, Clone)]
+    struct Life {
+        words: u64,
+        from: Option<u64>,
+        to: u64,
+    }
+    let mut lives = vec![Life::default(); p.values.len()];
+    let at = |lives: &mut Vec<Life>, v: u32, words: u64, from: Option<u64>, to: u64| {
+        if let Some(l) = lives.get_mut(v as usize) {
+            l.words += words;
+            l.from = match (l.from, from) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            l.to = l.to.max(to);
+        }
+    };
+    for s in &p.image {
+        at(&mut lives, s.value.0, (s.words.len() / lanes.max(1)) as u64, Some(0), 0);
+    }
+    for (end, layouts) in [(0, &p.inputs), (cycles, &p.outputs)] {
+        for layout in layouts {
+            let mut seen: BTreeSet<(u32, _, i64)> = BTreeSet::new();
+            for pl in &layout.placements {
+                let mut addrs = vec![i64::from(pl.addr0)];
+                for l in pl.loops.iter().filter(|l| l.addr_step != 0) {
+                    addrs = addrs
+                        .iter()
+                        .flat_map(|a| (0..i64::from(l.count)).map(move |i| a + i * i64::from(l.addr_step)))
+                        .collect();
+                }
+                let fresh = addrs.into_iter().filter(|&a| seen.insert((pl.value.0, pl.slice, a))).count() as u64;
+                // The words of an output are counted where they are written.
+                let (words, from) = if end == 0 { (fresh, Some(0)) } else { (0, None) };
+                at(&mut lives, pl.value.0, words, from, end);
+            }
+        }
+    }
+    for mp in &p.mem_provenance {
+        let Some(issue) = p.issue(mp.issue) else { continue };
+        let (first, last) = (u64::from(issue.cycle), u64::from(issue.last_cycle()));
+        match mp.issue.queue {
+            QueueId::Mem(_, quadrille_isa::tsp::Thread::Write) => {
+                at(&mut lives, mp.value.0, issue.executions().into(), Some(first), last);
+            }
+            _ => at(&mut lives, mp.value.0, 0, None, last),
+        }
+    }
+    let mut curve = Curve::new(cycles);
+    for l in lives {
+        curve.level(l.from.unwrap_or(0), l.to + 1, l.words as f64);
+    }
+    curve.points.iter().map(|p| rounded(p / words)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quadrille_isa::tsp::{MxmPart, NodeIx, Repeat};
+
+    #[test]
+    fn repeats_are_spread_over_the_points_they_fall_into() {
+        let cycles = 6000;
+        for (n, d) in [(0, 1), (9, 1), (999, 3), (5, 700), (4321, 1)] {
+            let issue = Issue { cycle: 17, inst: Inst::Sync, repeat: Repeat { n, d, a: 0 }, node: NodeIx(0) };
+            let mut fast = Curve::new(cycles);
+            fast.add(&issue, 2.0);
+            let mut slow = Curve::new(cycles);
+            for k in 0..=n {
+                let p = slow.point(u64::from(issue.cycle_of(k)));
+                slow.points[p] += 2.0;
+            }
+            assert_eq!(fast.points, slow.points, "n {n} d {d}");
+        }
+    }
+
+    #[test]
+    fn mxm_parts_belong_to_their_side() {
+        assert_eq!(unit(QueueId::Mxm(1, MxmPart::Weights)).1, "MXM west");
+        assert_eq!(unit(QueueId::Mxm(2, MxmPart::Weights)).1, "MXM east");
+    }
+}

@@ -61,17 +61,8 @@ fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
     }
 }
 
-<<<<<<< HEAD
-/// When the tasks of a run ran.
-pub fn spans(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<Vec<TaskSpan>, Failure> {
-=======
-fn problem(node: String, op: String, shape: String, reason: String, remedy: String) -> Problem {
-    Problem { node: Some(node), op: Some(op), opset: None, shape: Some(shape), reason, remedy: Some(remedy) }
-}
-
 /// A run, and when its tasks ran.
 pub fn spans(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<(Vec<TaskSpan>, Simulated), Failure> {
->>>>>>> 0c8a7aa (Command report: one HTML page about a program on either machine)
     let options = runtime::Options { record_spans: true, ..runtime::Options::default() };
     let r = runtime::simulate_with(program, machine, inputs, &options).map_err(stopped)?;
     Ok((r.spans, Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles }))

@@ -6,6 +6,7 @@
 mod emit;
 pub mod error;
 mod estimate;
+pub mod profile;
 mod sched;
 mod select;
 pub mod tiled;

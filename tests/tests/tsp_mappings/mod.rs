@@ -103,3 +103,29 @@ fn random_windows_over_packed_pixels() {
     }
     assert!(gathered >= 20, "{gathered} of 60 cases gather");
 }
+
+/// `QUADRILLE_MODEL=mtcnn-pnet cargo test -p quadrille-tests --test tsp_compile -- --ignored --nocapture profile`
+#[test]
+#[ignore = "prints the profile of the model that QUADRILLE_MODEL names"]
+fn profile_of_a_model() {
+    use quadrille::machine::Target;
+    use quadrille::pipeline::{self, Feeds, Preparation};
+    let name = std::env::var("QUADRILLE_MODEL").unwrap_or_else(|_| "mtcnn-pnet".into());
+    let files = quadrille_tests::corpus::model(&name);
+    let m = Machine::builtin("tsp").expect("a built-in machine");
+    let model = pipeline::load(&files.path).expect("the model loads");
+    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
+    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
+    let graph = pipeline::import(&files.path, &model, &Default::default(), &feeds).expect("the model imports");
+    let graph = pipeline::prepare(&graph, Target::Tsp, &Preparation::default()).expect("the passes run");
+    let start = std::time::Instant::now();
+    let c = tsp::compile(&graph, &m, &Options::default()).expect("the model compiles");
+    println!("{name}: {} cycles, {} ms", c.estimate.cycles, start.elapsed().as_millis());
+    if std::env::var("QUADRILLE_TILED").is_ok() {
+        println!("{}", c.tiled);
+    }
+    for p in tsp::profile::profile(&c, &m) {
+        let (what, cycles) = p.demand.busiest();
+        println!("{:>7}..{:<7} {what:>7} {cycles:>6}  {:>4} kernels  {}  {:?}", p.cycles.0, p.cycles.1, p.kernels, p.node, p.demand);
+    }
+}

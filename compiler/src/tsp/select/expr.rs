@@ -18,6 +18,11 @@ fn imm(x: f32) -> Src {
     Src::Imm(x.to_bits())
 }
 
+/// A slope with which `max(x, slope x)` is the leaky rectifier, infinities included.
+pub(crate) fn mild(slope: f32) -> bool {
+    slope > 0.0 && slope <= 1.0
+}
+
 /// Why an operation cannot be composed.
 pub(crate) type Why = (String, String);
 
@@ -105,6 +110,12 @@ impl Expr {
             }
             _ => x,
         }
+    }
+
+    /// The leaky rectifier for slopes that are all [`mild`].
+    pub(crate) fn leaky(&mut self, x: Src, slope: Src) -> Src {
+        let y = self.f2(AluOp::Mul, x, slope);
+        self.f2(AluOp::Max, x, y)
     }
 
     /// e to the x, as 2 to the x log2(e).
@@ -238,8 +249,7 @@ impl Expr {
         if let Src::Imm(bits) = slope
             && (0.0..=1.0).contains(&f32::from_bits(bits))
         {
-            let s = self.f2(AluOp::Mul, x, slope);
-            return self.f2(AluOp::Max, x, s);
+            return self.leaky(x, slope);
         }
         let p = self.f1(AluOp::Relu, x);
         let n = self.f2(AluOp::Min, x, imm(0.0));

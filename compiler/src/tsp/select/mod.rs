@@ -15,6 +15,7 @@ mod matmul;
 mod movement;
 mod packed;
 mod packed_conv;
+mod packed_pool;
 mod packing;
 mod pool;
 mod prune;

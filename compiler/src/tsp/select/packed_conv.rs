@@ -6,18 +6,21 @@
 //! host with all positions side by side. Pitches are chosen by passes, of this window and the next.
 
 use super::conv::{HostWindow, taps};
-use super::expr::Why;
+use super::expr::{Why, mild};
 use super::packing::{PixelLayout, WindowPlan, passes_at, plan, positions};
 use super::tiles::Draft;
 use super::view::View;
-use super::{MatBase, MatBlock, Select, Val};
+use super::{Lazy, LazyIn, MatBase, MatBlock, Select, Val};
 use crate::ir::{EpilogueStep, Node, Op, ValueId, Window};
-use crate::tsp::tiled::{FILL, GROUP_LANES, Init, NOTHING, Pass, Rows, TensorId};
+use crate::tsp::tiled::{FILL, GROUP_LANES, Init, NOTHING, Pass, Rows, Src, TensorId};
 use quadrille_isa::tsp::AluType;
 use std::sync::Arc;
 
 /// Outer extents at most while pitches are compared.
-const SAMPLE: usize = 6;
+const SAMPLE: usize = 24;
+
+/// Layouts at most that are planned in full when the first turns out not to work.
+const TRIES: usize = 8;
 
 /// Activations of one pass and the position (if any) of each lane group.
 struct Part {
@@ -42,6 +45,30 @@ pub(super) struct Conv<'a> {
     pub(super) m: usize,
     pub(super) spatial: &'a [usize],
     pub(super) taps: &'a [Vec<usize>],
+}
+
+/// A window that reads a result.
+struct Follower {
+    window: Window,
+    /// Pixels a word of its own result, and pixels in all.
+    pixels: usize,
+    count: usize,
+    pool: bool,
+}
+
+impl Follower {
+    /// Cycles on one pair of planes, if the input is laid out like this.
+    fn cost(&self, pixels: usize, x: &PixelLayout) -> usize {
+        let words = self.count.div_ceil(self.pixels);
+        let w = &self.window;
+        let (wide, all) = (w.kernel[w.kernel.len() - 1], w.kernel.iter().product::<usize>());
+        if !self.pool {
+            return 2 * words * passes_at(pixels, self.pixels, &x.pitches, w, &taps(&w.kernel));
+        }
+        // Rows that start words fold on the VXM, and one row of the window is left.
+        let aligned = x.pitches[..x.pitches.len() - 1].iter().all(|p| p % pixels == 0);
+        if aligned { 2 * words * (wide + w.stride[w.stride.len() - 1]) } else { 2 * words * all }
+    }
 }
 
 impl Select<'_> {
@@ -77,22 +104,21 @@ impl Select<'_> {
         if x_pixels == 1 && wanted == 1 {
             return Ok(None);
         }
-        let chosen = match &x {
-            None => Some(self.aligned(c, wanted)),
-            Some(x) => self.choose_layout(c, x, wanted),
-        };
-        let Some(out) = chosen.filter(|o| o.words < self.bank_words) else {
-            return Ok(None);
-        };
-        let (key_of, blocks) = match (&x, host) {
+        let (out, key_of, blocks) = match (&x, host) {
             (None, Some(host)) => {
+                let out = self.aligned(c, wanted);
+                if out.words >= self.bank_words {
+                    return Ok(None);
+                }
                 let (key_of, keys) = positions(out.pixels, c.window, c.taps);
-                (key_of, vec![((0..out.words as u32).collect(), self.host_parts(c, &out, &host, &keys)?)])
+                let parts = self.host_parts(c, &out, &host, &keys)?;
+                let words = (0..out.words as u32).collect();
+                (out, key_of, vec![(words, parts)])
             }
             (Some(x), _) => {
-                let Some(p) = plan(x, x_pixels, &out, c.spatial, c.batch, c.window, c.taps) else { return Ok(None) };
+                let Some((out, p)) = self.planned(c, x, wanted) else { return Ok(None) };
                 let blocks = self.packed_parts(c, x.clone(), &p);
-                (p.key_of, blocks)
+                (out, p.key_of, blocks)
             }
             (None, None) => return Ok(None),
         };
@@ -119,7 +145,9 @@ impl Select<'_> {
     /// True when everything that takes the value, elementwise nodes between, takes packed pixels.
     pub(super) fn takes_packed(&self, v: ValueId) -> bool {
         let users = self.takers(v);
-        users.iter().all(|n| matches!(n.op, Op::Conv { .. } | Op::Pool { .. } | Op::Transpose { .. }))
+        users.iter().all(|n| {
+            matches!(n.op, Op::Conv { .. } | Op::Pool { .. } | Op::Transpose { .. } | Op::Softmax { .. })
+        })
     }
 
     /// Nodes that take a value, with elementwise nodes of its shape looked through.
@@ -158,46 +186,60 @@ impl Select<'_> {
         PixelLayout::new(pixels, group, c.batch, c.spatial, last.div_ceil(pixels) * pixels)
     }
 
-    /// The pitch with the fewest plane cycles for this window and those that follow.
-    fn choose_layout(&self, c: &Conv<'_>, x: &View, wanted: usize) -> Option<PixelLayout> {
+    /// The layout with the fewest plane cycles for this window and those that follow, and its plan.
+    pub(super) fn planned(&self, c: &Conv<'_>, x: &View, wanted: usize) -> Option<(PixelLayout, WindowPlan)> {
+        let fits = |o: &PixelLayout| o.words < self.bank_words;
+        self.layouts(c, x, wanted).into_iter().filter(fits).take(TRIES).find_map(|out| {
+            let p = plan(x, self.pixels(x.tensor), &out, c.spatial, c.batch, c.window, c.taps)?;
+            Some((out, p))
+        })
+    }
+
+    /// Layouts of the result, the one with the fewest plane cycles first.
+    fn layouts(&self, c: &Conv<'_>, x: &View, wanted: usize) -> Vec<PixelLayout> {
         let x_pixels = self.pixels(x.tensor);
         let last = c.spatial[c.spatial.len() - 1];
-        let sample: Vec<usize> = c
-            .spatial
-            .iter()
-            .enumerate()
-            .map(|(i, &e)| if i + 1 == c.spatial.len() { e } else { e.min(SAMPLE) })
-            .collect();
-        let followers: Vec<(&Window, usize, usize)> = self
-            .takers(c.node.output)
-            .into_iter()
-            .filter_map(|n| {
-                let s = self.graph.shape(n.output);
-                let pixels: usize = s[2..].iter().product::<usize>() * s[0];
-                match &n.op {
-                    Op::Conv { window, .. } => Some((window, self.pixels_a_word(s[1]).0, pixels)),
-                    Op::Pool { window, .. } => Some((window, wanted, pixels)),
-                    _ => None,
-                }
-            })
-            .collect();
-        let mut best: Option<(usize, PixelLayout)> = None;
-        let widths: Vec<usize> = if c.spatial.len() == 1 { vec![last] } else { (last..last + wanted.max(1)).collect() };
+        let outer = |i: usize, e: usize| if i + 1 == c.spatial.len() { e } else { e.min(SAMPLE) };
+        let sample: Vec<usize> = c.spatial.iter().enumerate().map(|(i, &e)| outer(i, e)).collect();
+        let batch = c.batch.min(2);
+        let followers = self.followers(c.node.output);
+        let more = if c.spatial.len() == 1 { 1 } else { wanted.max(x_pixels) };
         let group = if wanted == 1 { c.m } else { self.pixels_a_word(c.m).1 };
-        for pitch in widths {
-            let part = PixelLayout::new(wanted, group, c.batch.min(2), &sample, pitch);
-            let Some(p) = plan(x, x_pixels, &part, &sample, c.batch.min(2), c.window, c.taps) else { continue };
+        let mut found: Vec<(usize, PixelLayout)> = Vec::new();
+        for pitch in last..last + more {
+            let part = PixelLayout::new(wanted, group, batch, &sample, pitch);
+            let Some(p) = plan(x, x_pixels, &part, &sample, batch, c.window, c.taps) else { continue };
             let out = PixelLayout::new(wanted, group, c.batch, c.spatial, pitch);
-            let rate = |words: usize, of: usize| words * out.words.div_ceil(of.max(1));
-            let mut cost = 2 * rate(p.rows(), part.words) + 40 * p.passes();
-            for (w, pixels, count) in &followers {
-                cost += 2 * count.div_ceil(*pixels) * passes_at(wanted, *pixels, &out.pitches, w, &taps(&w.kernel));
+            let mut cost = 2 * p.rows() * out.words.div_ceil(part.words.max(1)) + 40 * p.passes();
+            for f in &followers {
+                cost += f.cost(wanted, &out);
             }
-            if best.as_ref().is_none_or(|b| cost < b.0) {
-                best = Some((cost, out));
-            }
+            found.push((cost, out));
         }
-        best.map(|b| b.1)
+        found.sort_by_key(|f| f.0);
+        found.into_iter().map(|f| f.1).collect()
+    }
+
+    /// Windows that take a value.
+    fn followers(&self, v: ValueId) -> Vec<Follower> {
+        let of = |n: &&Node| {
+            let s = self.graph.shape(n.output);
+            s.iter().skip(2).product::<usize>() * s[0]
+        };
+        self.takers(v)
+            .iter()
+            .filter_map(|n| match &n.op {
+                Op::Conv { window, .. } => {
+                    let pixels = self.pixels_a_word(self.graph.shape(n.output)[1]).0;
+                    Some(Follower { window: window.clone(), pixels, count: of(n), pool: false })
+                }
+                Op::Pool { window, .. } => {
+                    let pixels = self.pixels_a_word(self.graph.shape(n.output)[1]).0;
+                    Some(Follower { window: window.clone(), pixels, count: of(n), pool: true })
+                }
+                _ => None,
+            })
+            .collect()
     }
 
     /// Activations of each class: words of the output, and the passes.
@@ -374,11 +416,24 @@ impl Select<'_> {
                 next += 1;
                 self.join(&mut lazy, node.inputs[next - 1])?
             } else {
-                crate::tsp::tiled::Src::None
+                Src::None
             };
-            lazy.result = lazy.expr.epilogue(step, self.ty(node.output), lazy.result, operand)?;
+            lazy.result = match step {
+                EpilogueStep::Prelu if mild_slopes(&lazy, operand) => lazy.expr.leaky(lazy.result, operand),
+                _ => lazy.expr.epilogue(step, self.ty(node.output), lazy.result, operand)?,
+            };
         }
         lazy.ty = self.ty(node.output);
         Ok(Val::Lazy(Box::new(lazy)))
+    }
+}
+
+/// True when an operand is a constant of slopes that make two ALU steps enough.
+fn mild_slopes(lazy: &Lazy, operand: Src) -> bool {
+    let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
+    let Src::In(k) = operand else { return false };
+    match lazy.ins.get(usize::from(k).wrapping_sub(chains)) {
+        Some(LazyIn::Const(t)) => t.as_f32().is_some_and(|s| s.iter().all(|&x| mild(x))),
+        _ => false,
     }
 }

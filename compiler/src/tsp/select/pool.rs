@@ -21,6 +21,12 @@ impl Select<'_> {
         };
         let half = max && wanted == [AluType::F16];
         let shape = self.graph.shape(node.inputs[0]).to_vec();
+        if half {
+            let x = self.any_form(node.inputs[0], AluType::F16)?;
+            if let Some(v) = self.packed_max_pool(node, window, &x) {
+                return Ok(v);
+            }
+        }
         let x = if half { self.half(node.inputs[0])? } else { self.view(node.inputs[0])? };
         let mut x = self.pixel_rows(x, &shape)?;
         let out_shape = self.graph.shape(node.output).to_vec();

@@ -81,6 +81,14 @@ impl Select<'_> {
         self.finish(lazy, wanted)
     }
 
+    /// The value, in packed form if the axes to reduce lie on the lanes of each pixel.
+    fn lanes_of_pixels(&mut self, v: crate::ir::ValueId, axes: &[usize]) -> Result<View, Why> {
+        let x = self.any_form(v, self.ty(v))?;
+        let inside = |a: &usize| x.axes[*a].digits.iter().all(|d| d.row == 0);
+        let whole = (x.row0, x.lane0) == (0, 0) && x.axes.iter().all(|a| a.copies.is_empty());
+        if axes.iter().all(inside) && whole { Ok(x) } else { self.view(v) }
+    }
+
     /// The view with one axis reduced to extent 1 (every lane of it holding the result).
     pub(super) fn reduce_axis(&mut self, v: View, axis: usize, kind: Reduce) -> Result<View, Why> {
         let product: usize = v.axes[axis].digits.iter().map(|d| d.extent).product();
@@ -157,11 +165,17 @@ impl Select<'_> {
 
     /// Joins the lanes of one digit; the digit stays with extent 1 and all its lanes hold the result.
     fn reduce_lanes(&mut self, v: View, axis: usize, digit: usize, kind: Reduce) -> Result<View, Why> {
-        let (axes, rows) = Self::compact(&v);
+        let info = self.out.tensors[v.tensor.0 as usize].clone();
+        let pixels = info.pixels as usize;
+        let (axes, rows) = if pixels > 1 { (v.axes.clone(), info.rows as usize) } else { Self::compact(&v) };
         let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0: v.lane0 };
-        let Some((own, theirs)) = template.row_pairs(&[&v]) else {
+        let Some((mut own, mut theirs)) = template.row_pairs(&[&v]) else {
             return Err(("an axis whose lanes repeat".into(), "reduce before broadcasting".into()));
         };
+        if pixels > 1 {
+            own = self.packed_result(template, pixels, info.lanes as usize, rows).words;
+            theirs[0] = own.clone();
+        }
         let d = v.axes[axis].digits[digit];
         // All first lanes of the digit.
         let mut bases = vec![v.lane0];
@@ -176,7 +190,13 @@ impl Select<'_> {
                 bases = bases.iter().flat_map(|&b| (0..n as i64).map(move |i| b + i * step)).collect();
             }
         }
-        let lanes = Self::reach(&axes, v.lane0);
+        let mut lanes = Self::reach(&axes, v.lane0);
+        if pixels > 1 {
+            // The same in every pixel of a word.
+            lanes = info.lanes as usize;
+            let group = (lanes / pixels) as i64;
+            bases = bases.iter().flat_map(|&b| (0..pixels as i64).map(move |p| b + p * group)).collect();
+        }
         let full = if d.extent.is_power_of_two() { d.extent } else { d.extent.next_power_of_two() / 2 };
         let e = d.extent;
         let (sum, idle) = (matches!(kind, Reduce::Sum | Reduce::Mean), matches!(kind, Reduce::Max | Reduce::Min));
@@ -200,6 +220,7 @@ impl Select<'_> {
             map.sort_unstable();
             let ty = s.out.tensors[at.tensor.0 as usize].ty;
             let moved = s.tensor("", ty, rows, lanes, Init::Computed);
+            s.out.tensors[moved.0 as usize].pixels = pixels as u32;
             let passes = s.move_passes(at.clone(), &map);
             let out = Rows { tensor: moved, rows: own.clone() };
             s.kernel(own.len(), Kind::Move { passes, out: out.clone() });
@@ -207,7 +228,8 @@ impl Select<'_> {
                 return out;
             }
             let t = s.tensor("", ty, rows, lanes, Init::Computed);
-            let step = Step { op: alu_op(kind), ty: ty, src: [Src::In(0), Src::In(1), Src::None] };
+            s.out.tensors[t.0 as usize].pixels = pixels as u32;
+            let step = Step { op: alu_op(kind), ty, src: [Src::In(0), Src::In(1), Src::None] };
             let tails = [s.out.tensors[at.tensor.0 as usize].tail, 0];
             s.out.tensors[t.0 as usize].tail = super::finish::tails_of(&[step], &tails)[0];
             let result = Rows { tensor: t, rows: own.clone() };
@@ -247,7 +269,7 @@ impl Select<'_> {
     /// Normalised exponentials: max, exp(x - max), sum, product with its reciprocal.
     pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Result<Val, Why> {
         let shape = self.graph.shape(node.output).to_vec();
-        let x = self.view(node.inputs[0])?;
+        let x = self.lanes_of_pixels(node.inputs[0], &[axis])?;
         let max = self.reduce_axis(x.clone(), axis, Reduce::Max)?;
         let mut lazy = self.start(&shape);
         let a = super::elementwise::add_in(&mut lazy, LazyIn::View(x));

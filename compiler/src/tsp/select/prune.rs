@@ -1,6 +1,6 @@
 //! Kernels that nothing depends on: a value may have been laid out twice, and one of them not used.
 
-use crate::tsp::tiled::TiledGraph;
+use crate::tsp::tiled::{TensorId, TiledGraph};
 
 /// Removes the kernels whose results no output depends on.
 pub(super) fn prune(g: &mut TiledGraph) {
@@ -8,13 +8,15 @@ pub(super) fn prune(g: &mut TiledGraph) {
     for o in &g.outputs {
         wanted[o.tensor.0 as usize] = true;
     }
+    // What a gathered tensor is put together from.
+    let stored: Vec<usize> = (0..g.tensors.len() as u32).map(|t| g.stored(TensorId(t)).0 as usize).collect();
     let mut keep = vec![false; g.kernels.len()];
     for (n, k) in g.kernels.iter().enumerate().rev() {
         let mut used = false;
         k.each_write(|t| used |= wanted[t.0 as usize]);
         if used {
             keep[n] = true;
-            k.each_read(|r| wanted[r.tensor.0 as usize] = true);
+            k.each_read(|r| wanted[stored[r.tensor.0 as usize]] = true);
             k.each_whole(|t| wanted[t.0 as usize] = true);
         }
     }

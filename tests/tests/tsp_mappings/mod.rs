@@ -126,6 +126,9 @@ fn profile_of_a_model() {
     }
     for p in tsp::profile::profile(&c, &m) {
         let (what, cycles) = p.demand.busiest();
-        println!("{:>7}..{:<7} {what:>7} {cycles:>6}  {:>4} kernels  {}  {:?}", p.cycles.0, p.cycles.1, p.kernels, p.node, p.demand);
+        println!(
+            "{:>7}..{:<7} {what:>7} {cycles:>6}  {:>4} kernels  {}  {:?}",
+            p.cycles.0, p.cycles.1, p.kernels, p.node, p.demand
+        );
     }
 }

@@ -145,9 +145,9 @@ impl Select<'_> {
     /// True when everything that takes the value, elementwise nodes between, takes packed pixels.
     pub(super) fn takes_packed(&self, v: ValueId) -> bool {
         let users = self.takers(v);
-        users.iter().all(|n| {
-            matches!(n.op, Op::Conv { .. } | Op::Pool { .. } | Op::Transpose { .. } | Op::Softmax { .. })
-        })
+        users
+            .iter()
+            .all(|n| matches!(n.op, Op::Conv { .. } | Op::Pool { .. } | Op::Transpose { .. } | Op::Softmax { .. }))
     }
 
     /// Nodes that take a value, with elementwise nodes of its shape looked through.

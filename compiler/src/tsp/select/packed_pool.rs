@@ -121,7 +121,8 @@ impl Select<'_> {
                         .flat_map(|r| {
                             (0..extent).map(move |o| {
                                 let at = (o * window.stride[i] + tap[i] * window.dilation[i]) as i64;
-                                let step = usize::try_from(at - window.before[i] as i64).ok().and_then(|p| table.get(p));
+                                let step =
+                                    usize::try_from(at - window.before[i] as i64).ok().and_then(|p| table.get(p));
                                 r.zip(step).map(|(r, s)| r + s.0)
                             })
                         })

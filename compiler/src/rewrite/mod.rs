@@ -35,15 +35,17 @@ pub use rebuild::{JOINT, Lineage};
 pub use report::{RegionReport, RewriteReport, RuleCount, StopReason};
 pub use rule::{Rounding, Rule, Theme};
 
-use crate::ir::Graph;
+use crate::ir::{Graph, ValueId};
 use analysis::{Read, Region, Terms};
-use egg::{Id, Runner, SimpleScheduler};
+use egg::{Id, Iteration, Runner, SimpleScheduler};
 use extract::{Choice, Problem};
 use language::Kind;
 use load::Loaded;
+use rayon::prelude::*;
 use rebuild::{Builder, Chosen};
 use rule::Limits;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Why a graph was not rewritten.
@@ -117,59 +119,47 @@ pub fn optimize_for(
     Ok((current, report))
 }
 
+/// Regions whose e-graphs are in memory at once. A constant, so that memory does not depend on the
+/// machine; the result never does.
+const REGIONS_AT_ONCE: usize = 8;
+
 fn sweep(
     g: &Graph,
     sweep: usize,
     model: &dyn CostModel,
-    (numbers, limits): (&[usize], Limits),
+    rules: (&[usize], Limits),
     options: &RewriteOptions,
     report: &mut RewriteReport,
 ) -> Result<Graph, RewriteError> {
     let mut builder = Builder::new(g, rules::TABLE.len());
     let last_uses = region::last_uses(g);
-    for range in region::cut(g, sweep % 2 == 1) {
-        let roots = region::roots(g, &range, &last_uses);
-        let loaded = load::load(g, &range);
-        let limits = Limits { terms: options.node_limit(loaded.egraph.total_size()), ..limits };
-        let rewrites: Vec<_> = numbers.iter().map(|&i| rule::adapt(rules::TABLE[i], i, limits)).collect();
-        // egg has no way to switch its clock off, so it gets a limit that no run reaches.
-        let runner = Runner::<_, _, ()>::new(Region::default())
-            .with_egraph(loaded.egraph)
-            .with_iter_limit(options.iterations)
-            .with_node_limit(limits.terms)
-            .with_time_limit(Duration::from_secs(u32::MAX.into()))
-            .with_scheduler(SimpleScheduler)
-            .run(&rewrites);
-        let (iterations, stop, egraph) = (runner.iterations, runner.stop_reason, runner.egraph);
-        for it in &iterations {
-            for (name, n) in &it.applied {
-                if let Some(i) = rules::TABLE.iter().position(|r| r.name == name.as_str()) {
-                    report.applied[i] += n;
+    for ranges in region::cut(g, sweep % 2 == 1).chunks(REGIONS_AT_ONCE) {
+        // No region depends on what another becomes; only the building goes in order.
+        let found: Vec<_> =
+            ranges.par_iter().map(|r| search(g, r, region::roots(g, r, &last_uses), model, rules, options)).collect();
+        for (range, found) in ranges.iter().zip(found) {
+            let mut found = found?;
+            for it in &found.iterations {
+                for (name, n) in &it.applied {
+                    if let Some(i) = rules::TABLE.iter().position(|r| r.name == name.as_str()) {
+                        report.applied[i] += n;
+                    }
                 }
             }
+            let nodes_before = builder.out.nodes().len();
+            builder.region(&mut found.loaded, &found.chosen, &found.roots, |r| rules::TABLE[r as usize].name)?;
+            report.regions.push(RegionReport {
+                sweep,
+                first_node: range.start,
+                nodes_before: range.len(),
+                nodes_after: builder.out.nodes().len() - nodes_before,
+                classes: found.loaded.egraph.number_of_classes(),
+                terms: found.loaded.egraph.total_number_of_nodes(),
+                iterations: found.iterations.len(),
+                stop: StopReason::of(found.stop),
+                cost_cycles: found.cost / COST_UNITS,
+            });
         }
-        if let Some(fault) = egraph.analysis.faults.first() {
-            return Err(RewriteError::bug(format!("a rule joined values of different types: {fault}")));
-        }
-        let mut loaded = Loaded { egraph, ..loaded };
-        let classes: HashMap<_, _> = loaded.values.iter().copied().collect();
-        let root_classes: Vec<Id> = roots.iter().map(|v| loaded.egraph.find(classes[v])).collect();
-        let mut cost_of = |egraph: &Terms, c: Id, t: &language::Term| term_cost(egraph, c, t, model);
-        let (cost, chosen) = extraction(&loaded.egraph, &root_classes, &mut cost_of)
-            .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
-        let nodes_before = builder.out.nodes().len();
-        builder.region(&mut loaded, &chosen, &roots, |r| rules::TABLE[r as usize].name)?;
-        report.regions.push(RegionReport {
-            sweep,
-            first_node: range.start,
-            nodes_before: range.len(),
-            nodes_after: builder.out.nodes().len() - nodes_before,
-            classes: loaded.egraph.number_of_classes(),
-            terms: loaded.egraph.total_number_of_nodes(),
-            iterations: iterations.len(),
-            stop: StopReason::of(stop),
-            cost_cycles: cost / COST_UNITS,
-        });
     }
     builder.finish()?;
     for (sum, n) in report.used.iter_mut().zip(&builder.used) {
@@ -177,6 +167,49 @@ fn sweep(
     }
     report.lineage = report::join_lineage(std::mem::take(&mut report.lineage), builder.lineage, g, &builder.out);
     Ok(builder.out)
+}
+
+/// A region with its cheapest form.
+struct Found {
+    roots: Vec<ValueId>,
+    loaded: Loaded,
+    iterations: Vec<Iteration<()>>,
+    stop: Option<egg::StopReason>,
+    cost: u64,
+    chosen: Chosen,
+}
+
+/// Adds equal forms to a region and chooses among them.
+fn search(
+    g: &Graph,
+    range: &Range<usize>,
+    roots: Vec<ValueId>,
+    model: &dyn CostModel,
+    (numbers, limits): (&[usize], Limits),
+    options: &RewriteOptions,
+) -> Result<Found, RewriteError> {
+    let loaded = load::load(g, range);
+    let limits = Limits { terms: options.node_limit(loaded.egraph.total_size()), ..limits };
+    let rewrites: Vec<_> = numbers.iter().map(|&i| rule::adapt(rules::TABLE[i], i, limits)).collect();
+    // egg has no way to switch its clock off, so it gets a limit that no run reaches.
+    let runner = Runner::<_, _, ()>::new(Region::default())
+        .with_egraph(loaded.egraph)
+        .with_iter_limit(options.iterations)
+        .with_node_limit(limits.terms)
+        .with_time_limit(Duration::from_secs(u32::MAX.into()))
+        .with_scheduler(SimpleScheduler)
+        .run(&rewrites);
+    let (iterations, stop, egraph) = (runner.iterations, runner.stop_reason, runner.egraph);
+    if let Some(fault) = egraph.analysis.faults.first() {
+        return Err(RewriteError::bug(format!("a rule joined values of different types: {fault}")));
+    }
+    let loaded = Loaded { egraph, ..loaded };
+    let classes: HashMap<_, _> = loaded.values.iter().copied().collect();
+    let root_classes: Vec<Id> = roots.iter().map(|v| loaded.egraph.find(classes[v])).collect();
+    let mut cost_of = |egraph: &Terms, c: Id, t: &language::Term| term_cost(egraph, c, t, model);
+    let (cost, chosen) = extraction(&loaded.egraph, &root_classes, &mut cost_of)
+        .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
+    Ok(Found { roots, loaded, iterations, stop, cost, chosen })
 }
 
 /// Extraction counts in parts of a cycle, so that ties go to the form with fewer operations.

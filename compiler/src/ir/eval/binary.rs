@@ -1,58 +1,69 @@
-//! Elementwise operations of two operands, and the choice between two.
+//! Elementwise operations of two operands, and the two of three.
 
-use super::broadcast::map2;
-use super::buffer::{narrow, tensor, view, widen, with_bits, with_num};
+use super::buffer::{with_bits, with_num};
+use super::kernel::{Kernel, for_halves, map2, map3, pick};
 use super::num::Num;
-use super::strided;
-use crate::ir::{Binary, DType, Tensor, TensorType};
+use crate::ir::{Binary, DType};
 use quadrille_isa::numerics;
 
-pub(super) fn eval(op: Binary, a: &Tensor, b: &Tensor, ty: &TensorType) -> Tensor {
-    let (a, b) = (widen(a), widen(b));
-    if op.is_compare() {
-        return with_num!(a.dtype, T => map::<T, u8>(&a, &b, ty, compare::<T>(op)));
-    }
-    let wide = TensorType::new(a.dtype, ty.shape.clone());
-    let y = match (a.dtype, op) {
-        // The frequent ones of f32 get a loop of their own, which vectorises.
-        (DType::F32, Binary::Add) => map::<f32, f32>(&a, &b, &wide, |x, y| x + y),
-        (DType::F32, Binary::Sub) => map::<f32, f32>(&a, &b, &wide, |x, y| x - y),
-        (DType::F32, Binary::Mul) => map::<f32, f32>(&a, &b, &wide, |x, y| x * y),
-        (DType::F32, Binary::Div) => map::<f32, f32>(&a, &b, &wide, |x, y| x / y),
-        (DType::F32, Binary::Max) => map::<f32, f32>(&a, &b, &wide, Num::maximum),
-        (DType::F32, Binary::Min) => map::<f32, f32>(&a, &b, &wide, Num::minimum),
-        (DType::F32, Binary::Prelu) => map::<f32, f32>(&a, &b, &wide, Num::prelu),
-        _ => with_num!(a.dtype, T => map::<T, T>(&a, &b, &wide, arithmetic::<T>(op))),
+/// The loop of an operation over operands of a type.
+pub(super) fn kernel(op: Binary, dtype: DType) -> Kernel {
+    let inner = if op.is_compare() {
+        with_num!(dtype, T => match op {
+            Binary::Lt => map2(|x: T, y: T| u8::from(x < y)),
+            Binary::Le => map2(|x: T, y: T| u8::from(x <= y)),
+            Binary::Gt => map2(|x: T, y: T| u8::from(x > y)),
+            Binary::Ge => map2(|x: T, y: T| u8::from(x >= y)),
+            _ => map2(|x: T, y: T| u8::from(x == y)),
+        })
+    } else {
+        match (dtype, op) {
+            // The frequent ones get a loop of their own, which vectorises.
+            (DType::F32 | DType::F16 | DType::BF16, _) => single(op),
+            (DType::I32, Binary::Add) => map2(<i32 as Num>::add),
+            (DType::I32, Binary::Sub) => map2(<i32 as Num>::sub),
+            (DType::I32, Binary::Mul) => map2(<i32 as Num>::mul),
+            _ => with_num!(dtype, T => map2(arithmetic::<T>(op))),
+        }
     };
-    narrow(y, ty.dtype)
+    for_halves(dtype, op.is_compare(), inner)
 }
 
-/// `cond ? b : c`.
-pub(super) fn select(cond: &Tensor, b: &Tensor, c: &Tensor, ty: &TensorType) -> Tensor {
-    let cond = strided::broadcast(cond, &ty.shape);
-    let (b, c) = (strided::broadcast(b, &ty.shape), strided::broadcast(c, &ty.shape));
-    with_bits!(ty.dtype, T => {
-        let (x, y) = (view::<T>(&b), view::<T>(&c));
-        let picked = cond.data.iter().zip(x.iter().zip(y.iter())).map(|(&k, (&x, &y))| if k != 0 { x } else { y });
-        tensor(ty.dtype, &ty.shape, picked.collect::<Vec<T>>())
-    })
+/// The loop of `cond ? b : c` over operands of a type.
+pub(super) fn select(dtype: DType) -> Kernel {
+    with_bits!(dtype, T => pick::<T>())
 }
 
-/// `a * b + c`, rounded once.
-pub(super) fn fma(a: &Tensor, b: &Tensor, c: &Tensor, ty: &TensorType) -> Tensor {
-    let (a, b, c) =
-        (strided::broadcast(a, &ty.shape), strided::broadcast(b, &ty.shape), strided::broadcast(c, &ty.shape));
-    let (a, b, c) = (view::<f32>(&a), view::<f32>(&b), view::<f32>(&c));
-    let values = a.iter().zip(b.iter().zip(c.iter())).map(|(&a, (&b, &c))| numerics::fma_f32(a, b, c));
-    tensor(ty.dtype, &ty.shape, values.collect::<Vec<f32>>())
+/// The loop of `x * y + z` in `f32`, rounded once.
+pub(super) fn fma() -> Kernel {
+    map3(numerics::fma_f32)
 }
 
-fn map<T: Num, R>(a: &Tensor, b: &Tensor, ty: &TensorType, f: impl Fn(T, T) -> R) -> Tensor
-where
-    R: bytemuck::NoUninit + bytemuck::Zeroable + Send + 'static,
-{
-    let (x, y) = (view::<T>(a), view::<T>(b));
-    tensor(ty.dtype, &ty.shape, map2((&x, &a.shape), (&y, &b.shape), &ty.shape, R::zeroed(), f))
+fn single(op: Binary) -> Kernel {
+    match op {
+        Binary::Add => map2(|x: f32, y| x + y),
+        Binary::Sub => map2(|x: f32, y| x - y),
+        Binary::Mul => map2(|x: f32, y| x * y),
+        Binary::Div => map2(|x: f32, y| x / y),
+        Binary::Max => map2(<f32 as Num>::maximum),
+        Binary::Min => map2(<f32 as Num>::minimum),
+        Binary::Prelu => map2(<f32 as Num>::prelu),
+        Binary::Pow => map2(power),
+        _ => map2(arithmetic::<f32>(op)),
+    }
+}
+
+/// The common powers without a logarithm. Squares and cubes of an `f32` are exact, or nearly so, in
+/// `f64`, so these are what the general way rounds to.
+fn power(x: f32, y: f32) -> f32 {
+    let wide = f64::from(x);
+    if y == 2.0 {
+        x * x
+    } else if y == 3.0 {
+        (wide * wide * wide) as f32
+    } else {
+        Num::pow(x, y)
+    }
 }
 
 fn arithmetic<T: Num>(op: Binary) -> fn(T, T) -> T {
@@ -73,15 +84,5 @@ fn arithmetic<T: Num>(op: Binary) -> fn(T, T) -> T {
         Binary::Shr => T::shr,
         Binary::Prelu => T::prelu,
         Binary::Eq | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => |x, _| x,
-    }
-}
-
-fn compare<T: Num>(op: Binary) -> fn(T, T) -> u8 {
-    match op {
-        Binary::Lt => |x, y| u8::from(x < y),
-        Binary::Le => |x, y| u8::from(x <= y),
-        Binary::Gt => |x, y| u8::from(x > y),
-        Binary::Ge => |x, y| u8::from(x >= y),
-        _ => |x, y| u8::from(x == y),
     }
 }

@@ -86,35 +86,58 @@ impl Nest {
     }
 }
 
-/// `f` over two broadcast operands, as the result's elements.
-pub(super) fn map2<T: Copy, R: Copy>(
-    (a, a_shape): (&[T], &[usize]),
-    (b, b_shape): (&[T], &[usize]),
-    out: &[usize],
-    zero: R,
-    f: impl Fn(T, T) -> R,
-) -> Vec<R> {
-    let mut result = vec![zero; out.iter().product()];
-    let mut rest = &mut result[..];
-    Nest::new(a_shape, b_shape, out).runs(|oa, sa, ob, sb, n| {
-        let (run, tail) = std::mem::take(&mut rest).split_at_mut(n);
-        rest = tail;
-        match (sa, sb) {
-            (1, 1) => {
-                run.iter_mut().zip(a[oa..oa + n].iter().zip(&b[ob..ob + n])).for_each(|(r, (&x, &y))| *r = f(x, y))
-            }
-            (1, 0) => {
-                let y = b[ob];
-                run.iter_mut().zip(&a[oa..oa + n]).for_each(|(r, &x)| *r = f(x, y));
-            }
-            (0, 1) => {
-                let x = a[oa];
-                run.iter_mut().zip(&b[ob..ob + n]).for_each(|(r, &y)| *r = f(x, y));
-            }
-            _ => run.fill(f(a[oa], b[ob])),
+/// An operand seen as the result's elements in order, from any of them on.
+pub(super) struct Spread {
+    extents: Vec<usize>,
+    strides: Vec<usize>,
+}
+
+impl Spread {
+    /// For an operand of a shape and a result of shape `out`.
+    pub(super) fn new(shape: &[usize], out: &[usize]) -> Spread {
+        let nest = Nest::new(shape, shape, out);
+        Spread { extents: nest.extents, strides: nest.a }
+    }
+
+    /// Writes elements of `size` bytes from the result's element `start` on, as many as `to` holds.
+    pub(super) fn fill(&self, from: &[u8], size: usize, start: usize, to: &mut [u8]) {
+        match size {
+            1 => self.copy::<u8>(from, start, to),
+            2 => self.copy::<u16>(from, start, to),
+            4 => self.copy::<u32>(from, start, to),
+            _ => self.copy::<u64>(from, start, to),
         }
-    });
-    result
+    }
+
+    fn copy<T: bytemuck::Pod>(&self, from: &[u8], start: usize, to: &mut [u8]) {
+        let (from, mut to) = (bytemuck::cast_slice::<u8, T>(from), bytemuck::cast_slice_mut::<u8, T>(to));
+        let inner = self.extents.len() - 1;
+        let mut index = vec![0; inner + 1];
+        let mut rest = start;
+        for i in (0..=inner).rev() {
+            index[i] = rest % self.extents[i];
+            rest /= self.extents[i];
+        }
+        while !to.is_empty() {
+            let base: usize = index.iter().zip(&self.strides).map(|(i, s)| i * s).sum();
+            let (run, tail) = to.split_at_mut(to.len().min(self.extents[inner] - index[inner]));
+            // Steps of the innermost axis are 0 or 1.
+            if self.strides[inner] == 0 {
+                run.fill(from[base])
+            } else {
+                run.copy_from_slice(&from[base..][..run.len()])
+            }
+            to = tail;
+            index[inner] = 0;
+            for i in (0..inner).rev() {
+                index[i] += 1;
+                if index[i] < self.extents[i] {
+                    break;
+                }
+                index[i] = 0;
+            }
+        }
+    }
 }
 
 /// `f` in place over `a`, which has the result's shape, with a second operand that broadcasts.

@@ -1,9 +1,10 @@
-//! Convolution as a matrix product over gathered columns; depthwise convolution as row sums.
+//! Convolution as a matrix product over gathered columns; channels by themselves go to `depthwise`.
 
 use super::buffer::{narrow, tensor, view, widen};
 use super::cast;
+use super::depthwise::{self, Taps};
 use super::epilogue;
-use super::gemm::{self, Gemm, Order};
+use super::gemm::{self, Gemm, Order, PARALLEL_MACS};
 use super::window::Geometry;
 use crate::ir::{DType, EpilogueStep, Tensor, TensorType, Window};
 use rayon::prelude::*;
@@ -63,10 +64,9 @@ fn conv<T: Gemm>(
     let k = cg * g.taps();
     if !out.is_empty() && k > 0 {
         if cg == 1 {
-            out.par_chunks_exact_mut(cells).enumerate().for_each(|(plane, out)| {
+            depthwise::planes(&Taps::new(&g), &mut out, cells, |plane| {
                 let (n, m) = (plane / m, plane % m);
-                let x = &xs[(n * c + m / mg) * cells_in..][..cells_in];
-                depthwise(&g, x, &ws[m * k..][..k], out);
+                (&xs[(n * c + m / mg) * cells_in..][..cells_in], &ws[m * k..][..k])
             });
         } else {
             for group in 0..groups {
@@ -124,21 +124,25 @@ fn dense<T: Gemm>(
     // Blocks of output cells, counted through all images: small enough for the cache, and enough of
     // them for all cores.
     let total = images.n * cells;
-    let threads = rayon::current_num_threads();
+    let parallel = mg * k * total >= PARALLEL_MACS;
+    let threads = if parallel { rayon::current_num_threads() } else { 1 };
     let block = (COLUMN_BLOCK / k).clamp(64, 4096).min(total.div_ceil(threads).next_multiple_of(8));
     let starts: Vec<usize> = (0..total).step_by(block).collect();
+    let compute = |columns: &mut Vec<T>, &start: &usize| {
+        let n = block.min(total - start);
+        gather_columns(g, images, start..start + n, columns);
+        let mut part = vec![T::ZERO; mg * n];
+        T::gemm(order, mg, k, n, w, columns, &mut part);
+        part
+    };
     // A wave of blocks at a time, so that their results never double the memory of the output.
     for wave in starts.chunks(4 * threads) {
-        let parts: Vec<Vec<T>> = wave
-            .par_iter()
-            .map_init(Vec::new, |columns, &start| {
-                let n = block.min(total - start);
-                gather_columns(g, images, start..start + n, columns);
-                let mut part = vec![T::ZERO; mg * n];
-                T::gemm(order, mg, k, n, w, columns, &mut part);
-                part
-            })
-            .collect();
+        let parts: Vec<Vec<T>> = if parallel {
+            wave.par_iter().map_init(Vec::new, compute).collect()
+        } else {
+            let mut columns = Vec::new();
+            wave.iter().map(|start| compute(&mut columns, start)).collect()
+        };
         for (&start, part) in wave.iter().zip(parts) {
             let n = part.len() / mg;
             for (image, here, at) in split(start..start + n, cells) {
@@ -195,23 +199,5 @@ fn copy_run<T: Copy>(from: &[T], stride: usize, to: &mut [T]) {
         to.copy_from_slice(&from[..to.len()]);
     } else {
         to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(t, &f)| *t = f);
-    }
-}
-
-/// One channel: `w` has one weight a tap.
-fn depthwise<T: Gemm>(g: &Geometry, x: &[T], w: &[T], out: &mut [T]) {
-    for (r, out) in out.chunks_exact_mut(g.row()).enumerate() {
-        for (tap, &w) in w.iter().enumerate() {
-            let (range, at) = g.reads(r, tap);
-            if range.is_empty() {
-                continue;
-            }
-            let out = &mut out[range];
-            if g.row_stride() == 1 {
-                out.iter_mut().zip(&x[at..]).for_each(|(o, &x)| *o = o.add(w.mul(x)));
-            } else {
-                out.iter_mut().zip(x[at..].iter().step_by(g.row_stride())).for_each(|(o, &x)| *o = o.add(w.mul(x)));
-            }
-        }
     }
 }

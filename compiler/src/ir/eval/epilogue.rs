@@ -3,8 +3,9 @@
 use super::broadcast::update2;
 use super::buffer::{view, widen};
 use super::gemm::Gemm;
+use super::math;
 use super::num::Num;
-use crate::ir::{EpilogueStep, Tensor, Unary};
+use crate::ir::{EpilogueStep, Tensor};
 
 /// Applies `steps` in place to `values`, the result of shape `shape`; `extra` are the operands
 /// that the steps take, in order.
@@ -28,9 +29,9 @@ pub(super) fn apply<T: Gemm>(values: &mut [T], shape: &[usize], steps: &[Epilogu
                 let c = constant::<T>(bits);
                 each(values, |v| v.minimum(c));
             }
-            EpilogueStep::Sigmoid => through(values, super::unary::function(Unary::Sigmoid)),
-            EpilogueStep::Tanh => through(values, libm::tanh),
-            EpilogueStep::Gelu => through(values, gelu),
+            EpilogueStep::Sigmoid => through(values, math::sigmoid, |x| 1.0 / (1.0 + libm::exp(-x))),
+            EpilogueStep::Tanh => through(values, math::tanh, libm::tanh),
+            EpilogueStep::Gelu => through(values, |x| gelu(x, math::erf), |x| gelu(x, libm::erf)),
         }
     }
 }
@@ -51,10 +52,15 @@ fn each<T: Num>(values: &mut [T], f: impl Fn(T) -> T) {
     values.iter_mut().for_each(|v| *v = f(*v));
 }
 
-fn through<T: Num>(values: &mut [T], f: fn(f64) -> f64) {
-    each(values, |v| T::from_f64(f(v.to_f64())));
+/// Through `single` for `f32`, as the operation of that name computes it, through `double` for `f64`.
+fn through<T: Num>(values: &mut [T], single: impl Fn(f64) -> f64, double: fn(f64) -> f64) {
+    if size_of::<T>() == 4 {
+        each(values, |v| T::from_f64(single(v.to_f64())));
+    } else {
+        each(values, |v| T::from_f64(double(v.to_f64())));
+    }
 }
 
-fn gelu(x: f64) -> f64 {
-    0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
+fn gelu(x: f64, erf: impl Fn(f64) -> f64) -> f64 {
+    0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))
 }

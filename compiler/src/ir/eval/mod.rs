@@ -15,17 +15,24 @@ mod cast;
 mod concat;
 mod conv;
 mod conv_transpose;
+mod depthwise;
 mod epilogue;
 mod gather;
 mod gemm;
+mod gemm_int;
+mod kernel;
+mod math;
 mod matmul;
 mod num;
 mod pad;
+mod plan;
 mod pool;
 mod reduce;
 mod scan;
 mod scatter;
+mod simd;
 mod strided;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod unary;
@@ -33,7 +40,8 @@ mod window;
 
 use gemm::Order;
 
-use super::{Graph, Op, PadMode, Tensor, TensorType, ValueDef, ValueId};
+use super::{DType, Graph, Op, PadMode, Tensor, TensorType, ValueDef};
+use smallvec::SmallVec;
 
 /// Bytes that live values may take by default: 16 GiB.
 pub const MEMORY_LIMIT: usize = 16 << 30;
@@ -88,20 +96,27 @@ pub enum EvalError {
 /// The outputs of `graph` for `inputs`, in the graph's order. Values are freed after their last
 /// use.
 pub fn eval(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
-    let values = run(graph, inputs, true)?;
+    let values = on_the_pool(graph, || run(graph, inputs, true))?;
     // An output may be named twice, so its value is cloned (which shares the bytes).
     Ok(graph.outputs.iter().map(|o| values[o.value.0 as usize].clone().expect("outputs outlive the run")).collect())
 }
 
 /// The value of every value of `graph`, by id: inputs, constants and the result of each node.
 pub fn eval_all(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
-    let values = run(graph, inputs, false)?;
+    let values = on_the_pool(graph, || run(graph, inputs, false))?;
     Ok(values.into_iter().map(|v| v.expect("every value was computed")).collect())
+}
+
+/// Runs on a thread of the pool when there is work for several: work that no other thread takes is then
+/// done here, and nobody waits for a thread to wake.
+fn on_the_pool<R: Send>(graph: &Graph, run: impl FnOnce() -> R + Send) -> R {
+    const LARGE: usize = 1 << 15;
+    if graph.values().iter().any(|v| v.ty.elements() >= LARGE) { rayon::scope(|_| run()) } else { run() }
 }
 
 fn run(graph: &Graph, inputs: &[Tensor], free: bool) -> Result<Vec<Option<Tensor>>, EvalError> {
     check_inputs(graph, inputs)?;
-    let uses = Uses::of(graph);
+    let tasks = plan::tasks(graph, free);
     let mut values: Vec<Option<Tensor>> = vec![None; graph.values().len()];
     for (&v, t) in graph.inputs.iter().zip(inputs) {
         values[v.0 as usize] = Some(t.clone());
@@ -112,7 +127,8 @@ fn run(graph: &Graph, inputs: &[Tensor], free: bool) -> Result<Vec<Option<Tensor
         }
     }
     let mut live = 0usize;
-    for (i, node) in graph.nodes().iter().enumerate() {
+    for task in &tasks {
+        let node = &graph.nodes()[task.node];
         let ty = graph.ty(node.output);
         let need = live.saturating_add(ty.bytes());
         if need > MEMORY_LIMIT {
@@ -124,22 +140,24 @@ fn run(graph: &Graph, inputs: &[Tensor], free: bool) -> Result<Vec<Option<Tensor
                 limit: MEMORY_LIMIT,
             });
         }
-        let operands: Vec<&Tensor> =
-            node.inputs.iter().map(|v| values[v.0 as usize].as_ref().expect("operands come first")).collect();
-        let result = eval_typed(Order::Fast, &node.op, &operands, ty).map_err(|reason| EvalError::Node {
-            node: graph.origin_name(node).to_string(),
-            op: node.op.name().to_string(),
-            reason,
-        })?;
+        let operands: SmallVec<[&Tensor; 3]> =
+            task.reads.iter().map(|v| values[v.0 as usize].as_ref().expect("operands come first")).collect();
+        let result = match plan::steps(graph, task).filter(|s| !s.is_empty()) {
+            Some(steps) => tape::run(&steps, &operands, ty),
+            None => eval_typed(Order::Fast, &node.op, &operands, ty).map_err(|reason| EvalError::Node {
+                node: graph.origin_name(node).to_string(),
+                op: node.op.name().to_string(),
+                reason,
+            })?,
+        };
+        drop(operands);
         values[node.output.0 as usize] = Some(result);
         live = need;
-        if free {
-            for &dead in &uses.last[i] {
-                if let Some(t) = values[dead.0 as usize].take()
-                    && matches!(graph.value(dead).def, ValueDef::Node(_))
-                {
-                    live = live.saturating_sub(t.data.len());
-                }
+        for &dead in &task.last {
+            if let Some(t) = values[dead.0 as usize].take()
+                && matches!(graph.value(dead).def, ValueDef::Node(_))
+            {
+                live = live.saturating_sub(t.data.len());
             }
         }
     }
@@ -159,30 +177,6 @@ fn check_inputs(graph: &Graph, inputs: &[Tensor]) -> Result<(), EvalError> {
     Ok(())
 }
 
-/// For each node, the values that nothing after it reads.
-struct Uses {
-    last: Vec<Vec<ValueId>>,
-}
-
-impl Uses {
-    fn of(graph: &Graph) -> Uses {
-        let mut seen = vec![false; graph.values().len()];
-        for o in &graph.outputs {
-            seen[o.value.0 as usize] = true;
-        }
-        let mut last = vec![Vec::new(); graph.nodes().len()];
-        for (i, node) in graph.nodes().iter().enumerate().rev() {
-            // The node's own result first: nothing may read it at all.
-            for &v in std::iter::once(&node.output).chain(&node.inputs) {
-                if !std::mem::replace(&mut seen[v.0 as usize], true) {
-                    last[i].push(v);
-                }
-            }
-        }
-        Uses { last }
-    }
-}
-
 /// The result of one primitive. Operands that do not fit are an error, as is an index outside
 /// its axis.
 ///
@@ -197,12 +191,14 @@ pub fn eval_op(op: &Op, inputs: &[&Tensor]) -> Result<Tensor, String> {
 
 /// The result of a primitive whose operands are known to fit and to give `ty`.
 fn eval_typed(order: Order, op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Result<Tensor, String> {
+    let dtypes: SmallVec<[DType; 3]> = inputs.iter().map(|t| t.dtype).collect();
+    if let Some(kernel) = plan::kernel(op, &dtypes) {
+        return Ok(tape::one(kernel, inputs, ty));
+    }
     Ok(match op {
-        Op::Unary(u) => unary::eval(*u, inputs[0]),
-        Op::Binary(b) => binary::eval(*b, inputs[0], inputs[1], ty),
-        Op::Fma => binary::fma(inputs[0], inputs[1], inputs[2], ty),
-        Op::Select => binary::select(inputs[0], inputs[1], inputs[2], ty),
-        Op::Cast(to) => cast::eval(inputs[0], *to),
+        Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => {
+            return Err("no loop is known for the operation".to_string());
+        }
         Op::MatMul { epilogue } => matmul::eval(order, inputs, epilogue, ty),
         Op::Conv { window, groups, epilogue } => conv::eval(order, inputs, window, *groups, epilogue, ty),
         Op::ConvTranspose { window, groups, .. } => {

@@ -8,6 +8,9 @@ use super::window::Geometry;
 use crate::ir::{Pool, Tensor, TensorType, Window};
 use rayon::prelude::*;
 
+/// Steps that are worth a second thread.
+const PARALLEL_STEPS: usize = 1 << 18;
+
 pub(super) fn eval(x: &Tensor, kind: Pool, window: &Window, ty: &TensorType) -> Tensor {
     let wide = widen(x);
     let g = Geometry::new(window, &x.shape[2..], &ty.shape[2..]);
@@ -21,14 +24,19 @@ fn pool<T: Num>(x: &[T], kind: Pool, g: &Geometry, ty: &TensorType) -> Vec<T> {
     if out.is_empty() {
         return out;
     }
-    out.par_chunks_exact_mut(cells).enumerate().for_each(|(plane, out)| {
+    let one = |(plane, out): (usize, &mut [T])| {
         let x = &x[plane * cells_in..][..cells_in];
         match kind {
             Pool::Max => largest(x, g, out),
             Pool::AverageExcludePad => average(x, g, false, out),
             Pool::AverageIncludePad => average(x, g, true, out),
         }
-    });
+    };
+    if ty.elements() * g.taps() >= PARALLEL_STEPS {
+        out.par_chunks_exact_mut(cells).enumerate().for_each(one);
+    } else {
+        out.chunks_exact_mut(cells).enumerate().for_each(one);
+    }
     out
 }
 

@@ -5,6 +5,8 @@
 
 use super::buffer::{narrow, reshaped, tensor, view, widen, with_num};
 use super::num::Num;
+use super::scan;
+use super::simd::{Loop, widest};
 use super::strided;
 use crate::ir::{DType, Reduce, Tensor, TensorType};
 
@@ -41,15 +43,19 @@ fn float<T: Num>(x: &Tensor, kind: Reduce) -> Tensor {
     tensor(x.dtype, &x.shape[..1], out.collect::<Vec<T>>())
 }
 
-/// In four interleaved parts, so that additions overlap; the order is fixed.
-fn sum<T: Num>(row: &[T]) -> f64 {
-    let mut parts = [0f64; 4];
-    let fours = row.chunks_exact(4);
-    let rest: f64 = fours.remainder().iter().map(|v| v.to_f64()).sum();
-    for four in fours {
-        parts.iter_mut().zip(four).for_each(|(p, v)| *p += v.to_f64());
+struct RowSum<'a, T>(&'a [T]);
+
+impl<T: Num> Loop for RowSum<'_, T> {
+    type Result = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        scan::sum(self.0)
     }
-    (parts[0] + parts[1]) + (parts[2] + parts[3]) + rest
+}
+
+fn sum<T: Num>(row: &[T]) -> f64 {
+    widest(RowSum(row))
 }
 
 fn fold<T: Num>(x: &Tensor, kind: Reduce) -> Tensor {

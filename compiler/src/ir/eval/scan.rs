@@ -3,9 +3,12 @@
 //! NaN counts as larger than every number in comparisons, and the first NaN wins, as in numpy.
 
 use super::buffer::{narrow, tensor, view, widen, with_num};
+use super::math;
 use super::num::Num;
+use super::simd::{Loop, widest};
 use super::strided;
 use crate::ir::{DType, Tensor};
+use rayon::prelude::*;
 use std::cmp::Ordering;
 
 /// `x` with `axis` moved last, widened.
@@ -89,16 +92,56 @@ pub(super) fn softmax(x: &Tensor, axis: usize) -> Tensor {
     narrow(strided::transpose(&y, &inverse), x.dtype)
 }
 
+/// Elements that are worth a second thread.
+const PARALLEL_ELEMENTS: usize = 1 << 17;
+
 fn softmax_rows<T: Num>(x: &Tensor, n: usize) -> Tensor {
     let mut values = view::<T>(x).into_owned();
-    let mut exp = vec![0f64; n];
-    for row in values.chunks_exact_mut(n) {
-        let top = row.iter().fold(T::LOWEST, |a, &b| b.maximum(a)).to_f64();
-        exp.iter_mut().zip(&*row).for_each(|(e, v)| *e = libm::exp(v.to_f64() - top));
-        let sum: f64 = exp.iter().sum();
-        row.iter_mut().zip(&exp).for_each(|(v, e)| *v = T::from_f64(e / sum));
+    let task = |exp: &mut Vec<f64>, row: &mut [T]| {
+        exp.resize(n, 0.0);
+        widest(SoftmaxRow { row, exp });
+    };
+    if values.len() >= PARALLEL_ELEMENTS {
+        values.par_chunks_exact_mut(n).for_each_init(Vec::new, task);
+    } else {
+        let mut exp = Vec::new();
+        values.chunks_exact_mut(n).for_each(|row| task(&mut exp, row));
     }
     tensor(x.dtype, &x.shape, values)
+}
+
+struct SoftmaxRow<'a, T> {
+    row: &'a mut [T],
+    exp: &'a mut [f64],
+}
+
+impl<T: Num> Loop for SoftmaxRow<'_, T> {
+    type Result = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let SoftmaxRow { row, exp } = self;
+        let top = row.iter().fold(T::LOWEST, |a, &b| b.maximum(a)).to_f64();
+        if size_of::<T>() == 8 {
+            exp.iter_mut().zip(&*row).for_each(|(e, v)| *e = libm::exp(v.to_f64() - top));
+        } else {
+            exp.iter_mut().zip(&*row).for_each(|(e, v)| *e = math::exp(v.to_f64() - top));
+        }
+        let sum = sum(exp);
+        row.iter_mut().zip(&*exp).for_each(|(v, e)| *v = T::from_f64(e / sum));
+    }
+}
+
+/// The sum in `f64`, in four interleaved parts, so that additions overlap; the order is fixed.
+#[inline(always)]
+pub(super) fn sum<T: Num>(row: &[T]) -> f64 {
+    let mut parts = [0f64; 4];
+    let fours = row.chunks_exact(4);
+    let rest: f64 = fours.remainder().iter().map(|v| v.to_f64()).sum();
+    for four in fours {
+        parts.iter_mut().zip(four).for_each(|(p, v)| *p += v.to_f64());
+    }
+    (parts[0] + parts[1]) + (parts[2] + parts[3]) + rest
 }
 
 /// The `k` largest or smallest along an axis in order, lower index first among equals: values, or

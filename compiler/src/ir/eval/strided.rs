@@ -7,7 +7,7 @@ use crate::ir::Tensor;
 /// Reads `src` from `offset` along one signed stride per axis of `shape`, into row-major order.
 ///
 /// Every element so addressed must lie inside `src`.
-pub(super) fn gather<T: Copy>(src: &[T], offset: usize, strides: &[isize], shape: &[usize]) -> Vec<T> {
+pub(super) fn gather<T: Copy + Default>(src: &[T], offset: usize, strides: &[isize], shape: &[usize]) -> Vec<T> {
     let total: usize = shape.iter().product();
     let mut out = Vec::with_capacity(total);
     if total == 0 {
@@ -23,6 +23,12 @@ pub(super) fn gather<T: Copy>(src: &[T], offset: usize, strides: &[isize], shape
             Some((m, t)) if *t == s * n as isize => (*m, *t) = (*m * n, s),
             _ => axes.push((n, s)),
         }
+    }
+    // A transposition is done by blocks: rows of both sides stay in the cache.
+    if let Some(across) = axes.iter().position(|&(n, s)| s == 1 && n >= BLOCK / 2)
+        && axes.last().is_some_and(|&(n, s)| s > 1 && n >= BLOCK / 2)
+    {
+        return transpose_blocks(src, offset, &axes, across, total);
     }
     let (inner, step) = axes.pop().unwrap_or((1, 1));
     let mut index = vec![0usize; axes.len()];
@@ -49,6 +55,47 @@ pub(super) fn gather<T: Copy>(src: &[T], offset: usize, strides: &[isize], shape
             index[axis] = 0;
         }
     }
+}
+
+/// Rows and columns of a block of a transposition.
+const BLOCK: usize = 16;
+
+/// [`gather`] where the innermost axis steps through the source and axis `across` is contiguous there.
+fn transpose_blocks<T: Copy + Default>(
+    src: &[T],
+    offset: usize,
+    axes: &[(usize, isize)],
+    across: usize,
+    total: usize,
+) -> Vec<T> {
+    let mut out = vec![T::default(); total];
+    let extents: Vec<usize> = axes.iter().map(|&(n, _)| n).collect();
+    let steps = row_major(&extents);
+    let last = axes.len() - 1;
+    let (rows, columns, from_step, to_step) = (axes[across].0, axes[last].0, axes[last].1 as usize, steps[across]);
+    let others: Vec<usize> = (0..last).filter(|&i| i != across).collect();
+    for plane in 0..others.iter().map(|&i| extents[i]).product::<usize>() {
+        let (mut rest, mut from, mut to) = (plane, offset as isize, 0);
+        for &i in others.iter().rev() {
+            let at = rest % extents[i];
+            rest /= extents[i];
+            from += at as isize * axes[i].1;
+            to += at * steps[i];
+        }
+        let (src, out) = (&src[from as usize..], &mut out[to..]);
+        for first_row in (0..rows).step_by(BLOCK) {
+            for first in (0..columns).step_by(BLOCK) {
+                let width = BLOCK.min(columns - first);
+                for row in first_row..rows.min(first_row + BLOCK) {
+                    let to = &mut out[row * to_step + first..][..width];
+                    to.iter_mut()
+                        .zip(src[row + first * from_step..].iter().step_by(from_step))
+                        .for_each(|(t, &s)| *t = s);
+                }
+            }
+        }
+    }
+    out
 }
 
 /// Row-major strides of a shape.

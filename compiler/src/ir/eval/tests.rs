@@ -176,3 +176,75 @@ fn fast_and_fixed_order_agree_where_sums_are_exact() {
     let turned = eval_op(&Op::Transpose { perm: vec![0, 2, 1] }, &[&conv]).unwrap();
     assert!(fast[1] == eval_op(&Op::MatMul { epilogue: vec![] }, &[&conv, &turned]).unwrap());
 }
+
+#[test]
+fn transposes_of_every_order() {
+    let shape = [3, 20, 2, 37];
+    let n: usize = shape.iter().product();
+    let x = f32s(&shape, &(0..n).map(|i| i as f32).collect::<Vec<_>>());
+    let mut steps = [1; 4];
+    (0..3).rev().for_each(|i| steps[i] = steps[i + 1] * shape[i + 1]);
+    for code in 0..256 {
+        let perm: Vec<usize> = (0..4).map(|i| code >> (2 * i) & 3).collect();
+        if (0..4).any(|a| !perm.contains(&a)) {
+            continue;
+        }
+        let y = run1(Op::Transpose { perm: perm.clone() }, &[&x]);
+        for (i, &got) in y.as_f32().unwrap().iter().enumerate() {
+            let mut rest = i;
+            let mut at = 0;
+            for d in (0..4).rev() {
+                at += rest % y.shape[d] * steps[perm[d]];
+                rest /= y.shape[d];
+            }
+            assert_eq!(got, at as f32, "{perm:?} at {i}");
+        }
+    }
+}
+
+#[test]
+fn chains_have_the_bits_of_their_operations() {
+    // Fused in `eval`, one by one in `eval_all`; every primitive, dtype and broadcast that the generator knows.
+    use crate::ir::arbitrary::{self, Rng};
+    let mut chains = 0;
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let g = arbitrary::graph(&mut rng, &arbitrary::Config::default());
+        let inputs = arbitrary::inputs(&mut rng, &g);
+        chains += plan::tasks(&g, true).iter().filter(|t| !t.chain.is_empty()).count();
+        let (Ok(all), Ok(fused)) = (eval_all(&g, &inputs), eval(&g, &inputs)) else { continue };
+        for (o, got) in g.outputs.iter().zip(fused) {
+            assert!(got == all[o.value.0 as usize], "seed {seed}, output {}", o.name);
+        }
+    }
+    assert!(chains > 50, "only {chains} chains");
+}
+
+#[test]
+fn long_chains_through_blocks_and_threads() {
+    let (rows, columns) = (300, 4001);
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::new(DType::F32, [rows, columns]));
+    let column = g.add_input("c", TensorType::new(DType::F32, [rows, 1]));
+    let row = g.add_input("r", TensorType::new(DType::F32, [columns]));
+    let one = g.add_const("one", f32s(&[], &[1.0]));
+    let o = g.add_origin("n");
+    let mut y = x;
+    for (op, operand) in [(Binary::Mul, column), (Binary::Add, row), (Binary::Max, one), (Binary::Sub, x)] {
+        y = g.add_node(Op::Binary(op), &[y, operand], o).unwrap();
+        y = g.add_node(Op::Unary(Unary::Tanh), &[y], o).unwrap();
+    }
+    let byte = g.add_node(Op::Cast(DType::I8), &[y], o).unwrap();
+    let y = g.add_node(Op::Cast(DType::F32), &[byte], o).unwrap();
+    let y = g.add_node(Op::Binary(Binary::Add), &[y, row], o).unwrap();
+    g.add_output("y", y);
+    let value = |n: usize| (0..n).map(|i| (i * 7 % 23) as f32 / 5.0 - 2.0).collect::<Vec<_>>();
+    let inputs = [
+        f32s(&[rows, columns], &value(rows * columns)),
+        f32s(&[rows, 1], &value(rows)),
+        f32s(&[columns], &value(columns)),
+    ];
+    assert_eq!(plan::tasks(&g, true).len(), 1);
+    let all = eval_all(&g, &inputs).unwrap();
+    assert!(eval(&g, &inputs).unwrap()[0] == all[y.0 as usize]);
+}

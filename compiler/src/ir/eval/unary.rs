@@ -1,48 +1,73 @@
 //! Elementwise operations of one operand.
 //!
-//! `f32` transcendentals are the rounded `f64` result of `libm`, so that the oracle gives the same
-//! bits on every host.
+//! `f32` results of transcendentals are rounded from `f64` (see `math`), so that the oracle gives the
+//! same bits on every host.
 
-use super::buffer::{narrow, tensor, view, widen, with_num};
+use super::buffer::with_num;
+use super::kernel::{Func1, Kernel, for_halves, map1};
+use super::math;
 use super::num::Num;
-use crate::ir::{DType, Tensor, Unary};
+use crate::ir::{DType, Unary};
 
-pub(super) fn eval(op: Unary, x: &Tensor) -> Tensor {
-    let wide = widen(x);
-    let y = match (op, wide.dtype) {
-        (Unary::IsNan, DType::F32) => test::<f32>(&wide, |v| v.is_nan()),
-        (Unary::IsNan, DType::F64) => test::<f64>(&wide, |v| v.is_nan()),
-        (Unary::IsInf, DType::F32) => test::<f32>(&wide, |v| v.is_infinite()),
-        (Unary::IsInf, DType::F64) => test::<f64>(&wide, |v| v.is_infinite()),
-        (Unary::IsNan | Unary::IsInf, _) => tensor(DType::Bool, &x.shape, vec![0u8; x.len()]),
-        (Unary::Not, DType::Bool) => map::<u8>(&wide, |v| v ^ 1),
-        (_, DType::F32) => match op {
-            // Exact in f32, so the detour through f64 would only cost time.
-            Unary::Neg => map::<f32>(&wide, |v| -v),
-            Unary::Abs => map::<f32>(&wide, f32::abs),
-            Unary::Relu => map::<f32>(&wide, Num::relu),
-            Unary::Sqrt => map::<f32>(&wide, f32::sqrt),
-            Unary::Recip => map::<f32>(&wide, |v| 1.0 / v),
-            Unary::Floor => map::<f32>(&wide, f32::floor),
-            Unary::Ceil => map::<f32>(&wide, f32::ceil),
-            Unary::Round => map::<f32>(&wide, f32::round_ties_even),
-            _ => {
-                let f = function(op);
-                map::<f32>(&wide, |v| f(f64::from(v)) as f32)
-            }
+/// The loop of an operation over operands of a type.
+pub(super) fn kernel(op: Unary, dtype: DType) -> Kernel {
+    let tests = matches!(op, Unary::IsNan | Unary::IsInf);
+    let inner = match (op, dtype) {
+        (Unary::IsNan, DType::F64) => map1(|v: f64| u8::from(v.is_nan())),
+        (Unary::IsInf, DType::F64) => map1(|v: f64| u8::from(v.is_infinite())),
+        (_, d) if tests && d.is_float() => match op {
+            Unary::IsNan => map1(|v: f32| u8::from(v.is_nan())),
+            _ => map1(|v: f32| u8::from(v.is_infinite())),
         },
-        (_, DType::F64) => map::<f64>(&wide, function(op)),
-        (_, dtype) => with_num!(dtype, T => map::<T>(&wide, integer::<T>(op))),
+        _ if tests => Box::new(|_: &[&[u8]], out: &mut [u8]| out.fill(0)),
+        (Unary::Not, DType::Bool) => map1(|v: u8| v ^ 1),
+        (_, DType::F32 | DType::F16 | DType::BF16) => single(op),
+        (_, DType::F64) => map1(function(op)),
+        (_, d) => with_num!(d, T => map1(integer::<T>(op))),
     };
-    narrow(y, x.dtype)
+    for_halves(dtype, tests, inner)
 }
 
-fn map<T: Num>(x: &Tensor, f: impl Fn(T) -> T) -> Tensor {
-    tensor(x.dtype, &x.shape, view::<T>(x).iter().map(|&v| f(v)).collect())
+macro_rules! rounded {
+    ($name:ident, $f:path) => {
+        #[derive(Clone, Copy)]
+        struct $name;
+        impl Func1<f32, f32> for $name {
+            #[inline(always)]
+            fn at(self, x: f32) -> f32 {
+                $f(f64::from(x)) as f32
+            }
+        }
+    };
 }
 
-fn test<T: Num>(x: &Tensor, f: impl Fn(T) -> bool) -> Tensor {
-    tensor(DType::Bool, &x.shape, view::<T>(x).iter().map(|&v| u8::from(f(v))).collect())
+rounded!(Exp, math::exp);
+rounded!(Tanh, math::tanh);
+rounded!(Sigmoid, math::sigmoid);
+rounded!(Erf, math::erf);
+
+fn single(op: Unary) -> Kernel {
+    match op {
+        // Exact in f32, so the detour through f64 would only cost time.
+        Unary::Neg => map1(|v: f32| -v),
+        Unary::Abs => map1(f32::abs),
+        Unary::Sign => map1(<f32 as Num>::sign),
+        Unary::Relu => map1(<f32 as Num>::relu),
+        Unary::Sqrt => map1(f32::sqrt),
+        Unary::Recip => map1(|v: f32| 1.0 / v),
+        Unary::Floor => map1(f32::floor),
+        Unary::Ceil => map1(f32::ceil),
+        Unary::Round => map1(f32::round_ties_even),
+        Unary::Rsqrt => map1(|v: f32| (1.0 / f64::from(v).sqrt()) as f32),
+        Unary::Exp => map1(Exp),
+        Unary::Tanh => map1(Tanh),
+        Unary::Sigmoid => map1(Sigmoid),
+        Unary::Erf => map1(Erf),
+        _ => {
+            let f = function(op);
+            map1(move |v: f32| f(f64::from(v)) as f32)
+        }
+    }
 }
 
 /// Integers: what has a meaning there; rounding is the identity, and the type rules let nothing
@@ -59,7 +84,7 @@ fn integer<T: Num>(op: Unary) -> fn(T) -> T {
 }
 
 /// The function over f64 that an operation stands for.
-pub(super) fn function(op: Unary) -> fn(f64) -> f64 {
+fn function(op: Unary) -> fn(f64) -> f64 {
     match op {
         Unary::Neg => |v| -v,
         Unary::Abs => f64::abs,

@@ -43,7 +43,10 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn print(&self) -> String {
-        let mut out = String::new();
+        // Growing by doubling would hold the weights twice.
+        let bytes = |v: &Value| if let ValueDef::Const(t) = &v.def { t.data.len() } else { 0 };
+        let weights: usize = self.graph.values().iter().map(bytes).sum();
+        let mut out = String::with_capacity(if self.outline { 0 } else { weights / 3 * 4 + weights / 64 });
         let _ = writeln!(out, "graph {} {{", quote(&self.graph.name));
         if self.table {
             let names: Vec<String> = self.graph.origins().iter().map(|o| quote(&o.name)).collect();
@@ -70,7 +73,9 @@ impl Printer<'_> {
                 let _ = write!(out, "input : {}", value.ty);
             }
             ValueDef::Const(t) => {
-                let _ = write!(out, "const {} : {}", self.constant(t), value.ty);
+                out.push_str("const ");
+                self.constant(out, t);
+                let _ = write!(out, " : {}", value.ty);
             }
             ValueDef::Node(n) => self.node(out, self.graph.node(*n), value),
         }
@@ -94,19 +99,20 @@ impl Printer<'_> {
         }
     }
 
-    fn constant(&self, t: &Tensor) -> String {
+    fn constant(&self, out: &mut String, t: &Tensor) {
         let size = t.dtype.size();
         let n = t.len();
-        if n > 1 && t.data.chunks_exact(size).all(|e| e == &t.data[..size]) {
-            return format!("splat {}", literal::elements(t).next().unwrap_or_default());
-        }
-        if n <= LIST_LIMIT {
-            return format!("[{}]", literal::elements(t).collect::<Vec<_>>().join(", "));
-        }
-        if self.outline {
-            return format!("elided {:016x}", digest(&t.data));
-        }
-        format!("base64 \"{}\"", base64::encode(&t.data))
+        let _ = if n > 1 && t.data.chunks_exact(size).all(|e| e == &t.data[..size]) {
+            write!(out, "splat {}", literal::elements(t).next().unwrap_or_default())
+        } else if n <= LIST_LIMIT {
+            write!(out, "[{}]", literal::elements(t).collect::<Vec<_>>().join(", "))
+        } else if self.outline {
+            write!(out, "elided {:016x}", digest(&t.data))
+        } else {
+            out.push_str("base64 \"");
+            base64::encode_into(out, &t.data);
+            out.write_char('"')
+        };
     }
 }
 

@@ -13,7 +13,7 @@ use super::split::waves;
 use super::vxm::{Plan, plan};
 use super::weights::Tile;
 use crate::tsp::error::CompileError;
-use crate::tsp::tiled::{Kernel, Pass, Rows, Src, Step};
+use crate::tsp::tiled::{Init, Kernel, Pass, Rows, Src, Step};
 use quadrille_isa::tsp::{AccMode, ActType, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE};
 use std::ops::Range;
 
@@ -49,9 +49,19 @@ impl Scheduler<'_> {
         let most = self.m.geometry.accumulator_rows_per_plane as usize;
         for wave in waves(k.n as usize, sides, planes, most) {
             let mut left: Vec<Vec<Option<PlacedNo>>> = vec![vec![None; planes]; wave.len()];
-            for (number, p) in passes.iter().enumerate() {
+            // Sums of bytes are exact in any order, so what is ready first goes first.
+            let orders: Vec<Vec<usize>> = wave
+                .iter()
+                .map(|share| {
+                    let mut order: Vec<usize> = (0..passes.len()).collect();
+                    order.sort_by_cached_key(|&n| self.ready_for(&passes[n], &share.runs));
+                    order
+                })
+                .collect();
+            for number in 0..passes.len() {
                 let last = number + 1 == passes.len();
-                for (share, left) in wave.iter().zip(&mut left) {
+                for ((share, left), order) in wave.iter().zip(&mut left).zip(&orders) {
+                    let p = &passes[order[number]];
                     let parts: Vec<Part> =
                         share.runs.iter().enumerate().map(|(plane, r)| Part { plane, rows: r.clone() }).collect();
                     let installs = self.install_shared(k, share.side, parts.len(), p)?;
@@ -60,6 +70,22 @@ impl Scheduler<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Cycle in which the first rows of a pass could be read, if the others followed one a cycle.
+    fn ready_for(&self, p: &Pass, runs: &[Range<usize>]) -> i64 {
+        let t = self.g.tensor(p.act.tensor);
+        let ready = &self.memory.homes[self.g.stored(p.act.tensor).0 as usize].ready;
+        let at = |row: u32| ready.get(row as usize).map_or(0, |&c| i64::from(c));
+        let row_at = |row: u32| match &t.init {
+            Init::Gather { sources, groups, .. } => {
+                let n = *groups as usize;
+                sources[row as usize * n..(row as usize + 1) * n].iter().map(|&s| at(s)).max().unwrap_or(0)
+            }
+            _ => at(row),
+        };
+        let run = |r: &Range<usize>| r.clone().map(|i| row_at(p.act.rows[i]) - (i - r.start) as i64).max().unwrap_or(0);
+        runs.iter().map(run).max().unwrap_or(0)
     }
 
     /// Number of a hemisphere's plane.
@@ -158,7 +184,9 @@ impl Scheduler<'_> {
         let free = state.act_free.max(state.last_install.unwrap_or(0));
         b.not_before = b.not_before.max(i64::from(free) - at);
         let rows = &p.act.rows[part.rows.clone()];
-        let copy = self.memory.copy_on(p.act.tensor, h, 0);
+        let gathered = self.g.stored(p.act.tensor) != p.act.tensor;
+        let side = usize::from(h == Hemisphere::East);
+        let copy = if gathered { part.plane } else { self.memory.copy_on(p.act.tensor, h, side) };
         let acts = self.read_rows(b, e, p.act.tensor, copy, rows, h.outward(), 1, column, at);
         let ty = if self.g.tensor(p.act.tensor).ty == AluType::U8 { ActType::U8 } else { ActType::I8 };
         let queue = |part| At::Queue(QueueId::Mxm(plane, part));

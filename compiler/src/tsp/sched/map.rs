@@ -11,6 +11,21 @@ use quadrille_isa::tsp::{AluOp, AluType, Dir, Hemisphere};
 /// Rows of a burst at most: short enough to overlap with what follows.
 const BURST_ROWS: usize = 256;
 
+/// Runs of a long kernel that advance side by side: what follows may start on each.
+const RUNS: usize = 4;
+
+/// Bursts of `n` rows, in the order in which they are placed.
+fn bursts(n: usize) -> Vec<std::ops::Range<usize>> {
+    let runs = if n > RUNS * BURST_ROWS { RUNS } else { 1 };
+    let run = n.div_ceil(runs).max(1);
+    let part = |first: usize, end: usize| first.min(end)..(first + BURST_ROWS).min(end);
+    (0..run)
+        .step_by(BURST_ROWS)
+        .flat_map(|at| (0..runs).map(move |r| part(r * run + at, ((r + 1) * run).min(n))))
+        .filter(|r| !r.is_empty())
+        .collect()
+}
+
 /// One byte on one side, or all at once.
 type Part = Option<(u8, Hemisphere)>;
 
@@ -37,17 +52,14 @@ impl Scheduler<'_> {
         outs: &[(Src, Rows)],
     ) -> Result<(), CompileError> {
         let plan = plan(steps, ins.len());
-        let n = k.n as usize;
-        let mut first = 0;
-        while first < n {
-            let rows = first..n.min(first + BURST_ROWS);
+        for rows in bursts(k.n as usize) {
             for part in self.parts(outs) {
                 let mut b = Burst::new(k.node.0);
                 let mut e = Effects::default();
-                self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1, part, &mut Shared::default());
+                let none = &mut Shared::default();
+                self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1, part, none);
                 self.place(k, b, e)?;
             }
-            first = rows.end;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::Scheduler;
 use super::burst::{At, Burst, Def, Proto, StreamNo, Touch, Use};
 use super::memory::{Memory, Region};
 use super::rows::{Effects, repeat, runs};
+use super::split::int8_passes;
 use crate::tsp::error::CompileError;
 use crate::tsp::tiled::{FILL, Init, Kernel, Kind, NOTHING, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Column, Dir, MAP_NONE, QueueId, Slice, Thread, ValueIx};
@@ -30,8 +31,8 @@ pub(crate) struct Maps {
     pub(crate) homes: Vec<MapHome>,
     /// Homes of equal content.
     same: BTreeMap<Vec<u16>, Vec<usize>>,
-    /// Home for a gathered tensor whose rows flow in a direction.
-    of: BTreeMap<(u32, bool), usize>,
+    /// Home for a gathered tensor whose rows flow in a direction, for each reader of a hemisphere.
+    of: BTreeMap<(u32, bool, usize), usize>,
 }
 
 impl Memory {
@@ -53,8 +54,8 @@ impl Memory {
         &self.maps.homes
     }
 
-    fn map_of(&self, t: TensorId, dir: Dir) -> Option<&MapHome> {
-        self.maps.of.get(&(t.0, dir == Dir::East)).map(|&n| &self.maps.homes[n])
+    fn map_of(&self, t: TensorId, dir: Dir, reader: usize) -> Option<&MapHome> {
+        self.maps.of.get(&(t.0, dir == Dir::East, reader)).map(|&n| &self.maps.homes[n])
     }
 }
 
@@ -79,28 +80,38 @@ impl Scheduler<'_> {
             let regions = self.memory.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
             busy.extend(regions.map(|r| r.slice));
         }
-        for dir in [Dir::East, Dir::West] {
+        // Planes that take bytes read rows of their own, each with a map of its own.
+        let planes = self.m.geometry.planes_per_hemisphere as usize;
+        let readers = if int8_passes(self.g, k).is_some() { planes } else { 1 };
+        let mut maps: Vec<(TensorId, Slice)> = Vec::new();
+        for (dir, reader) in [Dir::East, Dir::West].into_iter().flat_map(|d| (0..readers).map(move |r| (d, r))) {
             for &t in &wanted {
                 let Some((words, groups)) = self.memory.map_words(self.g, t) else { continue };
-                let key = (t.0, dir == Dir::East);
-                let upstream = |s: Slice| s.hemisphere.inward() == dir;
-                let known = self.memory.maps.same.get(&words);
-                let shared = known.and_then(|list| {
-                    list.iter().copied().find(|&n| {
+                let key = (t.0, dir == Dir::East, reader);
+                let upstream = |s: Slice| s.hemisphere.inward() == dir && !busy.contains(&s);
+                // Clear of the other maps, or at least of those that are read at the same time.
+                let clear = |s: Slice, all: bool| !maps.iter().any(|m| m.1 == s && (all || m.0 == t));
+                let known = self.memory.maps.same.get(&words).map(Vec::as_slice).unwrap_or_default();
+                let shared = [true, false].iter().find_map(|&all| {
+                    known.iter().copied().find(|&n| {
                         let s = self.memory.maps.homes[n].at.slice;
-                        upstream(s) && !busy.contains(&s)
+                        upstream(s) && clear(s, all)
                     })
                 });
                 if let Some(n) = shared {
-                    busy.push(self.memory.maps.homes[n].at.slice);
+                    maps.push((t, self.memory.maps.homes[n].at.slice));
                     self.memory.maps.of.insert(key, n);
                     continue;
                 }
                 let rows = (words.len() / groups.max(1)) as u32;
-                let Some(at) = self.memory.fresh(rows, |s, _| upstream(s) && !busy.contains(&s)) else {
+                let mut at = self.memory.fresh(rows, |s, _| upstream(s) && clear(s, true));
+                if at.is_none() {
+                    at = self.memory.fresh(rows, |s, _| upstream(s) && clear(s, false));
+                }
+                let Some(at) = at else {
                     return Err(self.no_map(k, "no slice upstream has room for an address map"));
                 };
-                busy.push(at.slice);
+                maps.push((t, at.slice));
                 let value = ValueIx(self.memory.new_value());
                 let n = self.memory.maps.homes.len();
                 self.memory.maps.homes.push(MapHome { at, value, words: words.clone(), groups });
@@ -121,13 +132,13 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Reads rows of a gathered tensor so that row 0 is at `dest` in cycle `at`.
+    /// Reads rows of a gathered tensor, by a reader of the hemisphere that they flow to, so that row 0 is at `dest` in cycle `at`.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn gather_rows(
         &self,
         b: &mut Burst,
         e: &mut Effects,
-        t: TensorId,
+        (t, reader): (TensorId, usize),
         rows: &[u32],
         dir: Dir,
         step: u32,
@@ -137,14 +148,15 @@ impl Scheduler<'_> {
         let width = self.g.tensor(t).ty.bytes();
         let stream = b.stream(dir, width, step);
         // `place_maps` came before, and the source lies on both sides.
-        let (Some(map), Init::Gather { from, sources, groups }) = (self.memory.map_of(t, dir), &self.g.tensor(t).init)
+        let (Some(map), Init::Gather { from, sources, groups }) =
+            (self.memory.map_of(t, dir, reader), &self.g.tensor(t).init)
         else {
             return stream;
         };
         let home = &self.memory.homes[from.0 as usize];
         let side =
             if dir == Dir::East { quadrille_isa::tsp::Hemisphere::East } else { quadrille_isa::tsp::Hemisphere::West };
-        let copy = self.memory.copy_on(*from, side, 0);
+        let copy = self.memory.copy_on(*from, side, 0) + reader;
         let n = rows.len() as u32;
         let gather = i64::from(self.m.latency.mem_gather);
         // One map stream serves all slices: map and rows flow the same way.

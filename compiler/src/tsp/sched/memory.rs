@@ -225,8 +225,8 @@ impl Memory {
         mem
     }
 
-    /// What the planes of an int8 product read and write at once lies apart; constants have a copy for each
-    /// hemisphere, and weights lie on the side that loads them.
+    /// What the planes of an int8 product read and write at once lies apart; constants and activations have a
+    /// copy for each hemisphere, and weights lie on the side that loads them.
     fn int8_wants(&mut self, g: &TiledGraph, k: &Kernel, sides: &[Hemisphere]) {
         let (Some(passes), Kind::MatMul { ins, outs, .. }) = (int8_passes(g, k), &k.kind) else { return };
         let run = distance(k.n as usize, sides.len(), self.machine.geometry.planes_per_hemisphere as usize);
@@ -241,6 +241,17 @@ impl Memory {
             if self.usable >= 32 && matches!(g.tensor(r.tensor).init, Init::Const(_)) {
                 self.copies[t] = self.copies[t].max(2);
             }
+        }
+        // Each hemisphere reads activations at a pace of its own, so each has a copy. A gather names one run of
+        // words, so that each plane has one.
+        for p in passes {
+            let t = g.stored(p.act.tensor);
+            let copies = match (t == p.act.tensor, self.usable >= 32 && sides.len() > 1) {
+                (false, _) => 2 * self.machine.geometry.planes_per_hemisphere,
+                (true, true) => 2,
+                (true, false) => 1,
+            };
+            self.copies[t.0 as usize] = self.copies[t.0 as usize].max(copies);
         }
         for p in passes {
             let loaders = &mut self.loaders[p.weights.0 as usize];

@@ -124,7 +124,10 @@ impl Scheduler<'_> {
         at: i64,
     ) -> StreamNo {
         if self.g.stored(t) != t {
-            return self.gather_rows(b, e, t, rows, dir, step, dest, at);
+            let source = &self.memory.homes[self.g.stored(t).0 as usize];
+            // Half of the copies lie on each side.
+            let readers = source.chunks.first().map_or(1, |c| (c.copies.len() / 2).max(1));
+            return self.gather_rows(b, e, (t, copy % readers), rows, dir, step, dest, at);
         }
         let width = self.g.tensor(t).ty.bytes();
         let stream = b.stream(dir, width, step);

@@ -9,11 +9,12 @@ use super::conv::{HostWindow, taps};
 use super::expr::{Why, mild};
 use super::packing::{PixelLayout, WindowPlan, passes_at, plan, positions};
 use super::tiles::Draft;
-use super::view::View;
+use super::view::{View, layout};
 use super::{Lazy, LazyIn, MatBase, MatBlock, Select, Val};
 use crate::ir::{EpilogueStep, Node, Op, ValueId, Window};
 use crate::tsp::tiled::{FILL, GROUP_LANES, Init, NOTHING, Pass, Rows, Src, TensorId};
 use quadrille_isa::tsp::AluType;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Outer extents at most while pitches are compared.
@@ -79,7 +80,7 @@ impl Select<'_> {
         epilogue: &[EpilogueStep],
         weight: &dyn Fn(usize, usize, usize) -> f32,
     ) -> Result<Option<Val>, Why> {
-        if !self.packing || self.graph.ty(c.node.inputs[0]).dtype.is_int() || c.m > self.lanes || c.spatial.is_empty() {
+        if !self.packing || c.spatial.is_empty() {
             return Ok(None);
         }
         let v = c.node.inputs[0];
@@ -90,7 +91,9 @@ impl Select<'_> {
         let x = if host.is_some() {
             None
         } else {
-            let mut x = self.any_form(v, AluType::F16)?;
+            let own = self.ty(v);
+            let ty = if own == AluType::F32 { AluType::F16 } else { own };
+            let mut x = self.any_form(v, ty)?;
             if self.pixels(x.tensor) > 1 && !Self::pixels_on_rows(&x) {
                 x = self.plain(x)?;
             }
@@ -123,16 +126,13 @@ impl Select<'_> {
             (None, None) => return Ok(None),
         };
         let blocks = self.packed_blocks(c, &out, &key_of, blocks, weight);
-        let axes = out.axes(self.graph.shape(c.node.output));
-        let base = MatBase {
-            chains: Self::chain_count(&blocks),
-            blocks,
-            axes,
-            lane0: 0,
-            rows: out.words,
-            lanes: out.pixels * out.group,
-            pixels: out.pixels,
+        let shape = self.graph.shape(c.node.output);
+        let (axes, rows, lanes) = match c.m > self.lanes {
+            true => layout(shape, Some(1), self.lanes),
+            false => (out.axes(shape), out.words, out.pixels * out.group),
         };
+        let chains = Self::chain_count(&blocks);
+        let base = MatBase { chains, blocks, axes, lane0: 0, rows, lanes, pixels: out.pixels };
         self.product_of(c.node, base, epilogue, 2).map(Some)
     }
 
@@ -145,9 +145,13 @@ impl Select<'_> {
     /// True when everything that takes the value, elementwise nodes between, takes packed pixels.
     pub(super) fn takes_packed(&self, v: ValueId) -> bool {
         let users = self.takers(v);
-        users
-            .iter()
-            .all(|n| matches!(n.op, Op::Conv { .. } | Op::Pool { .. } | Op::Transpose { .. } | Op::Softmax { .. }))
+        // Maxima of bytes are taken one pixel a word.
+        let float = |n: &Node| self.graph.ty(n.inputs[0]).dtype.is_float();
+        users.iter().all(|n| match n.op {
+            Op::Pool { .. } => float(n),
+            Op::Conv { .. } | Op::Transpose { .. } | Op::Softmax { .. } => true,
+            _ => false,
+        })
     }
 
     /// Nodes that take a value, with elementwise nodes of its shape looked through.
@@ -158,7 +162,7 @@ impl Select<'_> {
         while let Some(v) = open.pop() {
             for n in self.graph.nodes().iter().filter(|n| n.inputs.contains(&v) && self.wants.alive(n.output)) {
                 let same = self.graph.shape(n.output) == self.graph.shape(v);
-                let pointwise = matches!(n.op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_));
+                let pointwise = matches!(n.op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_));
                 let residual = matches!(n.op, Op::Conv { .. }) && n.inputs[0] != v;
                 if (pointwise || residual) && same {
                     if !seen.contains(&n.output) {
@@ -347,7 +351,20 @@ impl Select<'_> {
         classes: Vec<(Vec<u32>, Vec<Part>)>,
         weight: &dyn Fn(usize, usize, usize) -> f32,
     ) -> Vec<MatBlock> {
-        let lanes = out.pixels * out.group;
+        // Lane and channel of the columns of one pixel, from the first row of each block of channels. Lanes
+        // between the last channel and the next pixel repeat channel 0.
+        let mut columns: Vec<(u32, Vec<(usize, usize)>)> =
+            vec![(0, (0..out.group).map(|l| (l, if l < c.m { l } else { 0 })).collect())];
+        let mut lanes = out.pixels * out.group;
+        if c.m > self.lanes {
+            let (axes, _, wide) = layout(self.graph.shape(c.node.output), Some(1), self.lanes);
+            let mut of: BTreeMap<i64, Vec<(usize, usize)>> = BTreeMap::new();
+            for (o, &(row, lane)) in axes[1].table().iter().enumerate() {
+                of.entry(row).or_default().push((lane as usize, o));
+            }
+            columns = of.into_iter().map(|(row, list)| (row as u32, list)).collect();
+            lanes = wide;
+        }
         let positions = key_of.iter().flatten().max().map_or(0, |m| m + 1);
         let mut joins: Vec<Vec<(usize, usize)>> = vec![Vec::new(); positions];
         for (slot, taps) in key_of.iter().enumerate() {
@@ -359,7 +376,8 @@ impl Select<'_> {
         let by_words: usize = classes.iter().map(|(w, p)| time(w.len().div_ceil(2), p.len())).sum();
         let split_passes = by_passes <= by_words && classes.iter().all(|(_, p)| p.len() > 1);
         let mut blocks = Vec::new();
-        for (words, parts) in classes {
+        for ((words, parts), (start, columns)) in classes.iter().flat_map(|k| columns.iter().map(move |c| (k, c))) {
+            let words: Vec<u32> = words.iter().map(|w| w + start).collect();
             let drafts: Vec<Draft> = parts
                 .iter()
                 .map(|p| Draft {
@@ -371,9 +389,8 @@ impl Select<'_> {
                         .map(|(take, k, lane)| {
                             let mut row = vec![0f32; lanes];
                             for &(slot, t) in &joins[take.key] {
-                                // Lanes between the last channel and the next pixel repeat channel 0.
-                                for l in 0..out.group {
-                                    row[slot * out.group + l] = weight(if l < c.m { l } else { 0 }, k, t);
+                                for &(l, o) in columns {
+                                    row[slot * out.group + l] = weight(o, k, t);
                                 }
                             }
                             (take.lane + lane, row)
@@ -381,7 +398,9 @@ impl Select<'_> {
                         .collect(),
                 })
                 .collect();
-            if split_passes {
+            // Planes share the rows of bytes by themselves.
+            let bytes = parts.first().is_some_and(|p| self.is_bytes(p.act.tensor));
+            if split_passes || bytes {
                 blocks.push(MatBlock { out_rows: words, chains: self.chains(drafts, lanes) });
                 continue;
             }

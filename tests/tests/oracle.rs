@@ -117,21 +117,29 @@ fn check_steps(name: &str) {
     let data = folder.join("test_data_set_0");
     let (inputs, want) = (tensors(&data, "input"), tensors(&data, "output"));
     let (graph, ..) = import(&folder.join("model.onnx"), &inputs);
-    let got = eval::eval(&graph, &inputs).expect("the model evaluates");
+    count_off_by_one(name, "float", &graph, &inputs, &want);
+    let mut integer = graph;
+    passes::run_pipeline(&mut integer, &["integer-kernels", "clean"]).expect("the pipeline runs");
+    count_off_by_one(name, "integer", &integer, &inputs, &want);
+}
+
+/// The quantised outputs of a graph against those expected.
+fn count_off_by_one(name: &str, kind: &str, graph: &Graph, inputs: &[Tensor], want: &[Tensor]) {
+    let got = eval::eval(graph, inputs).expect("the model evaluates");
     assert_eq!(got.len(), want.len());
     let (mut off, mut all) = (0, 0);
-    for ((o, got), want) in graph.outputs.iter().zip(&got).zip(&want) {
+    for ((o, got), want) in graph.outputs.iter().zip(&got).zip(want) {
         assert_eq!((got.dtype, &got.shape), (want.dtype, &want.shape));
         let signed = got.dtype == DType::I8;
         let number = |b: u8| if signed { i32::from(b.cast_signed()) } else { i32::from(b) };
         let far = |&(&g, &w): &(&u8, &u8)| (number(g) - number(w)).abs();
         let worst = got.data.iter().zip(&want.data[..]).map(|p| far(&p)).max().unwrap_or(0);
-        assert!(worst <= 1, "{name}, {}: {worst} quanta", o.name);
+        assert!(worst <= 1, "{name}, {kind}, {}: {worst} quanta", o.name);
         off += got.data.iter().zip(&want.data[..]).filter(|p| far(p) > 0).count();
         all += got.data.len();
     }
-    println!("{name}, step by step: {off} of {all} elements in {} tensors are off by one", want.len());
-    assert!((off as f64) <= OFF_BY_ONE * all as f64, "{name}: {off} of {all} elements are off by one");
+    println!("{name}, {kind}, step by step: {off} of {all} elements in {} tensors are off by one", want.len());
+    assert!((off as f64) <= OFF_BY_ONE * all as f64, "{name}, {kind}: {off} of {all} elements are off by one");
 }
 
 macro_rules! models {

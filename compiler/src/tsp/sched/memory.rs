@@ -225,8 +225,8 @@ impl Memory {
         mem
     }
 
-    /// What the planes of an int8 product read and write at once lies apart; constants and activations have a
-    /// copy for each hemisphere, and weights lie on the side that loads them.
+    /// What the planes of an int8 product read and write at once lies apart; constants have a copy for each
+    /// hemisphere, and weights lie on the side that loads them.
     fn int8_wants(&mut self, g: &TiledGraph, k: &Kernel, sides: &[Hemisphere]) {
         let (Some(passes), Kind::MatMul { ins, outs, .. }) = (int8_passes(g, k), &k.kind) else { return };
         let run = distance(k.n as usize, sides.len(), self.machine.geometry.planes_per_hemisphere as usize);
@@ -242,15 +242,9 @@ impl Memory {
                 self.copies[t] = self.copies[t].max(2);
             }
         }
-        // Each hemisphere reads activations at a pace of its own, so each has a copy. A gather names one run of
-        // words, so that each plane has one.
-        for p in passes {
-            let t = g.stored(p.act.tensor);
-            let copies = match (t == p.act.tensor, self.usable >= 32 && sides.len() > 1) {
-                (false, _) => 2 * self.machine.geometry.planes_per_hemisphere,
-                (true, true) => 2,
-                (true, false) => 1,
-            };
+        // A gather names one run of words, so each plane has a copy to gather from.
+        for t in passes.iter().filter(|p| g.stored(p.act.tensor) != p.act.tensor).map(|p| g.stored(p.act.tensor)) {
+            let copies = 2 * self.machine.geometry.planes_per_hemisphere;
             self.copies[t.0 as usize] = self.copies[t.0 as usize].max(copies);
         }
         for p in passes {
@@ -540,7 +534,9 @@ impl Memory {
                         let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
                         sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
                     }
-                    if gathered && self.common_base(&sets[0], words, reuse).is_none() {
+                    // One map serves all copies, so all lie at one word address.
+                    let one_bank = sets[0].iter().all(|x| x.1 == sets[0][0].1);
+                    if gathered && (!one_bank || self.common_base(&sets[0], words, reuse).is_none()) {
                         continue;
                     }
                     return Some((h, sets));

@@ -80,7 +80,7 @@ impl Select<'_> {
         epilogue: &[EpilogueStep],
         weight: &dyn Fn(usize, usize, usize) -> f32,
     ) -> Result<Option<Val>, Why> {
-        if !self.packing || c.spatial.is_empty() {
+        if !self.packing || self.graph.ty(c.node.inputs[0]).dtype.is_int() || c.spatial.is_empty() {
             return Ok(None);
         }
         let v = c.node.inputs[0];

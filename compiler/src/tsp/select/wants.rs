@@ -109,6 +109,7 @@ impl Wants {
                 }
                 Op::Conv { .. } | Op::Pool { .. } => return at.iter().position(|&a| a == 1),
                 op if is_elementwise(op) && g.shape(user.output) == g.shape(value) => value = user.output,
+                Op::Pad { .. } => value = user.output,
                 _ => break,
             }
         }

@@ -4,8 +4,8 @@ use quadrille_isa::tsp::{AccMode, ActType, Hemisphere, Inst, Issue, Machine, Pro
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Points of a curve over time.
-const POINTS: usize = 600;
+/// Most points of a curve over time.
+const POINTS: u64 = 600;
 
 /// Above this many instructions the page shows opcodes without operands: it must load in seconds.
 const FULL_TEXT: usize = 400_000;
@@ -23,19 +23,25 @@ fn unit(queue: QueueId) -> (usize, &'static str) {
     }
 }
 
+/// Cycles of a point: whole ones, so that no point counts a cycle more than another.
+fn point_cycles(cycles: u64) -> u64 {
+    cycles.div_ceil(POINTS).max(1)
+}
+
 /// A quantity over time: what happens in a cycle counts for the point that the cycle falls into.
 struct Curve {
     points: Vec<f64>,
-    cycles: u64,
+    width: u64,
 }
 
 impl Curve {
     fn new(cycles: u64) -> Self {
-        Self { points: vec![0.0; POINTS], cycles: cycles.max(1) }
+        let width = point_cycles(cycles);
+        Self { points: vec![0.0; cycles.div_ceil(width).max(1) as usize], width }
     }
 
     fn point(&self, cycle: u64) -> usize {
-        ((cycle * POINTS as u64 / self.cycles) as usize).min(POINTS - 1)
+        ((cycle / self.width) as usize).min(self.points.len() - 1)
     }
 
     /// `amount` in each execution of an issue.
@@ -46,7 +52,7 @@ impl Curve {
         while k <= n {
             let p = self.point(start + k * d);
             // Executions that fall into the same point.
-            let end = ((p as u64 + 1) * self.cycles).div_ceil(POINTS as u64);
+            let end = (p as u64 + 1) * self.width;
             let same = if end > start + k * d { (end - 1 - (start + k * d)) / d + 1 } else { 1 }.min(n + 1 - k);
             self.points[p] += amount * same as f64;
             k += same;
@@ -61,8 +67,7 @@ impl Curve {
 
     /// As a share of `peak` a cycle.
     fn share(&self, peak: f64) -> Vec<f64> {
-        let width = self.cycles as f64 / POINTS as f64;
-        self.points.iter().map(|p| rounded(p / width / peak.max(1.0))).collect()
+        self.points.iter().map(|p| rounded(p / self.width as f64 / peak.max(1.0))).collect()
     }
 }
 
@@ -135,10 +140,12 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
             stream.add(issue, driven(&issue.inst) as f64);
             match &issue.inst {
                 Inst::Activations { .. } => {
-                    let pc = held * planes(&issue.inst);
-                    node.plane += times * pc;
+                    let planes = planes(&issue.inst);
+                    node.plane += times * held * planes;
                     node.rows += times;
-                    plane.add(issue, pc as f64);
+                    for later in 0..held as u32 {
+                        plane.add(&Issue { cycle: issue.cycle + later, ..issue.clone() }, planes as f64);
+                    }
                 }
                 Inst::Alu { .. } => {
                     node.alu += times;
@@ -205,6 +212,7 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
             "macs_f16": planes * lanes * lanes / (2 * u64::from(m.latency.mxm_f16_row_interval)),
             "bytes": slices as u64 * 2 * lanes,
         },
+        "point_cycles": point_cycles(cycles),
         "text_bytes": p.text_bytes(m.program.instruction_bytes),
         "instructions": all,
     })

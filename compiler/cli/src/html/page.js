@@ -181,7 +181,7 @@ function chip() {
     D.curves.forEach((k, i) => {
       const y0 = 22 + i * (CH + 12), n = k.share.length, top = Math.max(1e-9, ...k.share); g.fillStyle = css('--panel'); g.fillRect(LEFT, y0, w - LEFT, CH);
       g.fillStyle = PALETTE[i]; g.globalAlpha = 0.75;
-      for (let p = 0; p < n; p++) { const a = xOf(p / n * D.cycles, w), b = xOf((p + 1) / n * D.cycles, w); if (b < LEFT || a > w) continue; const h = k.share[p] / top * CH; g.fillRect(Math.max(LEFT, a), y0 + CH - h, Math.max(0.5, b - Math.max(LEFT, a)), h); }
+      for (let p = 0; p < n; p++) { const a = xOf(p * D.point_cycles, w), b = xOf((p + 1) * D.point_cycles, w); if (b < LEFT || a > w) continue; const h = k.share[p] / top * CH; g.fillRect(Math.max(LEFT, a), y0 + CH - h, Math.max(0.5, b - Math.max(LEFT, a)), h); }
       g.globalAlpha = 1; g.fillStyle = css('--ink'); const mean = k.share.reduce((a, b) => a + b, 0) / n;
       wrap(g, k.name, 4, y0 + 12, LEFT - 12); g.fillStyle = css('--soft'); g.fillText(`mean ${pct(mean)}, top ${pct(top)}`, 4, y0 + CH - 2);
     });

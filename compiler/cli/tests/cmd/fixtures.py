@@ -66,6 +66,10 @@ save(
         initializers=[shape],
     ),
 )
-# Supported by the oracle, by neither machine.
-k = numpy_helper.from_array(numpy.array([2], numpy.int64), "k")
-save("top.onnx", model([helper.make_node("TopK", ["x", "k"], ["y", "i"], name="top")], initializers=[k]))
+# Supported by the oracle, by neither machine: 64-bit arithmetic.
+double = [
+    helper.make_node("Cast", ["x"], ["wide"], name="widen", to=TensorProto.DOUBLE),
+    helper.make_node("Tanh", ["wide"], ["bent"], name="bend"),
+    helper.make_node("Cast", ["bent"], ["y"], name="narrow", to=TensorProto.FLOAT),
+]
+save("double.onnx", model(double))

@@ -294,12 +294,12 @@ fn the_table_in_the_docs_is_the_table_of_operators() {
     let (head, rest) = text.split_once(BEGIN).expect("the table has a beginning");
     let (old, tail) = rest.split_once(END).expect("the table has an end");
     let mut table = String::new();
-    for domain in ["", "com.microsoft", "ai.onnx.preview"] {
+    for domain in ["", "com.microsoft", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training"] {
         let shown = if domain.is_empty() { "ai.onnx" } else { domain };
         let names: Vec<String> = supported_ops()
             .iter()
             .filter(|o| o.domain == domain)
-            .map(|o| if o.since > 7 { format!("`{}` ({})", o.name, o.since) } else { format!("`{}`", o.name) })
+            .map(|o| if o.since > 1 { format!("`{}` ({})", o.name, o.since) } else { format!("`{}`", o.name) })
             .collect();
         table.push_str(&format!("\n**{shown}**, {} operators: {}.\n", names.len(), names.join(", ")));
     }
@@ -309,4 +309,142 @@ fn the_table_in_the_docs_is_the_table_of_operators() {
     } else {
         assert_eq!(old, table, "docs/onnx.md is out of date: run with UPDATE_DOCS=1");
     }
+}
+
+fn sequence(name: &str, of: ValueInfoProto) -> ValueInfoProto {
+    let element = ElementTypeProto { elem_type: of.r#type.map(Box::new) };
+    let r#type = TypeProto { sequence_type: Some(Box::new(element)), ..TypeProto::default() };
+    ValueInfoProto { name: name.to_string(), r#type: Some(r#type) }
+}
+
+#[test]
+fn a_sequence_becomes_its_elements() {
+    let nodes = vec![node("SequenceInsert", &["s", "x"], &["t"]), node("SequenceLength", &["t"], &["n"])];
+    let inputs = vec![sequence("s", value("", 1, &["?", "2"])), value("x", 1, &["3"])];
+    let m = model(inputs, vec![], nodes, &["t", "n"]);
+    let text = errors(&m).to_string();
+    assert!(text.contains("input 's': is a sequence") && text.contains("shapes of its elements"), "{text}");
+    let mut o = ImportOptions::default();
+    o.sequences.insert("s".to_string(), vec![vec![1, 2], vec![4, 2]]);
+    let g = run_import(&m, &o).expect("the elements are known");
+    let names = |v: &[quadrille_compiler::ir::Output]| v.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&g.outputs), ["t.0", "t.1", "t.2", "n"]);
+    let inputs: Vec<(&str, &[usize])> = g.inputs.iter().map(|&v| (g.value(v).name.as_str(), g.shape(v))).collect();
+    assert_eq!(inputs, [("s.0", &[1, 2][..]), ("s.1", &[4, 2]), ("x", &[3])]);
+    o.sequences.insert("s".to_string(), vec![vec![1, 3]]);
+    let text = run_import(&m, &o).expect_err("the element type says 2").to_string();
+    assert!(text.contains("'s.0'") && text.contains("the model says 2"), "{text}");
+    o.sequences.insert("x".to_string(), vec![]);
+    assert!(run_import(&m, &o).is_err(), "x is no sequence");
+}
+
+#[test]
+fn names_of_elements_must_be_free() {
+    let inputs = vec![sequence("s", value("", 1, &["2"])), value("s.0", 1, &["2"])];
+    let m = model(inputs, vec![], vec![node("SequenceInsert", &["s", "s.0"], &["t"])], &["t"]);
+    let mut o = ImportOptions::default();
+    o.sequences.insert("s".to_string(), vec![vec![2]]);
+    let text = run_import(&m, &o).expect_err("two inputs have one name").to_string();
+    assert!(text.contains("two inputs are called 's.0'"), "{text}");
+}
+
+#[test]
+fn version_6_broadcasts_only_when_asked_to() {
+    let mut add = node("Add", &["x", "y"], &["z"]);
+    let build = |n: &NodeProto, y: &[&str]| {
+        let mut m = model(vec![value("x", 1, &["2", "3", "4"]), value("y", 1, y)], vec![], vec![n.clone()], &["z"]);
+        m.opset_import[0].version = 6;
+        m
+    };
+    assert!(errors(&build(&add, &["4"])).to_string().contains("version 6 broadcasting"));
+    add.attribute.push(int("broadcast", 1));
+    assert!(run_import(&build(&add, &["4"]), &ImportOptions::default()).is_ok(), "along the last axis");
+    assert!(run_import(&build(&add, &["3"]), &ImportOptions::default()).is_err(), "not along the middle one");
+    add.attribute.push(int("axis", 1));
+    let g = run_import(&build(&add, &["3"]), &ImportOptions::default()).expect("along the middle axis");
+    let x: Vec<f32> = (0..24).map(|i| i as f32).collect();
+    let inputs = [Tensor::from_f32(&[2, 3, 4], &x), Tensor::from_f32(&[3], &[100.0, 200.0, 300.0])];
+    let z = eval::eval(&g, &inputs).expect("it has a value")[0].as_f32().expect("it is f32");
+    let want: Vec<f32> = (0..24).map(|i| i as f32 + 100.0 * ((i / 4 % 3) + 1) as f32).collect();
+    assert_eq!(z, want);
+}
+
+#[test]
+fn packed_weights_are_unpacked_in_order() {
+    // 1, -2, 7: the first element in the low bits.
+    let weights = TensorProto {
+        name: "w".to_string(),
+        dims: vec![3],
+        data_type: 22,
+        raw_data: Some(vec![0xE1, 0x07].into()),
+        ..TensorProto::default()
+    };
+    let nodes = vec![with(node("Cast", &["w"], &["f"]), vec![int("to", 1)]), node("Mul", &["f", "x"], &["y"])];
+    let m = model(vec![value("x", 1, &["3"])], vec![weights], nodes, &["y"]);
+    let g = run_import(&m, &ImportOptions::default()).expect("int4 weights are read");
+    let y = eval::eval(&g, &[Tensor::from_f32(&[3], &[1.0, 10.0, 100.0])]).expect("it has a value");
+    assert_eq!(y[0].as_f32(), Some(vec![1.0, -20.0, 700.0]));
+}
+
+/// The derivative of a formula with most of the operations that have one, against differences of its
+/// values, in f64.
+#[test]
+fn gradients_are_slopes() {
+    let strings = |name: &str, v: &[&str]| AttributeProto {
+        name: name.to_string(),
+        r#type: 8,
+        strings: v.iter().map(|s| s.as_bytes().to_vec().into()).collect(),
+        ..AttributeProto::default()
+    };
+    let y = AttributeProto { name: "y".to_string(), r#type: 3, s: Some(b"y".to_vec().into()), ..AttributeProto::default() };
+    let nodes = vec![
+        node("MatMul", &["a", "b"], &["ab"]),
+        node("Tanh", &["ab"], &["t"]),
+        node("Exp", &["c"], &["e"]),
+        node("Add", &["t", "e"], &["s"]),
+        node("Mul", &["s", "t"], &["m"]),
+        node("Sqrt", &["e"], &["r"]),
+        node("Div", &["m", "r"], &["d"]),
+        with(node("Transpose", &["d"], &["dt"]), vec![]),
+        node("Sigmoid", &["dt"], &["g"]),
+        node("Sub", &["g", "dt"], &["u"]),
+        with(node("ReduceMean", &["u"], &["y"]), vec![int("keepdims", 0)]),
+        NodeProto {
+            domain: "ai.onnx.preview.training".to_string(),
+            ..with(node("Gradient", &["a", "b", "c"], &["da", "db", "dc"]), vec![strings("xs", &["a", "b", "c"]), y])
+        },
+    ];
+    let inputs = vec![value("a", 11, &["2", "3"]), value("b", 11, &["3", "4"]), value("c", 11, &["4"])];
+    let mut m = model(inputs, vec![], nodes, &["y", "da", "db", "dc"]);
+    m.opset_import.push(OperatorSetIdProto { domain: "ai.onnx.preview.training".to_string(), version: 1 });
+    let g = run_import(&m, &ImportOptions::default()).expect("every operation has a derivative");
+    let tensor = |shape: &[usize], v: &[f64]| {
+        let data: Vec<u8> = v.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Tensor::new(DType::F64, shape.to_vec(), data).expect("the values fill the shape")
+    };
+    let shapes: [&[usize]; 3] = [&[2, 3], &[3, 4], &[4]];
+    let values: Vec<Vec<f64>> = shapes
+        .iter()
+        .map(|s| (0..s.iter().product::<usize>()).map(|i| ((i * 7 + s.len() * 3) % 11) as f64 / 7.0 - 0.6).collect())
+        .collect();
+    let run = |values: &[Vec<f64>]| -> Vec<Vec<f64>> {
+        let inputs: Vec<Tensor> = shapes.iter().zip(values).map(|(s, v)| tensor(s, v)).collect();
+        let out = eval::eval(&g, &inputs).expect("it has a value");
+        out.iter().map(|t| t.data.chunks(8).map(|c| f64::from_le_bytes(c.try_into().expect("eight bytes"))).collect()).collect()
+    };
+    let slopes = run(&values);
+    const STEP: f64 = 1e-5;
+    for (k, list) in values.iter().enumerate() {
+        for i in 0..list.len() {
+            let at = |d: f64| {
+                let mut moved = values.clone();
+                moved[k][i] += d;
+                run(&moved)[0][0]
+            };
+            let want = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+            let got = slopes[k + 1][i];
+            assert!((got - want).abs() < 1e-7, "operand {k}, element {i}: got {got}, want {want}");
+        }
+    }
+    assert!(slopes[1..].iter().all(|s| s.iter().any(|v| v.abs() > 1e-3)), "the slopes are not all zero");
 }

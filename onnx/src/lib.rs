@@ -16,5 +16,8 @@ mod model;
 pub mod proto;
 
 pub use error::{LoadError, Problem};
-pub use load::{IR_VERSIONS, OPSETS, decode_sequence, decode_tensor, from_bytes, load, load_sequence, load_tensor};
+pub use load::{
+    IR_VERSIONS, OPSETS, decode_optional, decode_sequence, decode_tensor, from_bytes, load, load_optional, load_sequence,
+    load_tensor,
+};
 pub use model::*;

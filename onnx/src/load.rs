@@ -4,8 +4,8 @@ use crate::check;
 use crate::convert::Converter;
 use crate::error::{LoadError, Problem};
 use crate::external::{ExternalFiles, map_file};
-use crate::model::{Model, Tensor};
-use crate::proto::{ModelProto, SequenceProto, TensorProto};
+use crate::model::{Data, Model, Tensor};
+use crate::proto::{ModelProto, OptionalProto, SequenceProto, TensorProto};
 use bytes::Bytes;
 use prost::Message;
 use std::ops::RangeInclusive;
@@ -15,7 +15,7 @@ use std::path::Path;
 pub const IR_VERSIONS: RangeInclusive<i64> = 3..=14;
 
 /// Versions of the standard operator set that are read.
-pub const OPSETS: RangeInclusive<i64> = 7..=28;
+pub const OPSETS: RangeInclusive<i64> = 1..=28;
 
 /// Reads a model file; its external data is looked up in the file's folder.
 pub fn load(path: &Path) -> Result<Model, LoadError> {
@@ -95,6 +95,28 @@ pub fn load_sequence(path: &Path) -> Result<Vec<Tensor>, LoadError> {
 pub fn decode_sequence(data: Bytes) -> Result<Vec<Tensor>, LoadError> {
     let proto = SequenceProto::decode(data).map_err(|e| LoadError::Decode(e.to_string()))?;
     proto.tensor_values.into_iter().map(|t| convert_tensor(t).map(|(_, t)| t)).collect()
+}
+
+/// Reads a file that holds a serialised optional: a tensor, a sequence, or nothing.
+pub fn load_optional(path: &Path) -> Result<Option<Data>, LoadError> {
+    let data = map_file(path).map_err(|source| LoadError::Io { path: path.to_path_buf(), source })?;
+    decode_optional(data)
+}
+
+/// Reads a serialised optional from memory.
+pub fn decode_optional(data: Bytes) -> Result<Option<Data>, LoadError> {
+    let proto = OptionalProto::decode(data).map_err(|e| LoadError::Decode(e.to_string()))?;
+    match proto {
+        OptionalProto { tensor_value: Some(t), .. } => Ok(Some(Data::Tensor(convert_tensor(t)?.1))),
+        OptionalProto { sequence_value: Some(s), .. } => {
+            let items = s.tensor_values.into_iter().map(|t| convert_tensor(t).map(|(_, t)| t));
+            Ok(Some(Data::Sequence(items.collect::<Result<_, _>>()?)))
+        }
+        OptionalProto { optional_value: Some(_), .. } => {
+            Err(LoadError::Decode("an optional in an optional is not supported".to_string()))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn convert_tensor(proto: TensorProto) -> Result<(String, Tensor), LoadError> {

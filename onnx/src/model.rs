@@ -270,6 +270,14 @@ pub struct Tensor {
     pub data: TensorData,
 }
 
+/// A value as a data file holds it.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Data {
+    Tensor(Tensor),
+    Sequence(Vec<Tensor>),
+}
+
 /// The elements of a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TensorData {

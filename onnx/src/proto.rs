@@ -259,3 +259,18 @@ pub struct SequenceProto {
     #[prost(message, repeated, tag = "3")]
     pub tensor_values: Vec<TensorProto>,
 }
+
+/// A tensor, a sequence or nothing, as the node tests store optional values.
+#[derive(Clone, PartialEq, Message)]
+pub struct OptionalProto {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(int32, tag = "2")]
+    pub elem_type: i32,
+    #[prost(message, optional, tag = "3")]
+    pub tensor_value: Option<TensorProto>,
+    #[prost(message, optional, tag = "5")]
+    pub sequence_value: Option<SequenceProto>,
+    #[prost(message, optional, boxed, tag = "7")]
+    pub optional_value: Option<Box<OptionalProto>>,
+}

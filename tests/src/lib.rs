@@ -6,6 +6,8 @@
 pub mod corpus;
 pub mod fuzz;
 pub mod fuzz_model;
+pub mod listed;
 pub mod machine_cases;
 pub mod node_cases;
 pub mod scope;
+pub mod suite_cases;

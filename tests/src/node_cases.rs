@@ -6,6 +6,7 @@
 use crate::corpus;
 use quadrille_compiler::import::{self, ImportErrorKind, ImportOptions};
 use quadrille_compiler::ir::{DType, Graph, Tensor, eval};
+use quadrille_onnx::{Data, Model, ValueType};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,15 +26,12 @@ pub struct NodeCase {
 
 /// All cases by name, generated first if need be.
 pub fn node_cases() -> Result<Vec<NodeCase>, String> {
-    let corpus = corpus::cache();
-    let out = corpus.join(format!("node-tests-{ONNX_VERSION}"));
-    if !out.is_dir() {
-        generate(&corpus, &out)?;
-    }
+    let out = corpus::cache().join(format!("node-tests-{ONNX_VERSION}"));
+    once(&out, "dump_node_tests.py")?;
     let entries = std::fs::read_dir(&out).map_err(|e| format!("{}: {e}", out.display()))?;
     let mut cases: Vec<NodeCase> = entries
         .filter_map(|e| e.ok())
-        .map(|e| NodeCase { name: e.file_name().to_string_lossy().into_owned(), dir: e.path() })
+        .map(|e| NodeCase::new(e.file_name().to_string_lossy().into_owned(), e.path()))
         .collect();
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     if cases.len() != CASES {
@@ -46,11 +44,14 @@ pub fn node_cases() -> Result<Vec<NodeCase>, String> {
     Ok(cases)
 }
 
-/// Writes the cases beside their final place and renames them, so that a broken run leaves
-/// nothing that looks complete.
-fn generate(corpus: &Path, out: &Path) -> Result<(), String> {
-    let partial = corpus.join(format!("node-tests-{ONNX_VERSION}.{}", std::process::id()));
-    corpus::run_script("dump_node_tests.py", &[&partial.to_string_lossy()]);
+/// Lets a script of `tests/corpus` fill a folder, unless it is there. The cases are written beside
+/// their final place and renamed, so that a broken run leaves nothing that looks complete.
+pub(crate) fn once(out: &Path, script: &str) -> Result<(), String> {
+    if out.is_dir() {
+        return Ok(());
+    }
+    let partial = PathBuf::from(format!("{}.{}", out.display(), std::process::id()));
+    corpus::run_script(script, &[&partial.to_string_lossy()]);
     if out.is_dir() {
         // Another process was faster.
         return std::fs::remove_dir_all(&partial).map_err(|e| format!("{}: {e}", partial.display()));
@@ -59,6 +60,11 @@ fn generate(corpus: &Path, out: &Path) -> Result<(), String> {
 }
 
 impl NodeCase {
+    /// The case that lies in a folder.
+    pub(crate) fn new(name: String, dir: PathBuf) -> NodeCase {
+        NodeCase { name, dir }
+    }
+
     /// Imports and evaluates the case on each of its data sets and compares every output.
     pub fn run(&self) -> Result<(), String> {
         let (rtol, atol) = self.tolerances()?;
@@ -84,7 +90,7 @@ impl NodeCase {
     }
 
     /// Imports another model with this case's inputs.
-    pub fn import_instead(&self, model: &quadrille_onnx::Model) -> Result<Graph, String> {
+    pub fn import_instead(&self, model: &Model) -> Result<Graph, String> {
         import_with(model, &read_inputs(model, &self.dir.join("test_data_set_0"))?)
     }
 
@@ -113,25 +119,71 @@ pub struct DataSet {
     pub expected: Vec<(String, Tensor)>,
 }
 
-fn read_set(model: &quadrille_onnx::Model, data: &Path) -> Result<DataSet, String> {
+fn read_set(model: &Model, data: &Path) -> Result<DataSet, String> {
     let given = read_inputs(model, data)?;
     let graph = import_with(model, &given)?;
-    let operand = |name: &String| given.get(name).cloned().ok_or_else(|| format!("no data for input '{name}'"));
+    let tensors = tensors(&given);
+    let operand = |name: &String| tensors.get(name).cloned().ok_or_else(|| format!("no data for input '{name}'"));
     let inputs = graph.inputs.iter().map(|&v| operand(&graph.value(v).name)).collect::<Result<_, _>>()?;
-    let output = |(i, v): (usize, &quadrille_onnx::ValueInfo)| {
-        Ok((v.name.clone(), read_tensor(&data.join(format!("output_{i}.pb")), &v.ty)?))
-    };
-    let expected = model.graph.outputs.iter().enumerate().map(output).collect::<Result<_, String>>()?;
+    let mut expected = Vec::new();
+    for (i, v) in model.graph.outputs.iter().enumerate() {
+        match read(&data.join(format!("output_{i}.pb")), &v.ty)? {
+            Given::Tensor(t) => expected.push((v.name.clone(), t)),
+            Given::Sequence(list) => expected.extend(elements(&v.name, &list)),
+            Given::Nothing => {}
+        }
+    }
+    let names: Vec<&str> = graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    let wanted: Vec<&str> = expected.iter().map(|(n, _)| n.as_str()).collect();
+    if names != wanted {
+        return Err(format!("the outputs are {names:?}, but {wanted:?} are expected"));
+    }
     Ok(DataSet { graph, inputs, expected })
+}
+
+/// What a data file holds.
+#[derive(Clone, Debug)]
+enum Given {
+    Tensor(Tensor),
+    Sequence(Vec<Tensor>),
+    Nothing,
+}
+
+/// The elements of a sequence under the names that the importer gives them.
+fn elements(name: &str, list: &[Tensor]) -> Vec<(String, Tensor)> {
+    list.iter().enumerate().map(|(i, t)| (format!("{name}.{i}"), t.clone())).collect()
+}
+
+/// All tensors given, by the names of the imported graph.
+fn tensors(given: &BTreeMap<String, Given>) -> BTreeMap<String, Tensor> {
+    given
+        .iter()
+        .flat_map(|(name, g)| match g {
+            Given::Tensor(t) => vec![(name.clone(), t.clone())],
+            Given::Sequence(list) => elements(name, list),
+            Given::Nothing => Vec::new(),
+        })
+        .collect()
 }
 
 /// Imports a model with the shapes of its inputs, and their values where those decide about
 /// shapes.
-fn import_with(model: &quadrille_onnx::Model, inputs: &BTreeMap<String, Tensor>) -> Result<Graph, String> {
-    let mut options = ImportOptions {
-        input_shapes: inputs.iter().map(|(n, t)| (n.clone(), t.shape.clone())).collect(),
-        ..ImportOptions::default()
-    };
+fn import_with(model: &Model, given: &BTreeMap<String, Given>) -> Result<Graph, String> {
+    let mut options = ImportOptions::default();
+    for (name, g) in given {
+        match g {
+            Given::Tensor(t) => {
+                options.input_shapes.insert(name.clone(), t.shape.clone());
+            }
+            Given::Sequence(list) => {
+                options.sequences.insert(name.clone(), list.iter().map(|t| t.shape.clone()).collect());
+            }
+            Given::Nothing => {
+                options.empty.insert(name.clone());
+            }
+        }
+    }
+    let tensors = tensors(given);
     // What decides about shapes is an input in these models; it becomes a constant when, and
     // only when, the importer asks for its value.
     loop {
@@ -144,7 +196,7 @@ fn import_with(model: &quadrille_onnx::Model, inputs: &BTreeMap<String, Tensor>)
                     return Err(errors.to_string());
                 }
                 for name in wanted {
-                    let t = inputs.get(name).ok_or_else(|| format!("no data for input '{name}'"))?;
+                    let t = tensors.get(name).ok_or_else(|| format!("no data for input '{name}'"))?;
                     options.values.insert(name.clone(), t.clone());
                 }
             }
@@ -152,23 +204,35 @@ fn import_with(model: &quadrille_onnx::Model, inputs: &BTreeMap<String, Tensor>)
     }
 }
 
-fn read_inputs(model: &quadrille_onnx::Model, data: &Path) -> Result<BTreeMap<String, Tensor>, String> {
+/// Data for the inputs, in the model's order; those that have an initializer get none.
+fn read_inputs(model: &Model, data: &Path) -> Result<BTreeMap<String, Given>, String> {
+    let constant = |name: &str| model.graph.initializers.iter().any(|(n, _)| n == name);
     let mut inputs = BTreeMap::new();
-    for (i, v) in model.graph.inputs.iter().enumerate() {
+    for (i, v) in model.graph.inputs.iter().filter(|v| !constant(&v.name)).enumerate() {
         let path = data.join(format!("input_{i}.pb"));
         if path.exists() {
-            inputs.insert(v.name.clone(), read_tensor(&path, &v.ty)?);
+            inputs.insert(v.name.clone(), read(&path, &v.ty)?);
         }
     }
     Ok(inputs)
 }
 
-fn read_tensor(path: &Path, ty: &quadrille_onnx::ValueType) -> Result<Tensor, String> {
-    if matches!(ty, quadrille_onnx::ValueType::Sequence(_) | quadrille_onnx::ValueType::Optional(_)) {
-        return Err("inputs and outputs that are sequences or optionals are not supported".to_string());
+/// A data file, read as the declared type says.
+fn read(path: &Path, ty: &ValueType) -> Result<Given, String> {
+    let convert = |t: &quadrille_onnx::Tensor| import::tensor(t).map_err(|e| e.reason);
+    let list = |l: Vec<quadrille_onnx::Tensor>| l.iter().map(convert).collect::<Result<_, _>>().map(Given::Sequence);
+    match ty {
+        ValueType::Sequence(_) => list(quadrille_onnx::load_sequence(path).map_err(|e| e.to_string())?),
+        ValueType::Optional(_) => match quadrille_onnx::load_optional(path).map_err(|e| e.to_string())? {
+            Some(Data::Tensor(t)) => Ok(Given::Tensor(convert(&t)?)),
+            Some(Data::Sequence(l)) => list(l),
+            None => Ok(Given::Nothing),
+        },
+        _ => {
+            let (_, t) = quadrille_onnx::load_tensor(path).map_err(|e| e.to_string())?;
+            Ok(Given::Tensor(convert(&t)?))
+        }
     }
-    let (_, t) = quadrille_onnx::load_tensor(path).map_err(|e| e.to_string())?;
-    import::tensor(&t).map_err(|e| e.reason)
 }
 
 /// Equal element type and shape; equal bits for integers and bools; floats within

@@ -2,9 +2,9 @@
 //!
 //! Decided from the imported graph alone, never from what a compiler accepts. Out of scope are
 //! cases whose every output is a constant or an input once constants are folded (a machine would
-//! compute nothing), cases with 64-bit floats or unsigned integers, and arithmetic on 64-bit
-//! integers. 64-bit integers that are only moved, cast, used as indices or produced as indices
-//! are in scope.
+//! compute nothing), cases with 64-bit floats or unsigned integers or with elements that lanes do
+//! not have (floats below 16 bits, integers below 8), and arithmetic on 64-bit integers. 64-bit
+//! integers that are only moved, cast, used as indices or produced as indices are in scope.
 
 use quadrille_compiler::ir::{DType, Graph, Op};
 
@@ -16,7 +16,7 @@ pub fn out_of_scope(graph: &Graph) -> Option<String> {
     for node in graph.nodes() {
         let types = node.inputs.iter().chain([&node.output]).map(|&v| graph.ty(v).dtype);
         for d in types {
-            if matches!(d, DType::F64 | DType::U64) {
+            if matches!(d, DType::F64 | DType::U64) || d.is_narrow() {
                 return Some(format!("{d} elements"));
             }
         }
@@ -46,6 +46,7 @@ fn is_arithmetic(op: &Op) -> bool {
         Op::Select
         | Op::Fma
         | Op::Cast(_)
+        | Op::BitCast(_)
         | Op::Reshape { .. }
         | Op::Transpose { .. }
         | Op::Broadcast { .. }

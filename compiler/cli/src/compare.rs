@@ -17,7 +17,7 @@
 //! `allclose` rule: |got - want| <= atol + rtol |want|.
 
 use half::{bf16, f16};
-use quadrille_isa::{DType, Tensor};
+use quadrille_isa::{DType, Tensor, narrow};
 use serde::Serialize;
 
 /// Arithmetic of a program.
@@ -169,6 +169,7 @@ fn value(dtype: DType, b: &[u8]) -> f64 {
         DType::BF16 => bf16::from_le_bytes([b[0], b[1]]).to_f64(),
         DType::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into(),
         DType::F64 => f64::from_le_bytes(b.try_into().expect("eight bytes")),
+        d if d.is_narrow() => narrow::decode(d, b[0]),
         _ => integer(dtype, b) as f64,
     }
 }
@@ -176,7 +177,7 @@ fn value(dtype: DType, b: &[u8]) -> f64 {
 fn integer(dtype: DType, b: &[u8]) -> i128 {
     let mut wide = [0u8; 16];
     wide[..b.len()].copy_from_slice(b);
-    if dtype.is_signed_int() && b[b.len() - 1] >= 0x80 {
+    if (dtype.is_signed_int() || dtype.is_signed_narrow()) && b[b.len() - 1] >= 0x80 {
         wide[b.len()..].fill(0xFF);
     }
     i128::from_le_bytes(wide)

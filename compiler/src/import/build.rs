@@ -331,6 +331,7 @@ pub(crate) fn scalar_tensor(dtype: DType, v: f64) -> Tensor {
         DType::U32 => (v as u32).to_le_bytes().to_vec(),
         DType::U64 => (v as u64).to_le_bytes().to_vec(),
         DType::Bool => vec![u8::from(v != 0.0)],
+        narrow => vec![quadrille_isa::narrow::encode(narrow, v)],
     };
     Tensor { dtype, shape: Vec::new(), data: bytes.into() }
 }

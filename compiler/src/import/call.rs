@@ -273,6 +273,11 @@ impl<'a> Call<'_, 'a> {
         self.int_opt(name)?.map(tensor::dtype_from_number).transpose()
     }
 
+    /// The element type of ours for one of the format's.
+    pub(crate) fn dtype_of(&self, e: quadrille_onnx::ElementType) -> Result<DType, Fail> {
+        tensor::dtype_of(e)
+    }
+
     /// Marks attributes that have no influence on inference.
     pub(crate) fn ignore(&mut self, names: &[&str]) {
         for n in names {
@@ -346,6 +351,7 @@ pub(crate) fn numbers(t: &Tensor) -> Vec<f64> {
             bytes.chunks_exact(4).map(|c| f64::from(f32::from_le_bytes(c.try_into().expect("chunk size")))).collect()
         }
         DType::F64 => bytes.chunks_exact(8).map(|c| f64::from_le_bytes(c.try_into().expect("chunk size"))).collect(),
+        d if d.is_narrow() => bytes.iter().map(|&b| quadrille_isa::narrow::decode(d, b)).collect(),
         _ => integers(t).unwrap_or_default().into_iter().map(|v| v as f64).collect(),
     }
 }

@@ -336,7 +336,9 @@ impl<'a> Importer<'a> {
         let mut call = Call { importer: self, node: n, opset, operands, attributes };
         let results = (def.import)(&mut call)?;
         call.check_budget()?;
-        if let Some((name, a, _)) = call.attributes.iter().find(|(_, _, seen)| !seen) {
+        // Files of the first versions tell which operands may be overwritten.
+        let known = |name: &str, seen: bool| seen || name == "consumed_inputs" && opset < 7;
+        if let Some((name, a, _)) = call.attributes.iter().find(|(name, _, seen)| !known(name, *seen)) {
             return Err(Fail::unsupported(
                 format!("attribute '{name}' ({}) is unknown for this operator", a.kind()),
                 "remove it",

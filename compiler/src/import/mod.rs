@@ -4,6 +4,7 @@
 //! what becomes of the graph: no target, no precision, no fusion.
 
 mod bind;
+mod boundary;
 mod build;
 mod call;
 mod error;
@@ -21,7 +22,7 @@ pub use survey::{Blocked, Survey, survey, survey_guessing};
 pub use tensor::tensor;
 
 use crate::ir::{Graph, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the model leaves open.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +34,19 @@ pub struct ImportOptions {
     /// Inputs that become constants. What decides about shapes (the second operand of
     /// `Reshape`, the `k` of `TopK`) must be known at import.
     pub values: BTreeMap<String, Tensor>,
+    /// Inputs that are sequences: the shape of each element.
+    pub sequences: BTreeMap<String, Vec<Vec<usize>>>,
+    /// Optional inputs that hold nothing.
+    pub empty: BTreeSet<String>,
 }
 
 /// Lowers a model to a tensor graph of primitives.
 ///
 /// The graph has an input for every input of the model that has no initializer and no value in
-/// `options`, in the model's order. On failure every problem found is reported.
+/// `options`, in the model's order, and an output for each of the model's. Sequences stand there element
+/// by element, as `NAME.0`, `NAME.1`, …. On failure every problem found is reported.
 pub fn import(model: &quadrille_onnx::Model, options: &ImportOptions) -> Result<Graph, ImportErrors> {
-    let (inputs, types) = survey::lower_inputs(model, options)?;
-    let (graph, errors, _) = survey::lower(model, options, &inputs, types, None);
+    let inputs = boundary::bind(model, options)?;
+    let (graph, errors, _) = survey::lower(model, options, &inputs, None);
     if errors.is_empty() { Ok(prune::prune(&graph)) } else { Err(ImportErrors { errors }) }
 }

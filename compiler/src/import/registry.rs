@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 pub(crate) struct OpDef {
     pub(crate) domain: &'static str,
     pub(crate) name: &'static str,
-    /// First version of the domain's operator set that has it (7 for those older than that).
+    /// First version of the domain's operator set that has it.
     pub(crate) since: i64,
     pub(crate) import: ImportFn,
 }
@@ -21,7 +21,7 @@ pub(crate) struct OpDef {
 pub struct OpInfo {
     pub domain: &'static str,
     pub name: &'static str,
-    /// First operator set version that has it, 7 for older ones.
+    /// First operator set version that has it.
     pub since: i64,
 }
 
@@ -33,6 +33,16 @@ pub(crate) const fn onnx(name: &'static str, since: i64, import: ImportFn) -> Op
 /// Shorthand for the tables: an operator of ONNX Runtime's domain.
 pub(crate) const fn microsoft(name: &'static str, import: ImportFn) -> OpDef {
     OpDef { domain: "com.microsoft", name, since: 1, import }
+}
+
+/// Shorthand for the tables: an operator of the domain of classical machine learning.
+pub(crate) const fn ml(name: &'static str, since: i64, import: ImportFn) -> OpDef {
+    OpDef { domain: "ai.onnx.ml", name, since, import }
+}
+
+/// Shorthand for the tables: an operator of the training domain.
+pub(crate) const fn training(name: &'static str, import: ImportFn) -> OpDef {
+    OpDef { domain: "ai.onnx.preview.training", name, since: 1, import }
 }
 
 /// Shorthand for the tables: an operator of the preview domain.

@@ -6,13 +6,13 @@
 //! The graph has an output for every value that a failed node reads, so that passes keep what
 //! leads there.
 
-use super::bind;
+use super::boundary::{self, Inputs};
 use super::call::Val;
-use super::error::{Fail, ImportError, ImportErrorKind, ImportErrors, Place};
+use super::error::{ImportError, ImportErrorKind, ImportErrors, Place};
 use super::importer::Importer;
 use super::{ImportOptions, prune, registry, tensor};
 use crate::ir::{Graph, Tensor, TensorType, ValueDef, ValueId};
-use quadrille_onnx::{Dim, FunctionId, Model, Node, ValueInfo, ValueType};
+use quadrille_onnx::{Dim, FunctionId, Model, Node, ValueType};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A node that could not be looked at.
@@ -110,15 +110,15 @@ pub fn survey_guessing(model: &Model, options: &ImportOptions) -> Survey {
 }
 
 fn look(model: &Model, options: &ImportOptions, guessing: bool) -> Survey {
-    let (inputs, types) = match lower_inputs(model, options) {
+    let inputs = match boundary::bind(model, options) {
         Ok(bound) => bound,
         Err(ImportErrors { mut errors }) => {
             errors.extend(unknown_operators(model));
             return Survey { errors, ..Survey::default() };
         }
     };
-    let trace = Trace { stated: stated_types(model, &inputs, &types), guessing, ..Trace::default() };
-    let (mut graph, mut errors, trace) = lower(model, options, &inputs, types, Some(trace));
+    let trace = Trace { stated: stated_types(model, &inputs), guessing, ..Trace::default() };
+    let (mut graph, mut errors, trace) = lower(model, options, &inputs, Some(trace));
     let Trace { mut blocked, assumed, read, known, reached, .. } = trace.unwrap_or_default();
     let values = known.into_iter().map(|(n, v)| (n, (graph.ty(v).clone(), graph.constant(v).cloned()))).collect();
     // A value that the model leaves to a failed node is not the user's to give.
@@ -157,58 +157,23 @@ fn add_outputs(graph: &mut Graph, read: &BTreeSet<ValueId>) {
     }
 }
 
-/// The inputs that the graph will have, and their types.
-pub(super) fn lower_inputs<'a>(
-    model: &'a Model,
-    options: &ImportOptions,
-) -> Result<(Vec<&'a ValueInfo>, Vec<TensorType>), ImportErrors> {
-    let g = &model.graph;
-    let constants: HashSet<&str> = g.initializers.iter().map(|(n, _)| n.as_str()).collect();
-    let inputs: Vec<_> = g
-        .inputs
-        .iter()
-        .filter(|v| !constants.contains(v.name.as_str()) && !options.values.contains_key(&v.name))
-        .collect();
-    let types = bind::bind(&inputs, options).map_err(|errors| ImportErrors { errors })?;
-    Ok((inputs, types))
-}
-
 /// Lowers the nodes: the graph (not pruned), what is wrong, and the trace if one is kept.
 pub(super) fn lower<'a>(
     model: &'a Model,
     options: &ImportOptions,
-    inputs: &[&'a ValueInfo],
-    types: Vec<TensorType>,
+    inputs: &Inputs<'a>,
     trace: Option<Trace<'a>>,
 ) -> (Graph, Vec<ImportError>, Option<Trace<'a>>) {
     let g = &model.graph;
-    let constants: HashSet<&str> = g.initializers.iter().map(|(n, _)| n.as_str()).collect();
     let mut importer = Importer::new(model);
     importer.trace = trace;
     importer.push_frame(true);
-    for (v, ty) in inputs.iter().zip(types) {
-        let id = importer.builder.graph.add_input(v.name.clone(), ty);
-        importer.define(&v.name, Val::Tensor(id));
-    }
-    for v in &g.inputs {
-        if let Some(t) = options.values.get(&v.name)
-            && !constants.contains(v.name.as_str())
-        {
-            let id = importer.builder.graph.add_const(v.name.clone(), t.clone());
-            importer.define(&v.name, Val::Tensor(id));
-        }
-    }
+    inputs.define(&mut importer, options);
     let results = importer.graph(g);
+    let mut taken = BTreeSet::new();
     for (i, v) in g.outputs.iter().enumerate() {
-        match results.as_ref().map(|r| &r[i]) {
-            Ok(Val::Tensor(id)) => {
-                let id = *id;
-                importer.builder.graph.add_output(v.name.clone(), id);
-            }
-            Ok(Val::Failed) => {}
-            Ok(_) => {
-                importer.report_output(&v.name, Fail::unsupported("is no tensor; only tensors can be results", ""))
-            }
+        match &results {
+            Ok(values) => boundary::output(&mut importer, &mut taken, &v.name, &values[i]),
             Err(e) => importer.report_output(&v.name, e.clone()),
         }
     }
@@ -221,9 +186,9 @@ pub(super) fn lower<'a>(
 }
 
 /// Types that the model states for inner values and results, as far as extents are known.
-fn stated_types<'a>(model: &'a Model, inputs: &[&ValueInfo], types: &[TensorType]) -> HashMap<&'a str, TensorType> {
+fn stated_types<'a>(model: &'a Model, inputs: &Inputs<'_>) -> HashMap<&'a str, TensorType> {
     let mut symbols: HashMap<&str, usize> = HashMap::new();
-    for (v, ty) in inputs.iter().zip(types) {
+    for (v, ty) in inputs.typed() {
         if let ValueType::Tensor { shape: Some(dims), .. } = &v.ty {
             for (d, &n) in dims.iter().zip(&ty.shape) {
                 if let Dim::Symbol(s) = d {

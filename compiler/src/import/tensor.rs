@@ -1,7 +1,8 @@
-//! Constants of the model to tensors, sharing their bytes.
+//! Constants of the model to tensors, sharing their bytes; elements below a byte are unpacked.
 
 use super::error::Fail;
 use crate::ir::{DType, Tensor};
+use quadrille_isa::narrow;
 use quadrille_onnx::{ElementType, TensorData};
 
 /// The element type of ours that holds an ONNX element type exactly.
@@ -21,10 +22,20 @@ pub(crate) fn dtype_of(e: ElementType) -> Result<DType, Fail> {
         E::U32 => DType::U32,
         E::U64 => DType::U64,
         E::BF16 => DType::BF16,
-        other => {
+        E::I2 => DType::I2,
+        E::U2 => DType::U2,
+        E::I4 => DType::I4,
+        E::U4 => DType::U4,
+        E::F4E2M1 => DType::F4E2M1,
+        E::F8E4M3FN => DType::F8E4M3FN,
+        E::F8E4M3FNUZ => DType::F8E4M3FNUZ,
+        E::F8E5M2 => DType::F8E5M2,
+        E::F8E5M2FNUZ => DType::F8E5M2FNUZ,
+        E::F8E8M0 => DType::F8E8M0,
+        E::String | E::Complex64 | E::Complex128 => {
             return Err(Fail::unsupported(
-                format!("element type {} is not supported", other.name()),
-                "use one of float16, bfloat16, float, double, bool and the integers of 8 to 64 bits",
+                format!("element type {} is not supported", e.name()),
+                "use bool, an integer or a float type",
             ));
         }
     })
@@ -49,6 +60,11 @@ pub(crate) fn convert(t: &quadrille_onnx::Tensor) -> Result<Tensor, Fail> {
             // Any byte but 0 and 1 in a bool would be a value that no operation expects.
             let data = if dtype == DType::Bool && b.iter().any(|&x| x > 1) {
                 b.iter().map(|&x| u8::from(x != 0)).collect::<Vec<u8>>().into()
+            } else if dtype.bits() < 8 {
+                let count = quadrille_isa::tensor::element_count(&t.shape)
+                    .filter(|n| n.checked_mul(dtype.bits()).is_some_and(|bits| bits.div_ceil(8) <= b.len()))
+                    .ok_or_else(|| Fail::invalid("the packed elements are too few for the shape"))?;
+                narrow::unpack(dtype, b, count).into()
             } else {
                 b.clone()
             };

@@ -9,6 +9,7 @@ use super::{
     ValueId, Window,
 };
 use half::{bf16, f16};
+use quadrille_isa::narrow;
 
 /// SplitMix64: small, well mixed, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -102,6 +103,8 @@ pub fn tensor(rng: &mut Rng, ty: &TensorType) -> Tensor {
             DType::U32 => data.extend((int as u32 & 7).to_le_bytes()),
             DType::U64 => data.extend((int as u64 & 7).to_le_bytes()),
             DType::Bool => data.push(int as u8 & 1),
+            d if d.is_narrow_float() => data.push(narrow::encode(d, quarters)),
+            d => data.push(narrow::wrap(d, int)),
         }
     }
     Tensor { dtype: ty.dtype, shape: ty.shape.clone(), data: data.into() }
@@ -141,7 +144,9 @@ struct Maker<'a> {
 }
 
 const FLOATS: fn(DType) -> bool = DType::is_float;
-const NUMBERS: fn(DType) -> bool = |d| d != DType::Bool;
+const NUMBERS: fn(DType) -> bool = |d| d.is_float() || d.is_int();
+const BITS: fn(DType) -> bool = |d| d.is_int() || d == DType::Bool;
+const ORDERED: fn(DType) -> bool = |d| !d.is_narrow();
 const ANY: fn(DType) -> bool = |_| true;
 
 impl Maker<'_> {
@@ -225,6 +230,13 @@ impl Maker<'_> {
                 let x = self.any(ANY, 0);
                 let to = self.rng.pick(&self.config.dtypes);
                 self.add(Op::Cast(to), &[x]);
+                let bits = self.ty(x).dtype.bits();
+                let same = |d: &DType| d.bits() == bits && *d != DType::Bool;
+                let same: Vec<DType> = self.config.dtypes.iter().copied().filter(same).collect();
+                if self.rng.chance(50) && !same.is_empty() {
+                    let to = self.rng.pick(&same);
+                    self.add(Op::BitCast(to), &[x]);
+                }
             }
             10 | 11 => self.matmul(),
             12 | 13 => self.conv(),
@@ -243,7 +255,7 @@ impl Maker<'_> {
     fn unary(&mut self) {
         let u = self.rng.pick(&Unary::ALL);
         let class = match u {
-            Unary::Not => |d: DType| !d.is_float(),
+            Unary::Not => BITS,
             Unary::Neg | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Relu => NUMBERS,
             Unary::IsNan | Unary::IsInf => NUMBERS,
             _ => FLOATS,
@@ -255,10 +267,10 @@ impl Maker<'_> {
     fn binary(&mut self) {
         let b = self.rng.pick(&Binary::ALL);
         let class = match b {
-            Binary::And | Binary::Or | Binary::Xor => |d: DType| !d.is_float(),
+            Binary::And | Binary::Or | Binary::Xor => BITS,
             Binary::Shl | Binary::Shr => |d: DType| d.is_int(),
-            Binary::Max | Binary::Min => ANY,
-            _ if b.is_compare() => ANY,
+            Binary::Max | Binary::Min => ORDERED,
+            _ if b.is_compare() => ORDERED,
             _ => NUMBERS,
         };
         let x = self.any(class, 0);
@@ -391,7 +403,7 @@ impl Maker<'_> {
 
     fn reduce(&mut self) {
         let kind = self.rng.pick(&[Reduce::Sum, Reduce::Mean, Reduce::Max, Reduce::Min, Reduce::Prod]);
-        let x = self.any(if matches!(kind, Reduce::Max | Reduce::Min) { ANY } else { NUMBERS }, 0);
+        let x = self.any(if matches!(kind, Reduce::Max | Reduce::Min) { ORDERED } else { NUMBERS }, 0);
         let rank = self.g.shape(x).len();
         let axes = (0..rank).filter(|_| self.rng.chance(50)).collect();
         let keep = self.rng.chance(50);
@@ -400,7 +412,7 @@ impl Maker<'_> {
 
     fn scan(&mut self) {
         let kind = self.rng.below(4);
-        let x = self.any([ANY, NUMBERS, FLOATS, ANY][kind], 1);
+        let x = self.any([ORDERED, NUMBERS, FLOATS, ORDERED][kind], 1);
         let shape = self.ty(x).shape;
         let axis = self.rng.below(shape.len());
         let (p, q) = (self.rng.chance(50), self.rng.chance(50));
@@ -607,7 +619,7 @@ mod tests {
             }
         }
         // 29 unary, 20 binary, 5 reductions, 2 kinds of pool and of index, and the rest.
-        let all = 29 + 20 + 5 + 2 + 2 + 20;
+        let all = 29 + 20 + 5 + 2 + 2 + 21;
         assert_eq!(seen.len(), all, "{seen:?}");
     }
 }

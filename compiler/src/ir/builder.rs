@@ -179,6 +179,7 @@ pub fn splat(ty: &TensorType, value: f64) -> Tensor {
         DType::U32 => (value as u32).to_le_bytes().to_vec(),
         DType::U64 => (value as u64).to_le_bytes().to_vec(),
         DType::Bool => vec![u8::from(value != 0.0)],
+        narrow => vec![quadrille_isa::narrow::encode(narrow, value)],
     };
     Tensor { dtype: ty.dtype, shape: ty.shape.clone(), data: one.repeat(ty.elements()).into() }
 }

@@ -8,7 +8,7 @@
 //! | `value-def` | a value that a node makes is that node's output, and each node makes one value |
 //! | `order` | operands exist and have smaller ids than the node's output; outputs ascend with the nodes |
 //! | `types` | a node's stored result type is the one its operands give, and they give one |
-//! | `constants` | a constant's tensor has the declared type and as many bytes as it says; `bool` is 0 or 1 |
+//! | `constants` | a constant's tensor has the declared type and as many bytes as it says; each is a code of the type |
 //! | `inputs` | `inputs` lists each input value once, at its position; names are unique and not empty |
 //! | `outputs` | outputs are values of the graph; names are unique and not empty |
 //! | `origins` | a node's origin exists and has a name |
@@ -17,7 +17,8 @@
 //! Values that nothing uses are allowed: the dead-code pass removes them, and a pass may leave some
 //! behind.
 
-use super::{DType, Graph, NodeId, TensorType, ValueDef, ValueId};
+use super::{Graph, NodeId, TensorType, ValueDef, ValueId};
+use quadrille_isa::narrow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -129,8 +130,8 @@ impl Verifier<'_> {
                             Rule::Constants,
                             format!("{id} of type {ty} has {} bytes instead of {}", t.data.len(), ty.bytes()),
                         );
-                    } else if t.dtype == DType::Bool && t.data.iter().any(|&b| b > 1) {
-                        self.error(Rule::Constants, format!("{id} of type {ty} holds a byte that is neither 0 nor 1"));
+                    } else if t.dtype.size() == 1 && t.data.iter().any(|&b| !narrow::is_code(t.dtype, b)) {
+                        self.error(Rule::Constants, format!("{id} of type {ty} holds a byte that is no {}", t.dtype));
                     }
                 }
             }
@@ -223,7 +224,7 @@ impl Verifier<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{Op, Origin, OriginId, Tensor, Unary, Value};
+    use crate::ir::{DType, Op, Origin, OriginId, Tensor, Unary, Value};
 
     fn good() -> Graph {
         let mut g = Graph::new("g");

@@ -14,7 +14,8 @@ pub(crate) fn lane(d: DType) -> Option<ElemType> {
     match d {
         DType::F32 | DType::F16 | DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 => Some(ElemType::F32),
         DType::I32 | DType::U32 | DType::I64 | DType::U64 => Some(ElemType::I32),
-        DType::BF16 | DType::F64 => None,
+        // Narrow types, too.
+        _ => None,
     }
 }
 
@@ -27,6 +28,8 @@ pub(crate) fn raw(d: DType) -> (ElemType, usize) {
         DType::BF16 | DType::I16 | DType::U16 => (ElemType::I16, 1),
         DType::Bool | DType::I8 | DType::U8 | DType::I32 | DType::U32 => (ElemType::I32, 1),
         DType::I64 | DType::U64 => (ElemType::I32, 2),
+        // Narrow types take a byte each.
+        _ => (ElemType::I32, 1),
     }
 }
 
@@ -51,7 +54,7 @@ pub(crate) fn range_of(d: DType) -> Option<(i64, i64)> {
 /// The integers of a tensor, `None` for other types.
 pub(crate) fn integers(t: &Tensor) -> Option<Vec<i64>> {
     let d = t.dtype;
-    if d.is_float() {
+    if d.is_float() || d.is_narrow() {
         return None;
     }
     let value = |c: &[u8]| match d {

@@ -7,6 +7,7 @@
 
 pub mod container;
 mod names;
+pub mod narrow;
 pub mod numerics;
 #[cfg(test)]
 mod roundtrip;

@@ -20,11 +20,21 @@ pub enum DType {
     U32,
     U64,
     Bool,
+    I2,
+    U2,
+    I4,
+    U4,
+    F4E2M1,
+    F8E4M3FN,
+    F8E4M3FNUZ,
+    F8E5M2,
+    F8E5M2FNUZ,
+    F8E8M0,
 }
 
 impl DType {
     /// Every element type, in declaration order.
-    pub const ALL: [DType; 13] = [
+    pub const ALL: [DType; 23] = [
         DType::F16,
         DType::BF16,
         DType::F32,
@@ -38,15 +48,34 @@ impl DType {
         DType::U32,
         DType::U64,
         DType::Bool,
+        DType::I2,
+        DType::U2,
+        DType::I4,
+        DType::U4,
+        DType::F4E2M1,
+        DType::F8E4M3FN,
+        DType::F8E4M3FNUZ,
+        DType::F8E5M2,
+        DType::F8E5M2FNUZ,
+        DType::F8E8M0,
     ];
 
-    /// Size of one element in bytes (`bool` is stored in one byte, 0 or 1).
+    /// Size of one element in bytes. `bool` takes one byte, 0 or 1; so does each element of the
+    /// [narrow](crate::narrow) types.
     pub const fn size(self) -> usize {
+        self.bits().div_ceil(8)
+    }
+
+    /// Bits that tell the elements apart: fewer than 8 for types that files pack.
+    pub const fn bits(self) -> usize {
         match self {
-            DType::I8 | DType::U8 | DType::Bool => 1,
-            DType::F16 | DType::BF16 | DType::I16 | DType::U16 => 2,
-            DType::F32 | DType::I32 | DType::U32 => 4,
-            DType::F64 | DType::I64 | DType::U64 => 8,
+            DType::I2 | DType::U2 => 2,
+            DType::I4 | DType::U4 | DType::F4E2M1 => 4,
+            DType::I8 | DType::U8 | DType::Bool => 8,
+            DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F8E8M0 => 8,
+            DType::F16 | DType::BF16 | DType::I16 | DType::U16 => 16,
+            DType::F32 | DType::I32 | DType::U32 => 32,
+            DType::F64 | DType::I64 | DType::U64 => 64,
         }
     }
 
@@ -66,6 +95,16 @@ impl DType {
             DType::U32 => "u32",
             DType::U64 => "u64",
             DType::Bool => "bool",
+            DType::I2 => "i2",
+            DType::U2 => "u2",
+            DType::I4 => "i4",
+            DType::U4 => "u4",
+            DType::F4E2M1 => "f4e2m1",
+            DType::F8E4M3FN => "f8e4m3fn",
+            DType::F8E4M3FNUZ => "f8e4m3fnuz",
+            DType::F8E5M2 => "f8e5m2",
+            DType::F8E5M2FNUZ => "f8e5m2fnuz",
+            DType::F8E8M0 => "f8e8m0",
         }
     }
 
@@ -74,14 +113,37 @@ impl DType {
         DType::ALL.into_iter().find(|d| d.name() == name)
     }
 
-    /// True for `f16`, `bf16`, `f32` and `f64`.
+    /// True for `f16`, `bf16`, `f32` and `f64`: the floats that are computed with.
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
     }
 
-    /// True for the signed and unsigned integers, not for `bool`.
+    /// True for the signed and unsigned integers of 8 bits and more: those that are computed with.
     pub const fn is_int(self) -> bool {
-        !self.is_float() && !matches!(self, DType::Bool)
+        !self.is_float() && !self.is_narrow() && !matches!(self, DType::Bool)
+    }
+
+    /// True for the types that are only moved and cast: integers of 2 and 4 bits, floats of 4 and 8.
+    pub const fn is_narrow(self) -> bool {
+        self.is_narrow_float() || matches!(self, DType::I2 | DType::U2 | DType::I4 | DType::U4)
+    }
+
+    /// True for the floats of 4 and 8 bits.
+    pub const fn is_narrow_float(self) -> bool {
+        matches!(
+            self,
+            DType::F4E2M1
+                | DType::F8E4M3FN
+                | DType::F8E4M3FNUZ
+                | DType::F8E5M2
+                | DType::F8E5M2FNUZ
+                | DType::F8E8M0
+        )
+    }
+
+    /// True for the signed integers of 2 and 4 bits.
+    pub const fn is_signed_narrow(self) -> bool {
+        matches!(self, DType::I2 | DType::I4)
     }
 
     /// True for signed integers.

@@ -4,7 +4,7 @@ use quadrille_isa::{DType, Tensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// NumPy's type codes, without byte order. `bf16` has none.
+/// NumPy's type codes, without byte order. `bf16` and the narrow types have none.
 const TYPES: [(&str, DType); 12] = [
     ("f2", DType::F16),
     ("f4", DType::F32),
@@ -33,7 +33,9 @@ pub fn decode(bytes: &[u8]) -> Result<Tensor, String> {
     let descr = field(header, "descr")?.trim_matches(['\'', '"']);
     let (order, code) = descr.split_at_checked(1).ok_or("the header has no type")?;
     let dtype = TYPES.iter().find(|t| t.0 == code).map(|t| t.1);
-    let dtype = dtype.ok_or_else(|| format!("element type '{descr}' is not supported"))?;
+    let dtype = dtype.ok_or_else(|| {
+        format!("element type '{descr}' is not supported; for types that NumPy lacks, give a .pb file")
+    })?;
     let shape = field(header, "shape")?.trim().trim_start_matches('(').trim_end_matches(')');
     let shape: Result<Vec<usize>, _> =
         shape.split(',').map(str::trim).filter(|d| !d.is_empty()).map(str::parse::<usize>).collect();

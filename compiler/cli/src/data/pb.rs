@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use prost::Message;
 use quadrille_compiler::import;
-use quadrille_isa::{DType, Tensor};
+use quadrille_isa::{DType, Tensor, narrow};
 use quadrille_onnx::{ElementType, proto::TensorProto};
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub fn proto(name: &str, t: &Tensor) -> TensorProto {
         dims: t.shape.iter().map(|&d| d as i64).collect(),
         data_type: element(t.dtype) as i32,
         name: name.to_string(),
-        raw_data: Some(t.data.clone()),
+        raw_data: Some(if t.dtype.bits() < 8 { narrow::pack(t.dtype, &t.data).into() } else { t.data.clone() }),
         ..TensorProto::default()
     }
 }
@@ -49,6 +49,16 @@ pub fn element(dtype: DType) -> ElementType {
         DType::U32 => ElementType::U32,
         DType::U64 => ElementType::U64,
         DType::Bool => ElementType::Bool,
+        DType::I2 => ElementType::I2,
+        DType::U2 => ElementType::U2,
+        DType::I4 => ElementType::I4,
+        DType::U4 => ElementType::U4,
+        DType::F4E2M1 => ElementType::F4E2M1,
+        DType::F8E4M3FN => ElementType::F8E4M3FN,
+        DType::F8E4M3FNUZ => ElementType::F8E4M3FNUZ,
+        DType::F8E5M2 => ElementType::F8E5M2,
+        DType::F8E5M2FNUZ => ElementType::F8E5M2FNUZ,
+        DType::F8E8M0 => ElementType::F8E8M0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Inputs for a model that comes without data: the same for the same seed, everywhere.
 
 use half::{bf16, f16};
-use quadrille_isa::{DType, Tensor};
+use quadrille_isa::{DType, Tensor, narrow};
 
 /// A tensor of a type and shape. Floats are uniform in [-1, 1), integers and bools 0 or 1, which
 /// is right for masks and within every vocabulary. `index` tells the inputs of a model apart.
@@ -20,6 +20,7 @@ pub fn seeded(seed: u64, index: usize, dtype: DType, shape: &[usize]) -> Option<
             DType::BF16 => data.extend(bf16::from_f64(float).to_le_bytes()),
             DType::F32 => data.extend((float as f32).to_le_bytes()),
             DType::F64 => data.extend(float.to_le_bytes()),
+            d if d.is_narrow_float() => data.push(narrow::encode(d, float)),
             _ => data.extend(&bit.to_le_bytes()[..dtype.size()]),
         }
     }

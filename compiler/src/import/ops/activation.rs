@@ -3,19 +3,19 @@
 use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
-use crate::ir::{Binary, Unary, ValueId};
+use crate::ir::{Binary, DType, Unary, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
     onnx("Celu", 12, celu),
-    onnx("Elu", 7, elu),
-    onnx("HardSigmoid", 7, hard_sigmoid),
+    onnx("Elu", 1, elu),
+    onnx("HardSigmoid", 1, hard_sigmoid),
     onnx("HardSwish", 14, hard_swish),
-    onnx("LeakyRelu", 7, leaky_relu),
+    onnx("LeakyRelu", 1, leaky_relu),
     onnx("Mish", 18, mish),
-    onnx("Selu", 7, selu),
+    onnx("Selu", 1, selu),
     onnx("Shrink", 9, shrink),
-    onnx("Softplus", 7, softplus),
-    onnx("Softsign", 7, softsign),
+    onnx("Softplus", 1, softplus),
+    onnx("Softsign", 1, softsign),
     onnx("SwiGLU", 28, swiglu),
     onnx("Swish", 24, swish),
     onnx("ThresholdedRelu", 10, thresholded_relu),
@@ -30,8 +30,12 @@ fn operand(c: &mut Call<'_, '_>) -> Result<ValueId, Fail> {
 fn exponential(c: &mut Call<'_, '_>, x: ValueId, alpha: f64, scale: f64) -> Result<ValueId, Fail> {
     let divisor = c.scalar_like(x, scale);
     let scaled = if scale == 1.0 { x } else { c.div(x, divisor)? };
+    // The difference from 1 would lose all digits of half precision.
+    let dtype = c.dtype(x);
+    let scaled = if dtype == DType::F64 { scaled } else { c.cast(scaled, DType::F32)? };
     let e = c.unary(Unary::Exp, scaled)?;
     let e = c.offset(e, -1.0)?;
+    let e = c.cast(e, dtype)?;
     c.scale(e, alpha)
 }
 
@@ -68,8 +72,9 @@ fn celu(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
 }
 
 fn selu(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
-    let alpha = c.float("alpha", 1.673_263_2)?;
-    let gamma = c.float("gamma", 1.050_701)?;
+    let (alpha, gamma) = if c.opset < 6 { (1.6732, 1.0507) } else { (1.673_263_2, 1.050_701) };
+    let alpha = c.float("alpha", alpha)?;
+    let gamma = c.float("gamma", gamma)?;
     let x = operand(c)?;
     let negative = exponential(c, x, f64::from(alpha), 1.0)?;
     let y = positive_or(c, x, negative)?;

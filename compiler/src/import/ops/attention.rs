@@ -3,7 +3,7 @@
 use crate::import::call::{Call, Val};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
-use crate::ir::{Binary, DType, Op, Reduce, Tensor, Unary, ValueId};
+use crate::ir::{Binary, DType, Reduce, Tensor, Unary, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[onnx("Attention", 23, attention)];
 
@@ -115,7 +115,7 @@ fn attention(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     }
     let dtype = c.dtype(q);
     let wide = c.cast(scores, set.precision.unwrap_or(dtype))?;
-    let mut weights = c.op(Op::Softmax { axis: 3 }, &[wide])?;
+    let mut weights = super::softmax::normalised(c, wide, 3)?;
     if may_be_empty {
         // A query that may attend to nothing gets zeros, not the NaN of an empty softmax.
         let max = c.reduce(Reduce::Max, wide, &[3], true)?;

@@ -5,7 +5,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::Binary;
 
-pub(super) const OPS: &[OpDef] = &[onnx("Clip", 7, clip)];
+pub(super) const OPS: &[OpDef] = &[onnx("Clip", 1, clip)];
 
 fn clip(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     if c.opset < 11 {

@@ -6,7 +6,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::{DType, Tensor};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Constant", 7, constant), onnx("ConstantOfShape", 9, constant_of_shape)];
+pub(super) const OPS: &[OpDef] = &[onnx("Constant", 1, constant), onnx("ConstantOfShape", 9, constant_of_shape)];
 
 fn constant(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(0)?;

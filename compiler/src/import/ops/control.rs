@@ -10,7 +10,7 @@ use quadrille_onnx::{Dim, Graph, ValueType};
 use std::rc::Rc;
 
 pub(super) const OPS: &[OpDef] =
-    &[onnx("If", 7, if_else), onnx("Loop", 7, loop_body), onnx("Scan", 9, scan), onnx("SequenceMap", 17, sequence_map)];
+    &[onnx("If", 1, if_else), onnx("Loop", 1, loop_body), onnx("Scan", 8, scan), onnx("SequenceMap", 17, sequence_map)];
 
 /// The branch that a known condition takes; with an unknown one both are computed and chosen
 /// from, which is right because no operator has effects.
@@ -129,39 +129,117 @@ fn empty(c: &mut Call<'_, '_>, body: &Graph, output: usize) -> Result<ValueId, F
     c.broadcast(s, &ty.shape)
 }
 
+/// What a scan walks along: a tensor, an axis, and whether from its end.
+type Scanned = (ValueId, usize, bool);
+
+/// States after the last step, and what the steps gave; `None` when the body failed.
+type Steps = Option<(Vec<Val>, Vec<Vec<Val>>)>;
+
 /// Version 9 and later: state variables, then inputs to scan along an axis.
 fn scan(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
+    if c.opset < 9 {
+        return scan_batches(c);
+    }
     let body = c.graph_attribute("body")?;
     let operands = c.all()?;
-    let inputs = usize::try_from(c.int("num_scan_inputs", 0)?).ok().filter(|&n| n > 0 && n <= operands.len());
-    let inputs = inputs.ok_or_else(|| Fail::invalid("attribute 'num_scan_inputs' is out of range"))?;
+    let inputs = scan_inputs(c, operands.len())?;
     let states = operands.len() - inputs;
     let outputs = body.outputs.len().checked_sub(states);
     let outputs = outputs.ok_or_else(|| Fail::invalid("the body returns too few values"))?;
-    let list = |c: &mut Call<'_, '_>, name: &str, n: usize| -> Result<Vec<i64>, Fail> {
-        let v = c.int_list(name)?.unwrap_or_else(|| vec![0; n]);
-        if v.len() == n { Ok(v) } else { Err(Fail::invalid(format!("attribute '{name}' needs {n} entries"))) }
-    };
-    let in_axes = list(c, "scan_input_axes", inputs)?;
-    let in_back = list(c, "scan_input_directions", inputs)?;
-    let out_axes = list(c, "scan_output_axes", outputs)?;
-    let out_back = list(c, "scan_output_directions", outputs)?;
+    let in_axes = entries(c, "scan_input_axes", inputs)?;
+    let in_back = entries(c, "scan_input_directions", inputs)?;
+    let out_axes = entries(c, "scan_output_axes", outputs)?;
+    let out_back = entries(c, "scan_output_directions", outputs)?;
     let mut scanned = Vec::new();
-    let mut count = None;
     for (k, &x) in operands[states..].iter().enumerate() {
-        let a = axis(in_axes[k], c.rank(x))?;
-        let n = c.shape(x)[a];
-        if *count.get_or_insert(n) != n {
-            return Err(Fail::invalid("the scanned operands differ in length"));
-        }
-        scanned.push((x, a, in_back[k] != 0));
+        scanned.push((x, axis(in_axes[k], c.rank(x))?, in_back[k] != 0));
     }
-    let count = count.unwrap_or(0);
-    let mut state: Vec<Val> = operands[..states].iter().map(|&v| Val::Tensor(v)).collect();
+    let state: Vec<Val> = operands[..states].iter().map(|&v| Val::Tensor(v)).collect();
+    let Some((mut results, scans)) = steps(c, body, state, &scanned)? else {
+        return Ok(vec![Val::Failed; c.result_count()]);
+    };
+    for (k, mut values) in scans.into_iter().enumerate() {
+        if out_back[k] != 0 {
+            values.reverse();
+        }
+        let v = stack(c, values, out_axes[k], body, states + k)?;
+        results.push(v);
+    }
+    Ok(results)
+}
+
+/// Version 8: every operand has a batch axis first, and time second; lengths come before the states.
+fn scan_batches(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
+    let body = c.graph_attribute("body")?;
+    let operands = (1..c.operand_count()).map(|i| c.x(i)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = scan_inputs(c, operands.len())?;
+    let states = operands.len() - inputs;
+    let back = entries(c, "directions", inputs)?;
+    let first = c.shape(operands[states]);
+    let (&batch, &time) = first.first().zip(first.get(1)).ok_or_else(|| Fail::invalid("no batch or time axis"))?;
+    if let Some(lengths) = c.known_ints_opt(0, "the lengths")?
+        && lengths.iter().any(|&n| n != time as i64)
+    {
+        return Err(Fail::unsupported("sequences shorter than the time axis are not supported", "split the batch"));
+    }
+    let mut all: Vec<Vec<Val>> = vec![Vec::new(); body.outputs.len()];
+    for b in 0..batch {
+        let mut rows = Vec::new();
+        for &x in &operands {
+            if c.shape(x).first() != Some(&batch) {
+                return Err(Fail::invalid(format!("{} does not have {batch} batches", c.ty(x))));
+            }
+            let v = c.slice_axis(x, 0, b, 1)?;
+            let shape = c.shape(v)[1..].to_vec();
+            rows.push(c.reshape(v, &shape)?);
+        }
+        let mut scanned = Vec::new();
+        for (k, &x) in rows[states..].iter().enumerate() {
+            scanned.push((x, axis(0, c.rank(x))?, back[k] != 0));
+        }
+        let state: Vec<Val> = rows[..states].iter().map(|&v| Val::Tensor(v)).collect();
+        let Some((mut results, scans)) = steps(c, body, state, &scanned)? else {
+            return Ok(vec![Val::Failed; c.result_count()]);
+        };
+        for (k, values) in scans.into_iter().enumerate() {
+            let v = stack(c, values, 0, body, states + k)?;
+            results.push(v);
+        }
+        all.iter_mut().zip(results).for_each(|(list, v)| list.push(v));
+    }
+    all.into_iter().enumerate().map(|(k, values)| stack(c, values, 0, body, k)).collect()
+}
+
+fn scan_inputs(c: &mut Call<'_, '_>, operands: usize) -> Result<usize, Fail> {
+    let inputs = usize::try_from(c.int("num_scan_inputs", 0)?).ok().filter(|&n| n > 0 && n <= operands);
+    inputs.ok_or_else(|| Fail::invalid("attribute 'num_scan_inputs' is out of range"))
+}
+
+/// A list attribute of `n` entries, zeros when it is left out.
+fn entries(c: &mut Call<'_, '_>, name: &str, n: usize) -> Result<Vec<i64>, Fail> {
+    let v = c.int_list(name)?.unwrap_or_else(|| vec![0; n]);
+    if v.len() == n { Ok(v) } else { Err(Fail::invalid(format!("attribute '{name}' needs {n} entries"))) }
+}
+
+/// The body once for every element of the scanned axes.
+fn steps<'a>(
+    c: &mut Call<'_, 'a>,
+    body: &'a Graph,
+    mut state: Vec<Val>,
+    scanned: &[Scanned],
+) -> Result<Steps, Fail> {
+    let states = state.len();
+    let outputs = body.outputs.len().checked_sub(states);
+    let outputs = outputs.ok_or_else(|| Fail::invalid("the body returns too few values"))?;
+    let lengths: Vec<usize> = scanned.iter().map(|&(x, a, _)| c.shape(x)[a]).collect();
+    let count = lengths.first().copied().unwrap_or(0);
+    if lengths.iter().any(|&n| n != count) {
+        return Err(Fail::invalid("the scanned operands differ in length"));
+    }
     let mut scans: Vec<Vec<Val>> = vec![Vec::new(); outputs];
     for i in 0..count {
         let mut arguments = state;
-        for &(x, a, back) in &scanned {
+        for &(x, a, back) in scanned {
             let v = c.slice_axis(x, a, if back { count - 1 - i } else { i }, 1)?;
             let mut shape = c.shape(v);
             shape.remove(a);
@@ -169,19 +247,12 @@ fn scan(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         }
         let results = c.importer.body(body, arguments)?;
         if results.iter().any(|v| matches!(v, Val::Failed)) {
-            return Ok(vec![Val::Failed; c.result_count()]);
+            return Ok(None);
         }
         state = results[..states].to_vec();
         scans.iter_mut().zip(&results[states..]).for_each(|(s, v)| s.push(v.clone()));
     }
-    for (k, mut values) in scans.into_iter().enumerate() {
-        if out_back[k] != 0 {
-            values.reverse();
-        }
-        let v = stack(c, values, out_axes[k], body, states + k)?;
-        state.push(v);
-    }
-    Ok(state)
+    Ok(Some((state, scans)))
 }
 
 /// The body for every element of the sequences; tensors are passed whole.

@@ -6,7 +6,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Op, ValueId};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Conv", 7, conv)];
+pub(super) const OPS: &[OpDef] = &[onnx("Conv", 1, conv)];
 
 fn conv(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(3)?;

@@ -7,7 +7,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::Op;
 
-pub(super) const OPS: &[OpDef] = &[onnx("ConvTranspose", 7, conv_transpose)];
+pub(super) const OPS: &[OpDef] = &[onnx("ConvTranspose", 1, conv_transpose)];
 
 fn small(c: &mut Call<'_, '_>, name: &str, n: usize) -> Result<Option<Vec<i64>>, Fail> {
     let Some(v) = c.int_list(name)? else { return Ok(None) };

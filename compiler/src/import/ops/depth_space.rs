@@ -5,7 +5,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::ValueId;
 
-pub(super) const OPS: &[OpDef] = &[onnx("DepthToSpace", 7, depth_to_space), onnx("SpaceToDepth", 7, space_to_depth)];
+pub(super) const OPS: &[OpDef] = &[onnx("DepthToSpace", 1, depth_to_space), onnx("SpaceToDepth", 1, space_to_depth)];
 
 fn settings(c: &mut Call<'_, '_>) -> Result<(ValueId, [usize; 4], usize, bool), Fail> {
     c.at_most(1)?;

@@ -5,16 +5,19 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::DType;
 
-pub(super) const OPS: &[OpDef] = &[onnx("Dropout", 7, dropout)];
+pub(super) const OPS: &[OpDef] = &[onnx("Dropout", 1, dropout)];
 
 fn dropout(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(3)?;
-    c.ignore(&["ratio", "seed"]);
+    c.ignore(&["is_test", "ratio", "seed"]);
     let x = c.x(0)?;
     if c.opt(2)?.is_some() && c.known_number(2, "training_mode")? != 0.0 {
         let ratio = if c.opt(1)?.is_some() { c.known_number(1, "the ratio")? } else { 0.5 };
         if ratio != 0.0 {
-            return Err(Fail::unsupported("training mode is not supported", "export the model for inference"));
+            return Err(Fail::unsupported(
+                "dropping at random is not supported: no two runtimes draw alike",
+                "export the model for inference, or with ratio 0",
+            ));
         }
     }
     let shape = c.shape(x);

@@ -4,7 +4,7 @@ use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Flatten", 7, flatten)];
+pub(super) const OPS: &[OpDef] = &[onnx("Flatten", 1, flatten)];
 
 fn flatten(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(1)?;

@@ -6,7 +6,7 @@ use crate::import::registry::{OpDef, onnx};
 use crate::ir::{DType, Op, ValueId};
 
 pub(super) const OPS: &[OpDef] =
-    &[onnx("Gather", 7, gather), onnx("GatherElements", 11, gather_elements), onnx("GatherND", 11, gather_nd)];
+    &[onnx("Gather", 1, gather), onnx("GatherElements", 11, gather_elements), onnx("GatherND", 11, gather_nd)];
 
 /// Indices as the primitives take them.
 pub(super) fn indices(c: &mut Call<'_, '_>, v: ValueId) -> Result<ValueId, Fail> {

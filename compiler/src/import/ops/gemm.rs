@@ -5,11 +5,15 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::broadcast_shapes;
 
-pub(super) const OPS: &[OpDef] = &[onnx("Gemm", 7, gemm)];
+pub(super) const OPS: &[OpDef] = &[onnx("Gemm", 1, gemm)];
 
 /// alpha * A' B' + beta * C, where C broadcasts to the product.
 fn gemm(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(3)?;
+    if c.opset < 7 {
+        // Whether C broadcasts shows in its shape.
+        c.ignore(&["broadcast"]);
+    }
     let (alpha, beta) = (c.float("alpha", 1.0)?, c.float("beta", 1.0)?);
     let (ta, tb) = (c.flag("transA", false)?, c.flag("transB", false)?);
     let (mut a, mut b) = (c.x(0)?, c.x(1)?);

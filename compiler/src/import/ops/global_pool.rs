@@ -7,9 +7,9 @@ use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Reduce, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
-    onnx("GlobalAveragePool", 7, |c| global(c, Reduce::Mean)),
-    onnx("GlobalLpPool", 7, global_lp),
-    onnx("GlobalMaxPool", 7, |c| global(c, Reduce::Max)),
+    onnx("GlobalAveragePool", 1, |c| global(c, Reduce::Mean)),
+    onnx("GlobalLpPool", 1, global_lp),
+    onnx("GlobalMaxPool", 1, |c| global(c, Reduce::Max)),
 ];
 
 fn spatial(c: &mut Call<'_, '_>) -> Result<(ValueId, Vec<usize>), Fail> {
@@ -27,7 +27,7 @@ fn global(c: &mut Call<'_, '_>, kind: Reduce) -> Result<Vec<Val>, Fail> {
 }
 
 fn global_lp(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
-    let p = c.int("p", 2)?;
+    let p = if c.opset < 2 { c.float("p", 2.0)? as i64 } else { c.int("p", 2)? };
     let (x, axes) = spatial(c)?;
     one(lp_norm(c, x, p, &axes, true)?)
 }

@@ -4,7 +4,7 @@ use crate::import::call::{Call, Val};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Identity", 7, identity)];
+pub(super) const OPS: &[OpDef] = &[onnx("Identity", 1, identity)];
 
 /// Passes tensors, sequences and optionals through.
 fn identity(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {

@@ -3,7 +3,7 @@
 use crate::import::call::{Call, Val};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
-use crate::ir::{Op, Unary, ValueId, Window};
+use crate::ir::{DType, Op, Unary, ValueId, Window};
 
 pub(super) const OPS: &[OpDef] =
     &[onnx("CausalConvWithState", 27, causal_conv), onnx("LinearAttention", 27, linear_attention)];
@@ -81,6 +81,7 @@ fn linear_attention(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         (true, Some(d)) => {
             // Per head, or per head and key element: `[B, H, T, 1 or dk]`, as a factor of the state's rows.
             let d = heads(c, d, hkv)?;
+            let d = if c.dtype(d) == DType::F64 { d } else { c.cast(d, DType::F32)? };
             Some(c.unary(Unary::Exp, d)?)
         }
         (true, None) => return Err(Fail::invalid(format!("update rule '{rule}' needs a decay"))),
@@ -99,7 +100,10 @@ fn linear_attention(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         Some(s) => return Err(Fail::invalid(format!("past state {} does not fit", c.ty(s)))),
         None => c.full(dtype, &[batch, hkv, dk, dv], 0.0)?,
     };
-    let state_dtype = c.dtype(state);
+    // The state is kept wide over all steps, as the definition says.
+    let given_dtype = c.dtype(state);
+    let state_dtype = if given_dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    state = c.cast(state, state_dtype)?;
     let group = hq / hkv;
     let mut outputs = Vec::new();
     for t in 0..time {
@@ -132,5 +136,6 @@ fn linear_attention(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         outputs.push(c.reshape(o, &[batch, 1, hq * dv])?);
     }
     let y = if outputs.is_empty() { c.full(dtype, &[batch, 0, hq * dv], 0.0)? } else { c.concat(1, &outputs)? };
+    let state = c.cast(state, given_dtype)?;
     Ok(vec![Val::Tensor(y), Val::Tensor(state)])
 }

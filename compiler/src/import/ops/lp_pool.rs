@@ -6,13 +6,13 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Binary, Op, Pool, Unary};
 
-pub(super) const OPS: &[OpDef] = &[onnx("LpPool", 7, lp_pool)];
+pub(super) const OPS: &[OpDef] = &[onnx("LpPool", 1, lp_pool)];
 
 /// (sum of |x|^p over the window)^(1/p); the sum is the mean with the padding counted, times
 /// the number of cells.
 fn lp_pool(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(1)?;
-    let p = c.int("p", 2)?;
+    let p = if c.opset < 2 { c.float("p", 2.0)? as i64 } else { c.int("p", 2)? };
     if p < 1 {
         return Err(Fail::invalid(format!("p = {p} is no norm")));
     }

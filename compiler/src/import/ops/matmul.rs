@@ -5,7 +5,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::{DType, Reduce, ValueId};
 
-pub(super) const OPS: &[OpDef] = &[onnx("MatMul", 7, matmul)];
+pub(super) const OPS: &[OpDef] = &[onnx("MatMul", 1, matmul)];
 
 fn matmul(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(2)?;

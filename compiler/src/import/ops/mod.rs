@@ -14,6 +14,7 @@ mod control;
 mod conv;
 mod conv_transpose;
 mod cumulative;
+mod deform_conv;
 mod depth_space;
 mod det;
 mod dropout;
@@ -25,6 +26,7 @@ mod gather;
 mod gelu;
 mod gemm;
 mod global_pool;
+mod gradient;
 mod grid_sample;
 mod identity;
 mod known_only;
@@ -35,8 +37,11 @@ mod lp_pool;
 mod matmul;
 mod max_pool_indices;
 mod max_unpool;
+mod ml_feature;
+mod non_max_suppression;
 mod norm;
 mod one_hot;
+mod optimizer;
 mod pad;
 mod pool;
 mod quantize;
@@ -50,6 +55,7 @@ mod reverse_sequence;
 mod rnn;
 mod rnn_activation;
 mod rnn_weights;
+mod roi_align;
 mod rotary;
 mod scatter;
 mod sequence;
@@ -59,8 +65,10 @@ mod slice;
 mod softmax;
 mod split;
 mod squeeze;
+mod tf_idf;
 mod top_k;
 mod transpose;
+mod tree_ensemble;
 mod triangle;
 mod unary;
 mod variadic;
@@ -81,6 +89,7 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     conv::OPS,
     conv_transpose::OPS,
     cumulative::OPS,
+    deform_conv::OPS,
     depth_space::OPS,
     det::OPS,
     dropout::OPS,
@@ -92,6 +101,7 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     gelu::OPS,
     gemm::OPS,
     global_pool::OPS,
+    gradient::OPS,
     grid_sample::OPS,
     identity::OPS,
     known_only::OPS,
@@ -101,8 +111,11 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     lp_pool::OPS,
     matmul::OPS,
     max_unpool::OPS,
+    ml_feature::OPS,
+    non_max_suppression::OPS,
     norm::OPS,
     one_hot::OPS,
+    optimizer::OPS,
     pad::OPS,
     pool::OPS,
     quantize::OPS,
@@ -113,6 +126,7 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     resize::OPS,
     reverse_sequence::OPS,
     rnn::OPS,
+    roi_align::OPS,
     rotary::OPS,
     scatter::OPS,
     sequence::OPS,
@@ -122,8 +136,10 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     softmax::OPS,
     split::OPS,
     squeeze::OPS,
+    tf_idf::OPS,
     top_k::OPS,
     transpose::OPS,
+    tree_ensemble::OPS,
     triangle::OPS,
     unary::OPS,
     variadic::OPS,

@@ -8,11 +8,11 @@ use crate::import::registry::{OpDef, onnx};
 use crate::ir::{DType, Op, Pool, Reduce, Unary, ValueId, Window};
 
 pub(super) const OPS: &[OpDef] = &[
-    onnx("BatchNormalization", 7, batch_norm),
+    onnx("BatchNormalization", 1, batch_norm),
     onnx("GroupNormalization", 18, group_norm),
-    onnx("InstanceNormalization", 7, instance_norm),
-    onnx("LRN", 7, lrn),
-    onnx("LpNormalization", 7, lp_normalization),
+    onnx("InstanceNormalization", 1, instance_norm),
+    onnx("LRN", 1, lrn),
+    onnx("LpNormalization", 1, lp_normalization),
     onnx("MeanVarianceNormalization", 9, mean_variance),
 ];
 
@@ -34,6 +34,10 @@ fn batch_norm(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let epsilon = f64::from(c.float("epsilon", 1e-5)?);
     let momentum = f64::from(c.float("momentum", 0.9)?);
     let training = c.flag("training_mode", false)?;
+    if c.opset < 7 {
+        // Statistics of the batch are those of training, where the node has more results.
+        c.ignore(&["is_test"]);
+    }
     if c.opset < 9 && c.int("spatial", 1)? != 1 {
         return Err(Fail::unsupported("spatial = 0 is not supported", "normalise per channel"));
     }

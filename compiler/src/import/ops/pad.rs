@@ -5,7 +5,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Op, PadMode, ValueId};
 
-pub(super) const OPS: &[OpDef] = &[onnx("CenterCropPad", 18, center_crop_pad), onnx("Pad", 7, pad)];
+pub(super) const OPS: &[OpDef] = &[onnx("CenterCropPad", 18, center_crop_pad), onnx("Pad", 1, pad)];
 
 fn pad(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let mode = match c.choice("mode", "constant", &["constant", "reflect", "edge", "wrap"])? {
@@ -19,7 +19,8 @@ fn pad(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let (pads, value, list) = if c.opset < 11 {
         c.at_most(1)?;
         let value = c.float("value", 0.0)?;
-        let pads = c.int_list("pads")?.ok_or_else(|| Fail::invalid("attribute 'pads' is missing"))?;
+        let name = if c.opset < 2 { "paddings" } else { "pads" };
+        let pads = c.int_list(name)?.ok_or_else(|| Fail::invalid("attribute 'pads' is missing"))?;
         (pads, c.scalar_like(x, f64::from(value)), None)
     } else {
         c.at_most(4)?;

@@ -6,7 +6,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Op, Pool, ValueId};
 
-pub(super) const OPS: &[OpDef] = &[onnx("AveragePool", 7, average_pool), onnx("MaxPool", 7, max_pool)];
+pub(super) const OPS: &[OpDef] = &[onnx("AveragePool", 1, average_pool), onnx("MaxPool", 1, max_pool)];
 
 /// Reads and resolves the window of a pooling node.
 pub(super) fn pool_window(c: &mut Call<'_, '_>, x: ValueId) -> Result<Resolved, Fail> {

@@ -21,6 +21,10 @@ pub(super) fn range(d: DType) -> Option<(f64, f64)> {
         DType::I16 => (-32768.0, 32767.0),
         DType::U16 => (0.0, 65535.0),
         DType::I32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        DType::I2 => (-2.0, 1.0),
+        DType::U2 => (0.0, 3.0),
+        DType::I4 => (-8.0, 7.0),
+        DType::U4 => (0.0, 15.0),
         _ => return None,
     })
 }
@@ -61,17 +65,39 @@ pub(super) fn spread(c: &mut Call<'_, '_>, v: ValueId, x: ValueId, a: i64, block
 
 fn quantize(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(3)?;
-    c.ignore(&["saturate"]);
+    let saturate = c.flag("saturate", true)?;
     let (a, block) = (c.int("axis", 1)?, c.int("block_size", 0)?);
     let (wanted, precision) = (c.dtype_attribute("output_dtype")?, c.dtype_attribute("precision")?);
     let (x, scale, zero) = (c.x(0)?, c.x(1)?, c.opt(2)?);
     let to = zero.map(|z| c.dtype(z)).or(wanted).unwrap_or(DType::U8);
-    let wide = precision.unwrap_or(c.dtype(scale));
+    // A scale may be a power of two in a type that is not computed with.
+    let wide = precision.unwrap_or(if c.dtype(scale).is_float() { c.dtype(scale) } else { c.dtype(x) });
     let s = spread(c, scale, x, a, block)?;
     let s = c.cast(s, wide)?;
     let v = c.cast(x, wide)?;
     let z = zero.map(|z| spread(c, z, x, a, block)).transpose()?;
+    if to.is_narrow_float() {
+        return one(quantize_float(c, v, s, z, to, saturate)?);
+    }
     one(quantize_value(c, v, s, z, to)?)
+}
+
+/// x / scale as a small float. 8-bit floats have no zero point: the operand only names the type.
+fn quantize_float(
+    c: &mut Call<'_, '_>,
+    x: ValueId,
+    scale: ValueId,
+    zero: Option<ValueId>,
+    to: DType,
+    saturate: bool,
+) -> Result<ValueId, Fail> {
+    let mut y = c.div(x, scale)?;
+    if let (DType::F4E2M1, Some(z)) = (to, zero) {
+        let dtype = c.dtype(y);
+        let z = c.cast(z, dtype)?;
+        y = c.add(y, z)?;
+    }
+    if saturate { super::cast::saturated(c, y, to) } else { c.cast(y, to) }
 }
 
 /// saturate(round(x / scale) + zero point), the operands already broadcastable.

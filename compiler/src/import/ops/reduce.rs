@@ -6,23 +6,23 @@ use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Binary, DType, Op, Reduce, Unary, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
-    onnx("ArgMax", 7, |c| arg(c, true)),
-    onnx("ArgMin", 7, |c| arg(c, false)),
-    onnx("ReduceL1", 7, |c| over(c, 18, |c, x, a, k| lp_norm(c, x, 1, a, k))),
-    onnx("ReduceL2", 7, |c| over(c, 18, |c, x, a, k| lp_norm(c, x, 2, a, k))),
-    onnx("ReduceLogSum", 7, |c| {
+    onnx("ArgMax", 1, |c| arg(c, true)),
+    onnx("ArgMin", 1, |c| arg(c, false)),
+    onnx("ReduceL1", 1, |c| over(c, 18, |c, x, a, k| lp_norm(c, x, 1, a, k))),
+    onnx("ReduceL2", 1, |c| over(c, 18, |c, x, a, k| lp_norm(c, x, 2, a, k))),
+    onnx("ReduceLogSum", 1, |c| {
         over(c, 18, |c, x, a, k| {
             let s = sum(c, x, a, k)?;
             c.unary(Unary::Log, s)
         })
     }),
-    onnx("ReduceLogSumExp", 7, |c| over(c, 18, log_sum_exp)),
-    onnx("ReduceMax", 7, |c| over(c, 18, |c, x, a, k| extreme(c, Reduce::Max, x, a, k))),
-    onnx("ReduceMean", 7, |c| over(c, 18, |c, x, a, k| c.reduce(Reduce::Mean, x, a, k))),
-    onnx("ReduceMin", 7, |c| over(c, 18, |c, x, a, k| extreme(c, Reduce::Min, x, a, k))),
-    onnx("ReduceProd", 7, |c| over(c, 18, |c, x, a, k| c.reduce(Reduce::Prod, x, a, k))),
-    onnx("ReduceSum", 7, |c| over(c, 13, sum)),
-    onnx("ReduceSumSquare", 7, |c| {
+    onnx("ReduceLogSumExp", 1, |c| over(c, 18, log_sum_exp)),
+    onnx("ReduceMax", 1, |c| over(c, 18, |c, x, a, k| extreme(c, Reduce::Max, x, a, k))),
+    onnx("ReduceMean", 1, |c| over(c, 18, |c, x, a, k| c.reduce(Reduce::Mean, x, a, k))),
+    onnx("ReduceMin", 1, |c| over(c, 18, |c, x, a, k| extreme(c, Reduce::Min, x, a, k))),
+    onnx("ReduceProd", 1, |c| over(c, 18, |c, x, a, k| c.reduce(Reduce::Prod, x, a, k))),
+    onnx("ReduceSum", 1, |c| over(c, 13, sum)),
+    onnx("ReduceSumSquare", 1, |c| {
         over(c, 18, |c, x, a, k| {
             let s = c.mul(x, x)?;
             sum(c, s, a, k)

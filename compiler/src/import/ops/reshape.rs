@@ -1,17 +1,21 @@
-//! `Reshape`.
+//! `Reshape`: the shape is an attribute before version 5, an operand since.
 
 use crate::import::call::{Call, Val, extent, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use quadrille_isa::tensor::element_count;
 
-pub(super) const OPS: &[OpDef] = &[onnx("Reshape", 7, reshape)];
+pub(super) const OPS: &[OpDef] = &[onnx("Reshape", 1, reshape)];
 
 fn reshape(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
-    c.at_most(2)?;
+    c.at_most(if c.opset < 5 { 1 } else { 2 })?;
     let allow_zero = c.flag("allowzero", false)?;
     let x = c.x(0)?;
-    let want = c.known_ints(1, "the shape")?;
+    let want = if c.opset < 5 {
+        c.int_list("shape")?.ok_or_else(|| Fail::invalid("attribute 'shape' is missing"))?
+    } else {
+        c.known_ints(1, "the shape")?
+    };
     let shape = resolve(&c.shape(x), &want, allow_zero)?;
     one(c.reshape(x, &shape)?)
 }

@@ -7,14 +7,19 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::{DType, Op, Tensor, ValueId};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Resize", 10, resize), onnx("Upsample", 7, upsample)];
+pub(super) const OPS: &[OpDef] = &[onnx("Resize", 10, resize), onnx("Upsample", 1, upsample)];
 
 /// Elements of an interpolation matrix.
 const MAX_MATRIX: usize = 1 << 24;
 
 fn upsample(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
-    let mode = c.choice("mode", "nearest", &["nearest", "linear"])?;
-    let scales = if c.opset < 9 {
+    let mode = c.choice("mode", "nearest", &["nearest", "linear", "bilinear"])?;
+    let scales = if c.opset < 7 {
+        c.at_most(1)?;
+        let (h, w) = (c.float_opt("height_scale")?, c.float_opt("width_scale")?);
+        let (h, w) = h.zip(w).ok_or_else(|| Fail::invalid("attributes 'height_scale', 'width_scale' are missing"))?;
+        vec![1.0, 1.0, f64::from(h), f64::from(w)]
+    } else if c.opset < 9 {
         c.at_most(1)?;
         let s = c.float_list("scales")?.ok_or_else(|| Fail::invalid("attribute 'scales' is missing"))?;
         s.into_iter().map(f64::from).collect()

@@ -9,9 +9,9 @@ use crate::import::registry::{OpDef, microsoft, onnx};
 use crate::ir::{Binary, DType, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
-    onnx("GRU", 7, |c| recurrent(c, Cell::Gru, Kind::Float)),
-    onnx("LSTM", 7, |c| recurrent(c, Cell::Lstm, Kind::Float)),
-    onnx("RNN", 7, |c| recurrent(c, Cell::Rnn, Kind::Float)),
+    onnx("GRU", 1, |c| recurrent(c, Cell::Gru, Kind::Float)),
+    onnx("LSTM", 1, |c| recurrent(c, Cell::Lstm, Kind::Float)),
+    onnx("RNN", 1, |c| recurrent(c, Cell::Rnn, Kind::Float)),
     microsoft("DynamicQuantizeLSTM", |c| recurrent(c, Cell::Lstm, Kind::Integer)),
 ];
 

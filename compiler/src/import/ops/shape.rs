@@ -4,7 +4,7 @@ use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Shape", 7, shape), onnx("Size", 7, size)];
+pub(super) const OPS: &[OpDef] = &[onnx("Shape", 1, shape), onnx("Size", 1, size)];
 
 fn shape(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(1)?;

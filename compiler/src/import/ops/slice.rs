@@ -5,7 +5,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::Op;
 
-pub(super) const OPS: &[OpDef] = &[onnx("Slice", 7, slice)];
+pub(super) const OPS: &[OpDef] = &[onnx("Slice", 1, slice)];
 
 fn slice(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let x = c.x(0)?;

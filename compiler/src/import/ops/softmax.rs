@@ -7,7 +7,7 @@ use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Binary, DType, Op, Reduce, Tensor, Unary, ValueId};
 
 pub(super) const OPS: &[OpDef] =
-    &[onnx("Hardmax", 7, hardmax), onnx("LogSoftmax", 7, log_softmax), onnx("Softmax", 7, softmax)];
+    &[onnx("Hardmax", 1, hardmax), onnx("LogSoftmax", 1, log_softmax), onnx("Softmax", 1, softmax)];
 
 /// The operand, the axis to normalise, and the shape to go back to.
 fn coerced(c: &mut Call<'_, '_>) -> Result<(ValueId, usize, Vec<usize>), Fail> {
@@ -37,8 +37,21 @@ fn coerced(c: &mut Call<'_, '_>) -> Result<(ValueId, usize, Vec<usize>), Fail> {
 
 fn softmax(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let (x, axis, shape) = coerced(c)?;
-    let y = c.op(Op::Softmax { axis }, &[x])?;
+    let y = normalised(c, x, axis)?;
     one(c.reshape(y, &shape)?)
+}
+
+/// Normalised exponentials. Half precision follows the operator's defining function, whose every step
+/// is rounded.
+pub(super) fn normalised(c: &mut Call<'_, '_>, x: ValueId, axis: usize) -> Result<ValueId, Fail> {
+    if !matches!(c.dtype(x), DType::F16 | DType::BF16) {
+        return c.op(Op::Softmax { axis }, &[x]);
+    }
+    let max = c.reduce(Reduce::Max, x, &[axis], true)?;
+    let d = c.sub(x, max)?;
+    let e = c.unary(Unary::Exp, d)?;
+    let s = c.reduce(Reduce::Sum, e, &[axis], true)?;
+    c.div(e, s)
 }
 
 /// x - max - log(sum(exp(x - max))).

@@ -4,13 +4,16 @@ use crate::import::call::{Call, Val, axis, extent};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Split", 7, split)];
+pub(super) const OPS: &[OpDef] = &[onnx("Split", 1, split)];
 
 fn split(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let a = c.int("axis", 0)?;
     let x = c.x(0)?;
     let a = axis(a, c.rank(x))?;
-    let given = if c.opset < 13 {
+    let given = if c.opset < 2 && c.opt(1)?.is_some() {
+        c.at_most(2)?;
+        c.known_ints_opt(1, "the sizes")?
+    } else if c.opset < 13 {
         c.at_most(1)?;
         c.int_list("split")?
     } else {

@@ -4,7 +4,7 @@ use crate::import::call::{Call, Val, axes, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Squeeze", 7, squeeze), onnx("Unsqueeze", 7, unsqueeze)];
+pub(super) const OPS: &[OpDef] = &[onnx("Squeeze", 1, squeeze), onnx("Unsqueeze", 1, unsqueeze)];
 
 fn given_axes(c: &mut Call<'_, '_>) -> Result<Option<Vec<i64>>, Fail> {
     if c.opset < 13 {

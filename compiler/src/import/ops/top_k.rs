@@ -5,7 +5,7 @@ use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 use crate::ir::Op;
 
-pub(super) const OPS: &[OpDef] = &[onnx("TopK", 7, top_k)];
+pub(super) const OPS: &[OpDef] = &[onnx("TopK", 1, top_k)];
 
 fn top_k(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let a = c.int("axis", -1)?;

@@ -4,7 +4,7 @@ use crate::import::call::{Call, Val, axes, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
 
-pub(super) const OPS: &[OpDef] = &[onnx("Transpose", 7, transpose)];
+pub(super) const OPS: &[OpDef] = &[onnx("Transpose", 1, transpose)];
 
 fn transpose(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(1)?;

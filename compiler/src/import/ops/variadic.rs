@@ -6,10 +6,10 @@ use crate::import::registry::{OpDef, onnx};
 use crate::ir::{Binary, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
-    onnx("Max", 7, |c| chain(c, Binary::Max)),
-    onnx("Mean", 7, mean),
-    onnx("Min", 7, |c| chain(c, Binary::Min)),
-    onnx("Sum", 7, |c| chain(c, Binary::Add)),
+    onnx("Max", 1, |c| chain(c, Binary::Max)),
+    onnx("Mean", 1, mean),
+    onnx("Min", 1, |c| chain(c, Binary::Min)),
+    onnx("Sum", 1, |c| chain(c, Binary::Add)),
 ];
 
 fn fold(c: &mut Call<'_, '_>, b: Binary) -> Result<ValueId, Fail> {

@@ -10,7 +10,8 @@ use half::{bf16, f16};
 use std::borrow::Cow;
 
 /// Runs a body with `$T` bound to the host type that computes for a widened element type.
-/// `f16` and `bf16` never get here: they are widened first. `bool` computes as `u8`.
+/// `f16` and `bf16` never get here: they are widened first. `bool` computes as `u8`, and so do codes
+/// of narrow types, which are only moved.
 macro_rules! with_num {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -52,6 +53,19 @@ macro_rules! with_num {
             }
             $crate::ir::DType::F32 | $crate::ir::DType::F16 | $crate::ir::DType::BF16 => {
                 type $T = f32;
+                $body
+            }
+            $crate::ir::DType::I2
+            | $crate::ir::DType::U2
+            | $crate::ir::DType::I4
+            | $crate::ir::DType::U4
+            | $crate::ir::DType::F4E2M1
+            | $crate::ir::DType::F8E4M3FN
+            | $crate::ir::DType::F8E4M3FNUZ
+            | $crate::ir::DType::F8E5M2
+            | $crate::ir::DType::F8E5M2FNUZ
+            | $crate::ir::DType::F8E8M0 => {
+                type $T = u8;
                 $body
             }
         }

@@ -199,6 +199,7 @@ fn eval_typed(order: Order, op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Res
         Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => {
             return Err("no loop is known for the operation".to_string());
         }
+        Op::BitCast(to) => cast::bits(inputs[0], *to),
         Op::MatMul { epilogue } => matmul::eval(order, inputs, epilogue, ty),
         Op::Conv { window, groups, epilogue } => conv::eval(order, inputs, window, *groups, epilogue, ty),
         Op::ConvTranspose { window, groups, .. } => {

@@ -29,7 +29,12 @@ pub enum Op {
     Fma,
     /// Float to integer truncates and saturates (NaN gives 0), integer to integer wraps, anything but
     /// zero is `true`, to a narrower float rounds to nearest even.
+    ///
+    /// [Narrow](quadrille_isa::narrow) types: to a float rounds to nearest even, to an integer truncates
+    /// and keeps the low bits.
     Cast(DType),
+    /// The same bits as another element type of the same width; not to `bool` from other types.
+    BitCast(DType),
     /// `[..., M, K] x [..., K, N] -> [..., M, N]`, batch axes broadcast; both operands have rank >= 2.
     /// Operands after the first two belong to the epilogue. Integers of 8 and 16 bits may mix and give
     /// `i32`; wider ones keep their type.
@@ -150,6 +155,7 @@ impl Op {
             Op::Select => "select",
             Op::Fma => "fma",
             Op::Cast(_) => "cast",
+            Op::BitCast(_) => "bitcast",
             Op::MatMul { .. } => "matmul",
             Op::Conv { .. } => "conv",
             Op::ConvTranspose { .. } => "conv_transpose",

@@ -91,6 +91,7 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attr)> {
         | Op::Select
         | Op::Fma
         | Op::Cast(_)
+        | Op::BitCast(_)
         | Op::Reshape { .. }
         | Op::Broadcast { .. } => w,
         Op::MatMul { epilogue } => w.epilogue(epilogue),
@@ -291,6 +292,7 @@ pub(super) fn operation(name: &str, attrs: Vec<(String, Attr)>, ty: Option<&Tens
         "select" => Op::Select,
         "fma" => Op::Fma,
         "cast" => Op::Cast(declared()?.dtype),
+        "bitcast" => Op::BitCast(declared()?.dtype),
         "matmul" => Op::MatMul { epilogue: r.epilogue()? },
         "conv" => Op::Conv { window: r.window()?, groups: r.number_or("groups", Some(1))?, epilogue: r.epilogue()? },
         "conv_transpose" => {

@@ -2,6 +2,7 @@
 
 use crate::ir::{DType, Tensor};
 use half::{bf16, f16};
+use quadrille_isa::narrow;
 
 /// A float that reads back to the same bits; `bits` is its own pattern, for what digits cannot say.
 fn float(value: f64, shortest: String, bits: u64, canonical_nan: u64) -> String {
@@ -50,8 +51,13 @@ pub(super) fn elements(t: &Tensor) -> impl Iterator<Item = String> + '_ {
             DType::I64 => (bits as i64).to_string(),
             DType::Bool if bits == 0 => "false".to_string(),
             DType::Bool if bits == 1 => "true".to_string(),
+            d if d.is_narrow_float() => {
+                let v = narrow::decode(d, b[0]);
+                float(v, format!("{v:?}"), bits, narrow::encode(d, f64::NAN).into())
+            }
+            d if d.is_narrow() => narrow::decode(d, b[0]).to_string(),
             // A bool that is neither (verification refuses it) and the unsigned integers.
-            DType::U8 | DType::U16 | DType::U32 | DType::U64 | DType::Bool => bits.to_string(),
+            _ => bits.to_string(),
         }
     })
 }
@@ -65,9 +71,9 @@ pub(super) fn element(dtype: DType, word: &str) -> Option<[u8; 8]> {
             "false" => 0,
             _ => return None,
         },
-        (_, Some(hex)) if dtype.is_float() => {
+        (_, Some(hex)) if dtype.is_float() || dtype.is_narrow_float() => {
             let bits = u64::from_str_radix(hex, 16).ok()?;
-            if dtype.size() < 8 && bits >> (8 * dtype.size()) != 0 {
+            if dtype.bits() < 64 && bits >> dtype.bits() != 0 {
                 return None;
             }
             bits
@@ -87,6 +93,15 @@ pub(super) fn element(dtype: DType, word: &str) -> Option<[u8; 8]> {
         (DType::U16, _) => word.parse::<u16>().ok()?.into(),
         (DType::U32, _) => word.parse::<u32>().ok()?.into(),
         (DType::U64, _) => word.parse().ok()?,
+        (d, _) if d.is_narrow_float() => narrow::encode(d, word.parse().ok()?).into(),
+        (d, _) => {
+            let v: i64 = word.parse().ok()?;
+            let code = narrow::wrap(d, v);
+            if narrow::decode(d, code) != v as f64 {
+                return None;
+            }
+            code.into()
+        }
     };
     // A half's `nan` comes out as the canonical one, whatever the conversion makes of it.
     let bits = match dtype {

@@ -12,14 +12,26 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
             Ok(TensorType::new(*d, x.shape.clone()))
         }
         Op::Fma => fma(o),
+        Op::BitCast(d) => bitcast(o, *d),
         _ => select(o),
     }
+}
+
+fn bitcast(o: &Operands<'_>, to: DType) -> Result<TensorType, TypeError> {
+    let [x] = o.take()?;
+    if x.dtype.bits() != to.bits() {
+        return o.fail(format!("{x} has elements of {} bits, {to} of {}", x.dtype.bits(), to.bits()));
+    }
+    if to == DType::Bool && x.dtype != DType::Bool {
+        return o.fail(format!("{x} may hold bytes that are no bool"));
+    }
+    Ok(TensorType::new(to, x.shape.clone()))
 }
 
 fn unary(o: &Operands<'_>, u: Unary) -> Result<TensorType, TypeError> {
     let [x] = o.take()?;
     match u {
-        Unary::Not if x.dtype.is_float() => {
+        Unary::Not if !x.dtype.is_int() && x.dtype != DType::Bool => {
             return o.fail(format!("is defined for bool and integers only, got {x}"));
         }
         Unary::Not => {}
@@ -42,7 +54,7 @@ fn binary(o: &Operands<'_>, b: Binary) -> Result<TensorType, TypeError> {
     let [x, y] = o.take()?;
     o.same_dtype(x, y)?;
     match b {
-        Binary::And | Binary::Or | Binary::Xor if x.dtype.is_float() => {
+        Binary::And | Binary::Or | Binary::Xor if !x.dtype.is_int() && x.dtype != DType::Bool => {
             return o.fail(format!("is defined for bool and integers only, got {x}"));
         }
         Binary::Shl | Binary::Shr if !x.dtype.is_int() => {
@@ -58,7 +70,7 @@ fn binary(o: &Operands<'_>, b: Binary) -> Result<TensorType, TypeError> {
         | Binary::Prelu => {
             o.numeric(x)?;
         }
-        _ => {}
+        _ => o.computable(x)?,
     }
     match broadcast_shapes(&x.shape, &y.shape) {
         Some(shape) => Ok(TensorType::new(if b.is_compare() { DType::Bool } else { x.dtype }, shape)),

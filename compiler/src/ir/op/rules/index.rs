@@ -43,6 +43,7 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
         }
         Op::TopKValues { k, axis, .. } | Op::TopKIndices { k, axis, .. } => {
             let [x] = o.take()?;
+            o.computable(x)?;
             o.axis(*axis, x)?;
             let mut t = x.clone();
             if *k > t.shape[*axis] {
@@ -79,7 +80,8 @@ fn updated(o: &Operands<'_>, x: &TensorType, updates: &TensorType, mode: Scatter
     o.same_dtype(x, updates)?;
     match mode {
         ScatterMode::Mul => o.numeric(x),
-        ScatterMode::Replace | ScatterMode::Add | ScatterMode::Max | ScatterMode::Min => Ok(()),
+        ScatterMode::Add | ScatterMode::Max | ScatterMode::Min => o.computable(x),
+        ScatterMode::Replace => Ok(()),
     }
 }
 

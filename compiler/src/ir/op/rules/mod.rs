@@ -56,6 +56,11 @@ impl<'a> Operands<'a> {
         if t.dtype.is_float() || t.dtype.is_int() { Ok(()) } else { self.fail(format!("is not defined for {t}")) }
     }
 
+    /// Numbers and `bool`: what has an order and an equality. Narrow types are only moved and cast.
+    fn computable(&self, t: &TensorType) -> Result<(), TypeError> {
+        if t.dtype.is_narrow() { self.fail(format!("is not defined for {t}; cast it to a wider type")) } else { Ok(()) }
+    }
+
     fn float(&self, t: &TensorType) -> Result<(), TypeError> {
         if t.dtype.is_float() { Ok(()) } else { self.fail(format!("is defined for floats only, got {t}")) }
     }
@@ -70,7 +75,9 @@ impl Op {
     pub fn result_type(&self, inputs: &[&TensorType]) -> Result<TensorType, TypeError> {
         let operands = Operands { op: self, types: inputs };
         let ty = match self {
-            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => elementwise::rule(&operands),
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) | Op::BitCast(_) => {
+                elementwise::rule(&operands)
+            }
             Op::MatMul { .. } | Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Pool { .. } => linear::rule(&operands),
             Op::Reduce { .. }
             | Op::ArgReduce { .. }

@@ -7,9 +7,7 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
     match o.op {
         Op::Reduce { kind, axes, keep } => {
             let [x] = o.take()?;
-            if !matches!(kind, Reduce::Max | Reduce::Min) {
-                o.numeric(x)?;
-            }
+            if matches!(kind, Reduce::Max | Reduce::Min) { o.computable(x)? } else { o.numeric(x)? }
             if axes.iter().any(|&a| a >= x.rank()) || axes.windows(2).any(|w| w[0] >= w[1]) {
                 return o.fail(format!("axes {axes:?} are not sorted, unique axes of {x}"));
             }
@@ -17,6 +15,7 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
         }
         Op::ArgReduce { axis, keep, .. } => {
             let [x] = o.take()?;
+            o.computable(x)?;
             o.axis(*axis, x)?;
             Ok(TensorType::new(DType::I64, reduced(&x.shape, &[*axis], *keep)))
         }

@@ -396,7 +396,8 @@ fn gradients_are_slopes() {
         strings: v.iter().map(|s| s.as_bytes().to_vec().into()).collect(),
         ..AttributeProto::default()
     };
-    let y = AttributeProto { name: "y".to_string(), r#type: 3, s: Some(b"y".to_vec().into()), ..AttributeProto::default() };
+    let y =
+        AttributeProto { name: "y".to_string(), r#type: 3, s: Some(b"y".to_vec().into()), ..AttributeProto::default() };
     let nodes = vec![
         node("MatMul", &["a", "b"], &["ab"]),
         node("Tanh", &["ab"], &["t"]),
@@ -430,7 +431,9 @@ fn gradients_are_slopes() {
     let run = |values: &[Vec<f64>]| -> Vec<Vec<f64>> {
         let inputs: Vec<Tensor> = shapes.iter().zip(values).map(|(s, v)| tensor(s, v)).collect();
         let out = eval::eval(&g, &inputs).expect("it has a value");
-        out.iter().map(|t| t.data.chunks(8).map(|c| f64::from_le_bytes(c.try_into().expect("eight bytes"))).collect()).collect()
+        out.iter()
+            .map(|t| t.data.chunks(8).map(|c| f64::from_le_bytes(c.try_into().expect("eight bytes"))).collect())
+            .collect()
     };
     let slopes = run(&values);
     const STEP: f64 = 1e-5;

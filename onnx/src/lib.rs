@@ -17,7 +17,7 @@ pub mod proto;
 
 pub use error::{LoadError, Problem};
 pub use load::{
-    IR_VERSIONS, OPSETS, decode_optional, decode_sequence, decode_tensor, from_bytes, load, load_optional, load_sequence,
-    load_tensor,
+    IR_VERSIONS, OPSETS, decode_optional, decode_sequence, decode_tensor, from_bytes, load, load_optional,
+    load_sequence, load_tensor,
 };
 pub use model::*;

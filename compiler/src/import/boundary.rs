@@ -87,10 +87,7 @@ impl<'a> Inputs<'a> {
 }
 
 /// The inputs as tensors, or everything that is missing.
-fn inputs<'a>(
-    list: &[&'a ValueInfo],
-    options: &ImportOptions,
-) -> Result<Vec<(&'a str, Input)>, Vec<ImportError>> {
+fn inputs<'a>(list: &[&'a ValueInfo], options: &ImportOptions) -> Result<Vec<(&'a str, Input)>, Vec<ImportError>> {
     let mut errors = Vec::new();
     let mut found = Vec::new();
     for &v in list {

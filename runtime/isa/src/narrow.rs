@@ -185,8 +185,7 @@ pub fn pack(dtype: DType, elements: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const FLOATS: [DType; 5] =
-        [DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ, DType::F4E2M1];
+    const FLOATS: [DType; 5] = [DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ, DType::F4E2M1];
 
     #[test]
     fn every_number_is_its_own_code() {

@@ -222,12 +222,7 @@ fn entries(c: &mut Call<'_, '_>, name: &str, n: usize) -> Result<Vec<i64>, Fail>
 }
 
 /// The body once for every element of the scanned axes.
-fn steps<'a>(
-    c: &mut Call<'_, 'a>,
-    body: &'a Graph,
-    mut state: Vec<Val>,
-    scanned: &[Scanned],
-) -> Result<Steps, Fail> {
+fn steps<'a>(c: &mut Call<'_, 'a>, body: &'a Graph, mut state: Vec<Val>, scanned: &[Scanned]) -> Result<Steps, Fail> {
     let states = state.len();
     let outputs = body.outputs.len().checked_sub(states);
     let outputs = outputs.ok_or_else(|| Fail::invalid("the body returns too few values"))?;

@@ -10,16 +10,19 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const OPS: &[OpDef] = &[training("Gradient", gradient)];
 
 fn gradient(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
-    let need = |v: Option<Vec<String>>, name: &str| {
-        v.ok_or_else(|| Fail::invalid(format!("attribute '{name}' is missing")))
-    };
+    let need =
+        |v: Option<Vec<String>>, name: &str| v.ok_or_else(|| Fail::invalid(format!("attribute '{name}' is missing")));
     let xs = c.string_list("xs")?;
     let xs = need(xs, "xs")?;
     let zs = c.string_list("zs")?.unwrap_or_default();
     let y = c.string("y", "")?;
     let operands = c.all()?;
     if operands.len() != xs.len() + zs.len() {
-        return Err(Fail::invalid(format!("names {} tensors, but has {} operands", xs.len() + zs.len(), operands.len())));
+        return Err(Fail::invalid(format!(
+            "names {} tensors, but has {} operands",
+            xs.len() + zs.len(),
+            operands.len()
+        )));
     }
     let y = tensor(c, &y)?;
     // The operands are where the derivative is taken: the very tensors that `y` was computed from.

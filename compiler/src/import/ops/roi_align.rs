@@ -38,8 +38,7 @@ fn roi_align(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(3)?;
     let old = c.opset < 16;
     let kinds = ["half_pixel", "output_half_pixel"];
-    let half_pixel =
-        c.choice("coordinate_transformation_mode", kinds[usize::from(old)], &kinds)? == "half_pixel";
+    let half_pixel = c.choice("coordinate_transformation_mode", kinds[usize::from(old)], &kinds)? == "half_pixel";
     let mode_max = c.choice("mode", "avg", &["avg", "max"])? == "max";
     let count = |v: i64, what: &str| {
         let v = usize::try_from(v).ok().filter(|&v| v <= MAX_SAMPLES);
@@ -132,17 +131,20 @@ impl Regions {
             }
         }
         let y = all.ok_or_else(|| Fail::invalid("no samples"))?;
-        let y = c.reshape(
-            y,
-            &[n, vertical.cells, vertical.samples, horizontal.cells, horizontal.samples, channels],
-        )?;
+        let y = c.reshape(y, &[n, vertical.cells, vertical.samples, horizontal.cells, horizontal.samples, channels])?;
         let y = c.reduce(if self.mode_max { Reduce::Max } else { Reduce::Mean }, y, &[2, 4], false)?;
         c.transpose(y, &[0, 3, 1, 2])
     }
 
     /// For one side (0 horizontal, 1 vertical): index and weight of the two pixels around each sample,
     /// `[R, cells * samples]` each. Samples more than a pixel outside have weight 0.
-    fn taps(&self, c: &mut Call<'_, '_>, rois: ValueId, axis: usize, side: Side) -> Result<[(ValueId, ValueId); 2], Fail> {
+    fn taps(
+        &self,
+        c: &mut Call<'_, '_>,
+        rois: ValueId,
+        axis: usize,
+        side: Side,
+    ) -> Result<[(ValueId, ValueId); 2], Fail> {
         let dtype = c.dtype(rois);
         let bound = |c: &mut Call<'_, '_>, at: usize| -> Result<ValueId, Fail> {
             let v = c.slice_axis(rois, 1, at, 1)?;

@@ -18,11 +18,13 @@ fn tf_idf(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     if c.has("pool_strings") {
         return Err(Fail::unsupported("n-grams of strings are not supported", "use integers"));
     }
-    let need = |v: Option<Vec<i64>>, name: &str| {
-        v.ok_or_else(|| Fail::invalid(format!("attribute '{name}' is missing")))
-    };
+    let need =
+        |v: Option<Vec<i64>>, name: &str| v.ok_or_else(|| Fail::invalid(format!("attribute '{name}' is missing")));
     let bound = |v: i64, name: &str| {
-        usize::try_from(v).ok().filter(|&v| v <= MAX_STEPS).ok_or_else(|| Fail::invalid(format!("{name} is out of range")))
+        usize::try_from(v)
+            .ok()
+            .filter(|&v| v <= MAX_STEPS)
+            .ok_or_else(|| Fail::invalid(format!("{name} is out of range")))
     };
     let mode = c.choice("mode", "", &["TF", "IDF", "TFIDF"])?;
     let smallest = bound(c.int("min_gram_length", 1)?, "min_gram_length")?.max(1);
@@ -54,7 +56,8 @@ fn tf_idf(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     for n in 1..=starts.len() {
         let end = starts.get(n).copied().unwrap_or(pool.len() as i64);
         let range = usize::try_from(starts[n - 1]).ok().zip(usize::try_from(end).ok());
-        let grams = range.and_then(|(a, b)| pool.get(a..b)).ok_or_else(|| Fail::invalid("ngram_counts is out of range"))?;
+        let grams =
+            range.and_then(|(a, b)| pool.get(a..b)).ok_or_else(|| Fail::invalid("ngram_counts is out of range"))?;
         let count = grams.len() / n;
         let to = size.get(first..first + count).ok_or_else(|| Fail::invalid("ngram_indexes is too short"))?;
         first += count;

@@ -203,6 +203,11 @@ fn tree_ensemble(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         0 => y,
         1 => c.op(Op::Softmax { axis: 1 }, &[y])?,
         2 => c.unary(Unary::Sigmoid, y)?,
-        t => return Err(Fail::unsupported(format!("post_transform {t} is not supported"), "use none, softmax or logistic")),
+        t => {
+            return Err(Fail::unsupported(
+                format!("post_transform {t} is not supported"),
+                "use none, softmax or logistic",
+            ));
+        }
     })
 }

@@ -7,7 +7,11 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
     match o.op {
         Op::Reduce { kind, axes, keep } => {
             let [x] = o.take()?;
-            if matches!(kind, Reduce::Max | Reduce::Min) { o.computable(x)? } else { o.numeric(x)? }
+            if matches!(kind, Reduce::Max | Reduce::Min) {
+                o.computable(x)?
+            } else {
+                o.numeric(x)?
+            }
             if axes.iter().any(|&a| a >= x.rank()) || axes.windows(2).any(|w| w[0] >= w[1]) {
                 return o.fail(format!("axes {axes:?} are not sorted, unique axes of {x}"));
             }

@@ -24,7 +24,9 @@ pub(super) fn lower(
         Op::Select => asm.select(&x[0], &x[1], &x[2], out),
         Op::Cast(to) => asm.cast(&x[0], *to, ranges[0])?,
         // Lanes hold numbers, not the bits of the model's types.
-        Op::BitCast(_) => return Err(Obstacle::new("no program reads bits as another type", "compute it outside the model")),
+        Op::BitCast(_) => {
+            return Err(Obstacle::new("no program reads bits as another type", "compute it outside the model"));
+        }
         Op::Reshape { .. } => {
             let d = asm.dense(&x[0], &x[0].dims.clone());
             d.reshaped(out)

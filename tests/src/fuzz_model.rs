@@ -117,6 +117,60 @@ pub fn model(data: &[u8]) -> ModelProto {
     m
 }
 
+/// Changes a model as bytes say: operators, edges, attributes, extents, element types.
+pub fn mutate(m: &mut ModelProto, choices: &[u8]) {
+    let mut c = Choices(choices.iter());
+    let ops = supported_ops();
+    let version = c.pick(&OPSETS);
+    if c.one_in(8) {
+        m.opset_import.iter_mut().for_each(|o| o.version = version);
+    }
+    let Some(g) = m.graph.as_mut() else { return };
+    let names: Vec<String> = g.input.iter().map(|v| v.name.clone()).collect();
+    for _ in 0..1 + c.below(3) {
+        let at = c.below(g.node.len());
+        let Some(n) = g.node.get_mut(at) else { continue };
+        match c.below(7) {
+            0 => n.op_type = ops[c.below(ops.len())].name.to_string(),
+            1 if !n.input.is_empty() => {
+                let i = c.below(n.input.len());
+                n.input[i] = names.get(c.below(names.len())).cloned().unwrap_or_default();
+            }
+            2 => _ = n.input.pop(),
+            3 if !n.attribute.is_empty() => {
+                let i = c.below(n.attribute.len());
+                change(&mut n.attribute[i], &mut c);
+            }
+            4 => n.attribute.push(attribute(&mut c, &ops, &mut names.clone(), 2)),
+            5 => {
+                let i = c.below(g.input.len());
+                if let Some(v) = g.input.get_mut(i) {
+                    *v = info(&mut c, v.name.clone());
+                }
+            }
+            _ => {
+                let i = c.below(g.initializer.len());
+                if let Some(t) = g.initializer.get_mut(i) {
+                    *t = tensor(&mut c, t.name.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Another value of the same kind.
+fn change(a: &mut AttributeProto, c: &mut Choices<'_>) {
+    let i = c.below(a.ints.len());
+    match a.r#type {
+        1 => a.f = Some(c.pick(&[0.0, -1.0, 1e30, f32::NAN, f32::NEG_INFINITY])),
+        2 => a.i = Some(c.pick(&INTS)),
+        3 => a.s = Some(c.pick(&STRINGS).as_bytes().into()),
+        7 if !a.ints.is_empty() => a.ints[i] = c.pick(&INTS),
+        7 => a.ints.push(c.pick(&INTS)),
+        _ => a.r#type = c.pick(&[0, 1, 2, 3, 7]),
+    }
+}
+
 fn set(domain: &str, version: i64) -> OperatorSetIdProto {
     OperatorSetIdProto { domain: domain.into(), version }
 }

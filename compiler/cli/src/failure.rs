@@ -8,6 +8,7 @@ use crate::check::groups;
 use quadrille_compiler::import::{ImportError, ImportErrorKind, ImportErrors, Place};
 use quadrille_onnx::{LoadError, Model};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
@@ -57,12 +58,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// True when the problem is with the user's node `name`: alone, among nodes that were fused into
-    /// one (`conv1 + relu1`), or with a part of it (`norm/Mul_3`).
-    pub fn concerns(&self, name: &str) -> bool {
-        self.node.as_deref().is_some_and(|n| {
-            n.split(" + ")
-                .any(|part| part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    /// Names of the user's nodes that the problem may be with: of one node, of nodes that were fused into
+    /// one (`conv1 + relu1`), or of one that it is a part of (`norm/Mul_3`).
+    pub fn node_names(&self) -> impl Iterator<Item = &str> {
+        self.node.iter().flat_map(|n| n.split(" + ")).flat_map(|part| {
+            let ends = part.match_indices('/').map(|(i, _)| i).chain([part.len()]);
+            ends.map(move |end| &part[..end])
         })
     }
 }
@@ -97,8 +98,13 @@ impl Failure {
     /// Adds to each problem what the model knows of its node: the operator as the user wrote it
     /// (compilers name the primitive) and its operator set.
     pub fn locate(mut self, model: &Model) -> Failure {
+        let nodes = &model.graph.nodes;
+        let mut index: HashMap<&str, usize> = HashMap::new();
+        if !self.problems.is_empty() {
+            nodes.iter().enumerate().for_each(|(i, n)| _ = index.entry(n.name.as_str()).or_insert(i));
+        }
         for p in self.problems.iter_mut().filter(|p| p.opset.is_none()) {
-            let Some(node) = model.graph.nodes.iter().find(|n| p.concerns(&n.name)) else { continue };
+            let Some(node) = p.node_names().filter_map(|n| index.get(n)).min().map(|&i| &nodes[i]) else { continue };
             p.opset = model.opsets.get(&node.domain).copied();
             p.op = Some(match &p.op {
                 Some(primitive) if !primitive.eq_ignore_ascii_case(&node.op) => format!("{}, as {primitive}", node.op),

@@ -3,7 +3,7 @@
 use super::Pass;
 use crate::ir::builder::{Rebuild, remove_dead};
 use crate::ir::eval::eval_op;
-use crate::ir::{Graph, Op, Tensor, TypeError};
+use crate::ir::{Graph, Op, Tensor, TypeError, ValueDef};
 
 /// The pass.
 pub const PASS: Pass = Pass {
@@ -11,7 +11,8 @@ pub const PASS: Pass = Pass {
     summary: "Replaces nodes whose operands are all constants by their value.",
     details: "The oracle computes the value, with sums in a fixed order, so the result has the same bits on every \
               processor.\n\nA result of more than 64 KiB is folded only when it is no larger than the operands together: \
-              a filled or repeated tensor stays an operation on a small constant. A product of matrices or a convolution \
+              a filled or repeated tensor stays an operation on a small constant. Folding stops when it has made four \
+              times the bytes of the graph's own constants and 256 MiB. A product of matrices or a convolution \
               of more than 2^24 multiplications stays, to bound the time. An operation that the oracle refuses (an index \
               outside its axis) stays too, and fails when the graph runs.",
     run,
@@ -25,10 +26,16 @@ const MACS: usize = 1 << 24;
 
 fn run(graph: &Graph) -> Result<Graph, TypeError> {
     let mut r = Rebuild::new(graph);
+    // A small file can ask for results that double at every node.
+    let mut budget = fold_budget(graph);
     for node in graph.nodes() {
         let operands: Vec<_> = r.values(&node.inputs);
         let constants: Option<Vec<&Tensor>> = operands.iter().map(|&v| r.graph().constant(v)).collect();
-        let value = constants.filter(|c| is_worthwhile(&node.op, c, graph.ty(node.output).bytes()));
+        let bytes = graph.ty(node.output).bytes();
+        let value = constants.filter(|c| bytes <= budget && is_worthwhile(&node.op, c, bytes));
+        if value.is_some() {
+            budget -= bytes;
+        }
         match value.and_then(|c| eval_op(&node.op, &c).ok()) {
             Some(t) => {
                 let v = r.constant(graph.value(node.output).name.clone(), t);
@@ -38,6 +45,12 @@ fn run(graph: &Graph) -> Result<Graph, TypeError> {
         }
     }
     Ok(remove_dead(&r.finish()))
+}
+
+/// Bytes of results that folding a graph may make altogether.
+pub(crate) fn fold_budget(graph: &Graph) -> usize {
+    let own = graph.values().iter().filter(|v| matches!(v.def, ValueDef::Const(_))).map(|v| v.ty.bytes());
+    own.fold(0, usize::saturating_add).saturating_mul(4).saturating_add(256 << 20)
 }
 
 fn is_worthwhile(op: &Op, operands: &[&Tensor], bytes: usize) -> bool {

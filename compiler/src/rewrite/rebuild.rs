@@ -9,6 +9,7 @@ use super::fold;
 use super::language::{Kind, Term};
 use super::load::Loaded;
 use crate::ir::{Graph, NodeId, OriginId, Tensor, ValueId};
+use crate::passes::fold_constants::fold_budget;
 use egg::{Id, Language};
 use std::collections::{BTreeSet, HashMap};
 
@@ -37,6 +38,8 @@ pub(crate) struct Builder<'a> {
     consts: HashMap<(usize, usize, Vec<usize>), ValueId>,
     /// How the nodes came to be that rules made.
     pub(crate) lineage: Vec<Lineage>,
+    /// Bytes of constants that may still be made.
+    budget: usize,
     /// Rule applications that the new graph rests on: (region, term), by rule.
     pub(crate) used: Vec<usize>,
 }
@@ -56,6 +59,7 @@ impl<'a> Builder<'a> {
             origins: HashMap::new(),
             consts: HashMap::new(),
             lineage: Vec::new(),
+            budget: fold_budget(from),
             used: vec![0; rules],
         }
     }
@@ -183,7 +187,7 @@ impl<'a> Builder<'a> {
 
     /// The value of a class that constants alone decide, if the oracle can tell it.
     fn constant(
-        &self,
+        &mut self,
         egraph: &Terms,
         chosen: &Chosen,
         class: Id,
@@ -208,7 +212,12 @@ impl<'a> Builder<'a> {
                     continue;
                 }
                 let inputs: Option<Vec<&Tensor>> = kids.iter().map(|k| values[k].as_ref()).collect();
-                inputs.and_then(|i| fold::evaluate(egraph.op(term)?, &i))
+                let bytes = egraph.facts(c).ty.bytes();
+                let value = inputs.filter(|_| bytes <= self.budget).and_then(|i| fold::evaluate(egraph.op(term)?, &i));
+                if value.is_some() {
+                    self.budget -= bytes;
+                }
+                value
             };
             values.insert(c, value);
         }

@@ -220,6 +220,10 @@ fn place(
     bytes: u8,
     all_copies: bool,
 ) {
+    // A tensor without elements has no place.
+    if piece.loops.iter().any(|l| l.count == 0) {
+        return;
+    }
     let home = &memory.homes[t.0 as usize];
     let reach: i64 = piece.loops.iter().map(|l| i64::from(l.count - 1) * i64::from(l.row.max(0))).sum();
     let (lo, hi) = (piece.row0, piece.row0 + reach as u32);

@@ -15,6 +15,7 @@ use crate::ir::Graph;
 pub use error::{CompileError, Unsupported};
 pub use estimate::Estimate;
 use quadrille_isa::tsp::{Machine, Program};
+use std::collections::HashMap;
 pub use tiled::TiledGraph;
 
 /// Choices of a compilation. There are none yet that change what is computed.
@@ -78,6 +79,8 @@ pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
         }
         Err(CompileError::DoesNotFit { .. }) => Vec::new(),
     };
+    let mut first: HashMap<usize, &Unsupported> = HashMap::new();
+    failed.iter().for_each(|(number, u)| _ = first.entry(*number).or_insert(u));
     graph
         .nodes()
         .iter()
@@ -85,7 +88,7 @@ pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
         .map(|(number, n)| NodeSupport {
             node: graph.origin_name(n).to_string(),
             op: n.op.name().to_string(),
-            unsupported: failed.iter().find(|f| f.0 == number).map(|f| f.1.clone()),
+            unsupported: first.get(&number).map(|u| (*u).clone()),
         })
         .collect()
 }

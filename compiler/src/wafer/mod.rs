@@ -30,6 +30,7 @@ pub use tiled::{TiledEvalError, TiledGraph};
 
 use crate::ir::{Graph, NodeId};
 use quadrille_isa::wafer::{Machine, Program};
+use std::collections::HashMap;
 use tiled::Named;
 
 /// What the user may decide.
@@ -66,11 +67,13 @@ pub struct NodeSupport {
 /// Support of every node, in the graph's order: all problems, not the first.
 pub fn check(graph: &Graph, _machine: &Machine) -> Vec<NodeSupport> {
     let problems = partition::partition(graph).problems;
+    let mut first: HashMap<NodeId, &NodeProblem> = HashMap::new();
+    problems.iter().for_each(|(id, p)| _ = first.entry(*id).or_insert(p));
     let nodes = graph.nodes().iter().enumerate();
     nodes
         .map(|(i, n)| {
             let id = NodeId(i as u32);
-            let problem = problems.iter().find(|(p, _)| *p == id).map(|(_, p)| p.clone());
+            let problem = first.get(&id).map(|p| (*p).clone());
             NodeSupport { id, node: graph.origin_name(n).to_string(), op: n.op.name().to_string(), problem }
         })
         .collect()

@@ -211,11 +211,7 @@ impl<'a> ByNode<'a> {
     fn new(failures: &'a [(Target, Failure)], target: Target) -> ByNode<'a> {
         let mut map: HashMap<&str, Vec<&Problem>> = HashMap::new();
         for p in failures.iter().filter(|(t, _)| *t == target).flat_map(|(_, f)| &f.problems) {
-            // A problem is with a node, with nodes fused into one, or with a part of a node.
-            for part in p.node.iter().flat_map(|n| n.split(" + ")) {
-                let ends = part.match_indices('/').map(|(i, _)| i).chain([part.len()]);
-                ends.for_each(|end| map.entry(&part[..end]).or_default().push(p));
-            }
+            p.node_names().for_each(|n| map.entry(n).or_default().push(p));
         }
         ByNode(map)
     }

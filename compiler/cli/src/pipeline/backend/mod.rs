@@ -110,10 +110,24 @@ pub(super) fn rewrite(graph: &Graph, target: Target, options: &RewriteOptions) -
 
 /// Problems of all nodes that a machine cannot run; empty when it can run all.
 pub fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem> {
+    if let Some(problem) = oversized(graph) {
+        return vec![problem];
+    }
     match machine {
         Machine::Tsp(m) => tsp::unsupported_nodes(graph, m),
         Machine::Wafer(m) => wafer::unsupported_nodes(graph, m),
     }
+}
+
+/// Elements of the largest tensor that a target is asked about.
+const MAX_ELEMENTS: usize = 1 << 30;
+
+/// The first node whose result no machine could hold: compilers need not look at it row by row.
+fn oversized(graph: &Graph) -> Option<Problem> {
+    let node = graph.nodes().iter().find(|n| graph.ty(n.output).elements() > MAX_ELEMENTS)?;
+    let (name, op, shape) = (graph.origin_name(node), node.op.name(), graph.ty(node.output).to_string());
+    let reason = format!("the result has more than {MAX_ELEMENTS} elements, more than any machine holds");
+    Some(problem(name.to_string(), op.to_string(), shape, reason, "use smaller extents".to_string()))
 }
 
 /// A node that a target cannot run, in the words of its compiler.
@@ -150,6 +164,9 @@ fn does_not_fit(machine: &str, what: &str, (need, have): (u64, u64), reason: Str
 pub fn compile(graph: &Graph, machine: &Machine, precision: Precision) -> Result<Compiled, Failure> {
     if precision != Precision::F16 && machine.target() != Target::Tsp {
         return Err(unsupported(format!("--precision {} is not supported on this target; use f16", precision.name())));
+    }
+    if let Some(problem) = oversized(graph) {
+        return Err(unsupported_on(machine.name(), problem, Vec::new()));
     }
     match machine {
         Machine::Tsp(m) => tsp::compile(graph, m),

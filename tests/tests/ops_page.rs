@@ -18,8 +18,8 @@ const HEAD: &str = "\
 Generated from the importer's table and the lists in `tests/corpus`; a test compares (run it with `QUADRILLE_BLESS=1` to
 write this page).
 
-Counts are official node tests of ONNX whose model is this one operator. **since** is the operator set that introduced it,
-`7` for older ones; all later versions up to 28 are covered. **imports** counts cases that import and whose values the
+Counts are official node tests of ONNX whose model is this one operator. **since** is the operator set that introduced it;
+all later versions up to 28 are covered. **imports** counts cases that import and whose values the
 oracle gets right. **tsp** and **wafer** count cases that compile, pass the checker, simulate and give the right values, out of
 those that a machine with lanes of 32 bits can be asked to run: `yes` is all of them, and where it is none, the reason of
 the first is given. `-` is no such case. What a target does with a model of yours: `quadrille check MODEL`.

@@ -193,6 +193,28 @@ fn an_if_on_a_constant_imports_one_branch() {
     }
 }
 
+#[test]
+fn a_branch_for_other_shapes_asks_for_the_condition() {
+    let shaped = |target: &str| {
+        let output = vec![ValueInfoProto { name: "r".to_string(), r#type: None }];
+        GraphProto { node: vec![node("Reshape", &["x", target], &["r"])], output, ..GraphProto::default() }
+    };
+    let n = with(
+        node("If", &["cond"], &["y"]),
+        vec![graph_attribute("then_branch", shaped("six")), graph_attribute("else_branch", shaped("seven"))],
+    );
+    let inputs = vec![value("x", 1, &["6"]), value("cond", 9, &[])];
+    let m = model(inputs, vec![ints("six", &[2, 3]), ints("seven", &[7, 1])], vec![n], &["y"]);
+    let e = errors(&m);
+    assert_eq!(e.errors.len(), 1, "{e}");
+    assert_eq!((e.errors[0].kind, &e.errors[0].needs[..]), (ImportErrorKind::NeedsValue, &["cond".to_string()][..]));
+    assert!(e.to_string().contains("in the branch"), "{e}");
+    let mut o = ImportOptions::default();
+    o.values.insert("cond".to_string(), Tensor { dtype: DType::Bool, shape: vec![], data: vec![1].into() });
+    let g = run_import(&m, &o).expect("one branch is left");
+    assert_eq!(g.shape(g.outputs[0].value), [2, 3]);
+}
+
 /// A loop whose body passes its condition through and does nothing else.
 fn empty_loop(count: i64) -> ModelProto {
     let body = GraphProto {
@@ -202,6 +224,44 @@ fn empty_loop(count: i64) -> ModelProto {
     };
     let n = with(node("Loop", &["count", ""], &[]), vec![graph_attribute("body", body)]);
     model(vec![value("x", 1, &["1"])], vec![scalar("count", count)], vec![n, node("Relu", &["x"], &["y"])], &["y"])
+}
+
+#[test]
+fn a_loop_counts_to_an_extent() {
+    // Doubles y once for every row of x, whose number is known only once the dim is bound.
+    let mut body = GraphProto {
+        input: vec![value("i", 7, &[]), value("c", 9, &[]), value("state", 1, &["?"])],
+        node: vec![node("Add", &["state", "state"], &["twice"])],
+        ..GraphProto::default()
+    };
+    body.output = ["c", "twice"].map(|o| ValueInfoProto { name: o.to_string(), r#type: None }).to_vec();
+    let nodes = vec![
+        node("Shape", &["x"], &["s"]),
+        node("Gather", &["s", "first"], &["count"]),
+        with(node("Loop", &["count", "", "y"], &["z"]), vec![graph_attribute("body", body)]),
+    ];
+    let inputs = vec![value("x", 1, &["rows", "2"]), value("y", 1, &["1"])];
+    let m = model(inputs, vec![scalar("first", 0)], nodes, &["z"]);
+    for (rows, want) in [(0, 3.0), (1, 6.0), (4, 48.0)] {
+        let g = run_import(&m, &dims(&[("rows", rows)])).expect("the trip count is known");
+        assert_eq!(g.nodes().len(), rows, "one addition a row, and no counting");
+        let x = Tensor::from_f32(&[rows, 2], &vec![0.0; 2 * rows]);
+        let z = eval::eval(&g, &[x, Tensor::from_f32(&[1], &[3.0])]).expect("it has a value");
+        assert_eq!(z[0].as_f32(), Some(vec![want]));
+    }
+}
+
+#[test]
+fn dims_called_by_a_question_mark_are_independent() {
+    let m = model(vec![value("x", 1, &["3", "4"])], vec![], vec![node("Relu", &["x"], &["y"])], &["y"]);
+    let mut unknown = m.clone();
+    let graph = unknown.graph.as_mut().expect("the model has a graph");
+    let tensor = graph.input[0].r#type.as_mut().and_then(|t| t.tensor_type.as_mut()).expect("a tensor");
+    for d in &mut tensor.shape.as_mut().expect("a shape").dim {
+        *d = Dimension { dim_value: None, dim_param: Some("?".to_string()) };
+    }
+    let g = run_import(&unknown, &dims(&[("x.0", 3), ("x.1", 4)])).expect("each is bound by its place");
+    assert_eq!(g.shape(g.inputs[0]), [3, 4]);
 }
 
 #[test]

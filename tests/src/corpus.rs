@@ -4,6 +4,7 @@
 //! hashes, or generate it, and let ONNX Runtime compute the expected outputs. Whatever goes wrong
 //! is a panic with the script's own words: a test never skips for want of its data.
 
+use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,6 +82,30 @@ fn python() -> PathBuf {
 pub fn run_script(script: &str, arguments: &[&str]) {
     let _lock = lock();
     run(Command::new(python()).arg(repository().join("tests/corpus").join(script)).args(arguments));
+}
+
+/// The folder that a script of `tests/corpus` fills, called with a folder to write to; made anew whenever one of
+/// the `sources` beside it changes.
+pub fn made_by(script: &str, sources: &[&str]) -> PathBuf {
+    let mut hash = Sha256::new();
+    for name in sources.iter().chain([&script]) {
+        let path = repository().join("tests/corpus").join(name);
+        hash.update(fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())));
+    }
+    let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let stem = script.trim_end_matches(".py");
+    let folder = cache().join(format!("{stem}-{digest}"));
+    if !folder.is_dir() {
+        // Written beside its place and renamed, so that a broken run leaves nothing half-written.
+        let partial = cache().join(format!("{stem}-{digest}.{}", std::process::id()));
+        run_script(script, &[&partial.to_string_lossy()]);
+        if fs::rename(&partial, &folder).is_err() && folder.is_dir() {
+            // Another process was faster.
+            fs::remove_dir_all(&partial).expect("a folder of this process");
+        }
+    }
+    assert!(folder.is_dir(), "{} cannot be made", folder.display());
+    folder
 }
 
 fn lock() -> File {

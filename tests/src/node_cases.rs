@@ -60,6 +60,12 @@ pub(crate) fn once(out: &Path, script: &str) -> Result<(), String> {
 }
 
 impl NodeCase {
+    /// A case that lies in a folder, called like it.
+    pub fn at(dir: PathBuf) -> NodeCase {
+        let name = dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        NodeCase::new(name, dir)
+    }
+
     /// The case that lies in a folder.
     pub(crate) fn new(name: String, dir: PathBuf) -> NodeCase {
         NodeCase { name, dir }

@@ -205,3 +205,17 @@ quantised! {
     resnet50_int8 "resnet50-int8-qdq"
     smart_turn_int8 "smart-turn-v3.2-int8"
 }
+
+/// 12 layers of width 768; made in half a minute.
+#[test]
+#[ignore = "a model of 434 MB"]
+fn bert_base() {
+    check("bert-base");
+}
+
+/// Its products with weights quantised; made in two minutes.
+#[test]
+#[ignore = "a model of 180 MB, and its data"]
+fn bert_base_int8() {
+    check_quantised("bert-base-int8-qdq");
+}

@@ -89,6 +89,16 @@ impl<'a> Importer<'a> {
         named.filter_map(tensor).collect()
     }
 
+    /// Problems reported so far.
+    pub(crate) fn problems(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// Takes back the problems reported since there were `from` of them.
+    pub(crate) fn take_problems(&mut self, from: usize) -> Vec<ImportError> {
+        self.errors.split_off(from.min(self.errors.len()))
+    }
+
     pub(crate) fn push_frame(&mut self, opaque: bool) {
         self.frames.push(Frame { names: HashMap::new(), opaque });
     }

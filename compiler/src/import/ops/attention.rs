@@ -1,5 +1,6 @@
 //! `Attention` (versions 23 to 25), lowered as its definition says.
 
+use super::attention_core::split_heads;
 use crate::import::call::{Call, Val};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
@@ -39,16 +40,6 @@ fn settings(c: &mut Call<'_, '_>) -> Result<Settings, Fail> {
         heads,
         scores_mode: c.int("qk_matmul_output_mode", 0)?,
     })
-}
-
-/// `[B, S, H * D]` to `[B, H, S, D]`.
-fn split_heads(c: &mut Call<'_, '_>, x: ValueId, heads: usize) -> Result<ValueId, Fail> {
-    let s = c.shape(x);
-    if s.len() != 3 || !s[2].is_multiple_of(heads) {
-        return Err(Fail::invalid(format!("{} does not divide into {heads} heads", c.ty(x))));
-    }
-    let y = c.reshape(x, &[s[0], s[1], heads, s[2] / heads])?;
-    c.transpose(y, &[0, 2, 1, 3])
 }
 
 /// `[B, H, S, D]` with every head repeated `n` times.

@@ -25,10 +25,21 @@ fn if_else(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     if c.ty(cond).elements() != 1 {
         return Err(Fail::invalid(format!("the condition {} is no scalar", c.ty(cond))));
     }
-    let yes = c.importer.body(yes, Vec::new())?;
-    let no = c.importer.body(no, Vec::new())?;
+    let problems = c.importer.problems();
+    let (yes, no) = (c.importer.body(yes, Vec::new()), c.importer.body(no, Vec::new()));
+    let inside = c.importer.take_problems(problems);
+    let first = inside.first().map(ToString::to_string);
+    if let Some(why) =
+        first.or_else(|| [&yes, &no].into_iter().find_map(|r| r.as_ref().err().map(|f| f.reason.clone())))
+    {
+        // Exporters keep branches for other shapes than those bound: the branch to take has to be known then.
+        let what = "the condition, one of whose branches does not import as the shapes are bound,";
+        let mut fail = c.known_value(cond, what).err().unwrap_or_else(|| Fail::invalid(""));
+        fail.reason = format!("{} (in the branch: {why})", fail.reason);
+        return Err(fail);
+    }
     let cond = c.reshape(cond, &[])?;
-    yes.into_iter().zip(no).map(|(y, n)| either(c, cond, y, n)).collect()
+    yes?.into_iter().zip(no?).map(|(y, n)| either(c, cond, y, n)).collect()
 }
 
 fn either(c: &mut Call<'_, '_>, cond: ValueId, yes: Val, no: Val) -> Result<Val, Fail> {

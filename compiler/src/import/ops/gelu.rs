@@ -1,4 +1,4 @@
-//! `Gelu`, exact (erf) and with tanh.
+//! `Gelu`, exact (erf) and with tanh, and ONNX Runtime's variants.
 
 use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
@@ -7,12 +7,19 @@ use crate::ir::{Unary, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
     onnx("Gelu", 20, gelu),
+    microsoft("BiasGelu", |c| {
+        c.at_most(2)?;
+        let (x, bias) = (c.x(0)?, c.x(1)?);
+        let x = c.add(x, bias)?;
+        one(with_erf(c, x)?)
+    }),
     microsoft("FastGelu", fast_gelu),
     microsoft("Gelu", |c| {
         c.at_most(1)?;
         let x = c.x(0)?;
         one(with_erf(c, x)?)
     }),
+    microsoft("QuickGelu", quick_gelu),
 ];
 
 fn gelu(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
@@ -30,6 +37,16 @@ fn fast_gelu(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         x = c.add(x, bias)?;
     }
     one(with_tanh(c, x)?)
+}
+
+/// x sigmoid(alpha x).
+fn quick_gelu(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
+    c.at_most(1)?;
+    let alpha = c.float("alpha", 1.702)?;
+    let x = c.x(0)?;
+    let s = c.scale(x, f64::from(alpha))?;
+    let s = c.unary(Unary::Sigmoid, s)?;
+    one(c.mul(x, s)?)
 }
 
 /// 0.5 x (1 + erf(x / sqrt 2)).

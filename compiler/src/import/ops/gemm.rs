@@ -3,12 +3,17 @@
 use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
 use crate::import::registry::{OpDef, onnx};
-use crate::ir::broadcast_shapes;
+use crate::ir::{ValueId, broadcast_shapes};
 
 pub(super) const OPS: &[OpDef] = &[onnx("Gemm", 1, gemm)];
 
 /// alpha * A' B' + beta * C, where C broadcasts to the product.
 fn gemm(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
+    one(general_product(c)?)
+}
+
+/// The node's product with its attributes and operands.
+pub(super) fn general_product(c: &mut Call<'_, '_>) -> Result<ValueId, Fail> {
     c.at_most(3)?;
     if c.opset < 7 {
         // Whether C broadcasts shows in its shape.
@@ -38,5 +43,5 @@ fn gemm(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         let bias = c.scale(bias, f64::from(beta))?;
         y = c.add(y, bias)?;
     }
-    one(y)
+    Ok(y)
 }

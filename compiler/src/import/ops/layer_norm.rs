@@ -6,22 +6,24 @@ use crate::import::registry::{OpDef, microsoft, onnx};
 use crate::ir::{DType, Reduce, Unary, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
-    onnx("LayerNormalization", 17, layer_norm),
+    // ONNX Runtime's optimiser writes it, and the simplified one, at any version.
+    onnx("LayerNormalization", 7, layer_norm),
     onnx("RMSNormalization", 23, rms_norm),
-    microsoft("SimplifiedLayerNormalization", rms_norm),
+    onnx("SimplifiedLayerNormalization", 7, with_inverse),
+    microsoft("SimplifiedLayerNormalization", with_inverse),
     microsoft("SkipLayerNormalization", skip_layer_norm),
     microsoft("SkipSimplifiedLayerNormalization", skip_rms_norm),
 ];
 
 /// What a normalisation makes.
-struct Normalized {
-    y: ValueId,
-    mean: Option<ValueId>,
-    inv_std: ValueId,
+pub(super) struct Normalized {
+    pub(super) y: ValueId,
+    pub(super) mean: Option<ValueId>,
+    pub(super) inv_std: ValueId,
 }
 
 /// (x - mean) / sqrt(variance + epsilon), times scale, plus bias. `centered` is false for RMS.
-fn normalize(
+pub(super) fn normalize(
     c: &mut Call<'_, '_>,
     x: ValueId,
     axes: &[usize],
@@ -46,7 +48,12 @@ fn normalize(
 }
 
 /// `y * scale + bias` in the operand's type.
-fn affine(c: &mut Call<'_, '_>, y: ValueId, scale: Option<ValueId>, bias: Option<ValueId>) -> Result<ValueId, Fail> {
+pub(super) fn affine(
+    c: &mut Call<'_, '_>,
+    y: ValueId,
+    scale: Option<ValueId>,
+    bias: Option<ValueId>,
+) -> Result<ValueId, Fail> {
     let want = c.shape(y);
     let mut y = y;
     for (v, add) in [(scale, false), (bias, true)] {
@@ -84,6 +91,13 @@ fn layer_norm(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
 }
 
 fn rms_norm(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
+    let mut results = with_inverse(c)?;
+    results.truncate(1);
+    Ok(results)
+}
+
+/// RMS normalisation; the second result is the inverse root that it multiplies with.
+fn with_inverse(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(2)?;
     let (a, epsilon, stash) = (c.int("axis", -1)?, c.float("epsilon", 1e-5)?, stash_type(c)?);
     let (x, scale) = (c.x(0)?, c.x(1)?);
@@ -92,7 +106,7 @@ fn rms_norm(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let stash = precision(c, x, stash);
     let n = normalize(c, x, &axes, epsilon, false, stash)?;
     let y = affine(c, n.y, Some(scale), None)?;
-    if c.node.domain.is_empty() { Ok(vec![Val::Tensor(y)]) } else { Ok(vec![Val::Tensor(y), Val::Tensor(n.inv_std)]) }
+    Ok(vec![Val::Tensor(y), Val::Tensor(n.inv_std)])
 }
 
 /// input + skip (+ bias), then the normalisation over the last axis.

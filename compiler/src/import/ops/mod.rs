@@ -4,6 +4,7 @@ use super::registry::OpDef;
 
 mod activation;
 mod attention;
+mod attention_core;
 mod binary;
 mod cast;
 mod clip;
@@ -18,16 +19,20 @@ mod deform_conv;
 mod depth_space;
 mod det;
 mod dropout;
+mod dynamic_matmul;
 mod einsum;
+mod embed_layer_norm;
 mod expand;
 mod flatten;
 mod flex_attention;
+mod fused;
 mod gather;
 mod gelu;
 mod gemm;
 mod global_pool;
 mod gradient;
 mod grid_sample;
+mod group_query_attention;
 mod identity;
 mod known_only;
 mod layer_norm;
@@ -35,15 +40,18 @@ mod linear_attention;
 mod loss;
 mod lp_pool;
 mod matmul;
+mod matmul_nbits;
 mod max_pool_indices;
 mod max_unpool;
 mod ml_feature;
+mod multi_head_attention;
 mod non_max_suppression;
 mod norm;
 mod one_hot;
 mod optimizer;
 mod pad;
 mod pool;
+mod qlinear;
 mod quantize;
 mod quantized;
 mod range;
@@ -93,16 +101,20 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     depth_space::OPS,
     det::OPS,
     dropout::OPS,
+    dynamic_matmul::OPS,
     einsum::OPS,
+    embed_layer_norm::OPS,
     expand::OPS,
     flatten::OPS,
     flex_attention::OPS,
+    fused::OPS,
     gather::OPS,
     gelu::OPS,
     gemm::OPS,
     global_pool::OPS,
     gradient::OPS,
     grid_sample::OPS,
+    group_query_attention::OPS,
     identity::OPS,
     known_only::OPS,
     layer_norm::OPS,
@@ -110,14 +122,17 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     loss::OPS,
     lp_pool::OPS,
     matmul::OPS,
+    matmul_nbits::OPS,
     max_unpool::OPS,
     ml_feature::OPS,
+    multi_head_attention::OPS,
     non_max_suppression::OPS,
     norm::OPS,
     one_hot::OPS,
     optimizer::OPS,
     pad::OPS,
     pool::OPS,
+    qlinear::OPS,
     quantize::OPS,
     quantized::OPS,
     range::OPS,

@@ -33,7 +33,13 @@ fn max_pool(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
 
 fn average_pool(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(1)?;
-    let mut x = c.x(0)?;
+    let x = c.x(0)?;
+    one(average(c, x)?)
+}
+
+/// The average with the node's window.
+pub(super) fn average(c: &mut Call<'_, '_>, x: ValueId) -> Result<ValueId, Fail> {
+    let mut x = x;
     let Resolved { mut window, ceil } = pool_window(c, x)?;
     let include_pad = c.flag("count_include_pad", false)?;
     let mut kind = if include_pad { Pool::AverageIncludePad } else { Pool::AverageExcludePad };
@@ -51,5 +57,5 @@ fn average_pool(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
         window.after = ceil;
         kind = Pool::AverageExcludePad;
     }
-    one(c.op(Op::Pool { kind, window }, &[x])?)
+    c.op(Op::Pool { kind, window }, &[x])
 }

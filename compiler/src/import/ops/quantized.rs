@@ -1,10 +1,11 @@
 //! Products of quantised operands: `MatMulInteger`, `ConvInteger`, `QLinearMatMul`, `QLinearConv`.
 
 use super::conv::{add_bias, product};
+use super::qlinear::{channels_first, channels_last};
 use super::quantize::quantize_value;
 use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
-use crate::import::registry::{OpDef, onnx};
+use crate::import::registry::{OpDef, microsoft, onnx};
 use crate::ir::{DType, ValueId};
 
 pub(super) const OPS: &[OpDef] = &[
@@ -12,10 +13,16 @@ pub(super) const OPS: &[OpDef] = &[
     onnx("MatMulInteger", 10, matmul_integer),
     onnx("QLinearConv", 10, qlinear_conv),
     onnx("QLinearMatMul", 10, qlinear_matmul),
+    microsoft("QLinearConv", qlinear_conv),
 ];
 
 /// `x - zero` in `i32`; a zero point per element of an axis broadcasts along `shape`.
-fn centered(c: &mut Call<'_, '_>, x: ValueId, zero: Option<ValueId>, shape: &[usize]) -> Result<ValueId, Fail> {
+pub(super) fn centered(
+    c: &mut Call<'_, '_>,
+    x: ValueId,
+    zero: Option<ValueId>,
+    shape: &[usize],
+) -> Result<ValueId, Fail> {
     let Some(z) = zero else { return Ok(x) };
     if c.constant(z).is_some_and(|t| t.data.iter().all(|&b| b == 0)) {
         return Ok(x);
@@ -89,14 +96,14 @@ fn qlinear_matmul(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let (sy, zy) = (c.x(6)?, c.x(7)?);
     let sum = integer_matmul(c, a, b, Some(za), Some(zb))?;
     let (ra, cb) = (rows(&c.shape(a)), columns(&c.shape(b)));
-    let sa = scale(c, sa, &[ra, 1])?;
-    let sb = scale(c, sb, &[cb])?;
-    let sy = scale(c, sy, &[ra, 1])?;
+    let sa = scale_along(c, sa, &[ra, 1])?;
+    let sb = scale_along(c, sb, &[cb])?;
+    let sy = scale_along(c, sy, &[ra, 1])?;
     one(requantize(c, sum, sa, sb, sy, zy)?)
 }
 
 /// A scale as `f32`, spread along `shape` when there is more than one.
-fn scale(c: &mut Call<'_, '_>, s: ValueId, shape: &[usize]) -> Result<ValueId, Fail> {
+pub(super) fn scale_along(c: &mut Call<'_, '_>, s: ValueId, shape: &[usize]) -> Result<ValueId, Fail> {
     let s = c.cast(s, DType::F32)?;
     if c.ty(s).elements() == 1 {
         c.reshape(s, &[])
@@ -130,12 +137,16 @@ fn qlinear_conv(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let (x, sx, zx) = (c.x(0)?, c.x(1)?, c.x(2)?);
     let (w, sw, zw) = (c.x(3)?, c.x(4)?, c.x(5)?);
     let (sy, zy, bias) = (c.x(6)?, c.x(7)?, c.opt(8)?);
+    // Only ONNX Runtime's own has the attribute.
+    let last = !c.node.domain.is_empty() && c.flag("channels_last", false)?;
+    let x = if last { channels_first(c, x)? } else { x };
     let sum = integer_conv(c, x, w, Some(zx), Some(zw))?;
     let sum = add_bias(c, sum, bias)?;
     let mut channels = vec![1; c.rank(sum) - 1];
     channels[0] = c.shape(sum)[1];
-    let sx = scale(c, sx, &[])?;
-    let sw = scale(c, sw, &channels)?;
-    let sy = scale(c, sy, &[])?;
-    one(requantize(c, sum, sx, sw, sy, zy)?)
+    let sx = scale_along(c, sx, &[])?;
+    let sw = scale_along(c, sw, &channels)?;
+    let sy = scale_along(c, sy, &[])?;
+    let y = requantize(c, sum, sx, sw, sy, zy)?;
+    one(if last { channels_last(c, y)? } else { y })
 }

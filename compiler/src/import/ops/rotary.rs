@@ -1,11 +1,11 @@
-//! `RotaryEmbedding`.
+//! `RotaryEmbedding`, of the standard and of ONNX Runtime.
 
 use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
-use crate::import::registry::{OpDef, onnx};
-use crate::ir::{Op, ValueId};
+use crate::import::registry::{OpDef, microsoft, onnx};
+use crate::ir::{DType, Op, ValueId};
 
-pub(super) const OPS: &[OpDef] = &[onnx("RotaryEmbedding", 23, rotary)];
+pub(super) const OPS: &[OpDef] = &[onnx("RotaryEmbedding", 23, rotary), microsoft("RotaryEmbedding", rotary_microsoft)];
 
 fn rotary(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(4)?;
@@ -26,12 +26,63 @@ fn rotary(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let xs = c.shape(x);
     let dim = usize::try_from(dim).map_err(|_| Fail::invalid("rotary_embedding_dim is negative"))?;
     let dim = if dim == 0 { xs[3] } else { dim };
-    if dim > xs[3] || !dim.is_multiple_of(2) {
-        return Err(Fail::invalid(format!("cannot rotate {dim} of {} elements", xs[3])));
-    }
     if let Some(ids) = c.opt(3)? {
         cos = c.op(Op::Gather { axis: 0 }, &[cos, ids])?;
         sin = c.op(Op::Gather { axis: 0 }, &[sin, ids])?;
+    }
+    let y = rotate(c, x, dim, cos, sin, interleaved)?;
+    if shape.len() == 4 { one(c.transpose(y, &[0, 2, 1, 3])?) } else { one(c.reshape(y, &shape)?) }
+}
+
+/// ONNX Runtime's: positions come second, either `[batch, sequence]` or the first of consecutive ones.
+fn rotary_microsoft(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
+    c.at_most(4)?;
+    let interleaved = c.flag("interleaved", false)?;
+    let (heads, dim) = (c.int("num_heads", 0)?, c.int("rotary_embedding_dim", 0)?);
+    c.ignore(&["scale"]);
+    if c.flag("is_packed_batching", false)? {
+        return Err(Fail::unsupported("packed batches are not supported", "pad the sequences"));
+    }
+    let (input, ids, cos, sin) = (c.x(0)?, c.x(1)?, c.x(2)?, c.x(3)?);
+    let shape = c.shape(input);
+    let half = c.shape(cos).last().copied().unwrap_or(0);
+    let x = match shape[..] {
+        [_, _, _, _] => c.transpose(input, &[0, 2, 1, 3])?,
+        [b, s, hidden] => {
+            let h = if dim == 0 { hidden / (2 * half).max(1) } else { usize::try_from(heads).unwrap_or(0) };
+            if h == 0 || !hidden.is_multiple_of(h) {
+                return Err(Fail::invalid(format!("{} does not divide into {h} heads", c.ty(input))));
+            }
+            c.reshape(input, &[b, s, h, hidden / h])?
+        }
+        _ => return Err(Fail::invalid(format!("{} has not 3 or 4 axes", c.ty(input)))),
+    };
+    let (batch, length) = (c.shape(x)[0], c.shape(x)[1]);
+    let mut ids = c.cast(ids, DType::I64)?;
+    if c.shape(ids) == [1] {
+        let count = c.iota(length, 2, 1)?;
+        ids = c.add(ids, count)?;
+        ids = c.broadcast(ids, &[batch, length])?;
+    }
+    let cos = c.op(Op::Gather { axis: 0 }, &[cos, ids])?;
+    let sin = c.op(Op::Gather { axis: 0 }, &[sin, ids])?;
+    let y = rotate(c, x, 2 * half, cos, sin, interleaved)?;
+    if shape.len() == 4 { one(c.transpose(y, &[0, 2, 1, 3])?) } else { one(c.reshape(y, &shape)?) }
+}
+
+/// Turns the first `dim` elements of each head of `[batch, sequence, heads, size]` by the angles whose cosines and
+/// sines are `[batch, sequence, dim / 2]`.
+pub(super) fn rotate(
+    c: &mut Call<'_, '_>,
+    x: ValueId,
+    dim: usize,
+    cos: ValueId,
+    sin: ValueId,
+    interleaved: bool,
+) -> Result<ValueId, Fail> {
+    let xs = c.shape(x);
+    if xs.len() != 4 || dim > xs[3] || !dim.is_multiple_of(2) {
+        return Err(Fail::invalid(format!("cannot rotate {dim} elements of {}", c.ty(x))));
     }
     let turn = c.slice_axis(x, 3, 0, dim)?;
     let rest = if dim < xs[3] { Some(c.slice_axis(x, 3, dim, xs[3] - dim)?) } else { None };
@@ -50,11 +101,10 @@ fn rotary(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     } else {
         c.concat(3, &[real, imaginary])?
     };
-    let y = match rest {
-        Some(rest) => c.concat(3, &[turned, rest])?,
-        None => turned,
-    };
-    if shape.len() == 4 { one(c.transpose(y, &[0, 2, 1, 3])?) } else { one(c.reshape(y, &shape)?) }
+    match rest {
+        Some(rest) => c.concat(3, &[turned, rest]),
+        None => Ok(turned),
+    }
 }
 
 /// `[batch, sequence, n]` as `[batch, sequence, 1, n]`.

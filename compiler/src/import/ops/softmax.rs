@@ -15,6 +15,11 @@ fn coerced(c: &mut Call<'_, '_>) -> Result<(ValueId, usize, Vec<usize>), Fail> {
     let old = c.opset < 13;
     let a = c.int("axis", if old { 1 } else { -1 })?;
     let x = c.x(0)?;
+    as_matrix(c, x, a, old)
+}
+
+/// See [`coerced`]; `old` asks for the matrix.
+fn as_matrix(c: &mut Call<'_, '_>, x: ValueId, a: i64, old: bool) -> Result<(ValueId, usize, Vec<usize>), Fail> {
     let shape = c.shape(x);
     let rank = shape.len();
     if !old {
@@ -52,6 +57,13 @@ pub(super) fn normalised(c: &mut Call<'_, '_>, x: ValueId, axis: usize) -> Resul
     let e = c.unary(Unary::Exp, d)?;
     let s = c.reduce(Reduce::Sum, e, &[axis], true)?;
     c.div(e, s)
+}
+
+/// The softmax of `x` as a version of the operator set defines it.
+pub(super) fn of_version(c: &mut Call<'_, '_>, x: ValueId, axis: i64, version: i64) -> Result<ValueId, Fail> {
+    let (x, axis, shape) = as_matrix(c, x, axis, version < 13)?;
+    let y = c.op(Op::Softmax { axis }, &[x])?;
+    c.reshape(y, &shape)
 }
 
 /// x - max - log(sum(exp(x - max))).

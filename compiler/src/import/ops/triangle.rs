@@ -2,10 +2,10 @@
 
 use crate::import::call::{Call, Val, one};
 use crate::import::error::Fail;
-use crate::import::registry::{OpDef, onnx};
+use crate::import::registry::{OpDef, microsoft, onnx};
 use crate::ir::{Binary, DType, ValueId};
 
-pub(super) const OPS: &[OpDef] = &[onnx("EyeLike", 9, eye_like), onnx("Trilu", 14, trilu)];
+pub(super) const OPS: &[OpDef] = &[onnx("EyeLike", 9, eye_like), onnx("Trilu", 14, trilu), microsoft("Trilu", trilu)];
 
 /// Rows plus k against columns of a matrix.
 fn compare(c: &mut Call<'_, '_>, b: Binary, rows: usize, columns: usize, k: i64) -> Result<ValueId, Fail> {

@@ -6,6 +6,7 @@
 
 pub mod import;
 pub mod ir;
+pub mod legalize;
 pub mod passes;
 pub mod rewrite;
 pub mod tsp;

@@ -12,6 +12,7 @@ mod select;
 pub mod tiled;
 
 use crate::ir::Graph;
+use crate::legalize::{Legal, legalize};
 pub use error::{CompileError, Unsupported};
 pub use estimate::Estimate;
 use quadrille_isa::tsp::{Machine, Program};
@@ -49,15 +50,17 @@ pub struct NodeSupport {
 /// or a resource that the machine has too little of ([`CompileError::DoesNotFit`]).
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
     let Options {} = options;
-    match compile_with(graph, machine, true) {
+    let legal = legal(graph)?;
+    match compile_with(graph, &legal.graph, machine, true) {
         // Gathers need slices on both sides; machines with few of them may do without.
-        Err(CompileError::DoesNotFit { .. }) => compile_with(graph, machine, false),
+        Err(CompileError::DoesNotFit { .. }) => compile_with(graph, &legal.graph, machine, false),
         r => r,
     }
 }
 
-fn compile_with(graph: &Graph, machine: &Machine, packing: bool) -> Result<Compiled, CompileError> {
-    let mut s = select::select(graph, machine, packing)?;
+/// `graph` is the user's, `legal` what is selected from.
+fn compile_with(graph: &Graph, legal: &Graph, machine: &Machine, packing: bool) -> Result<Compiled, CompileError> {
+    let mut s = select::select(legal, machine, packing)?;
     if !s.failed.is_empty() {
         return Err(s.failed.remove(0).1.into());
     }
@@ -67,14 +70,29 @@ fn compile_with(graph: &Graph, machine: &Machine, packing: bool) -> Result<Compi
     Ok(Compiled { program, tiled: s.tiled, estimate })
 }
 
+/// The graph in primitives that the machine has.
+fn legal(graph: &Graph) -> Result<Legal, CompileError> {
+    legalize(graph).map_err(|e| CompileError::Unsupported {
+        node: graph.name.clone(),
+        op: e.op,
+        shape: String::new(),
+        reason: e.reason,
+        remedy: "this is a bug of the compiler".into(),
+    })
+}
+
 /// Says of every node whether the machine can run it. Whether all fits is known after [`compile`].
 pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
-    let selection = select::select(graph, machine, true);
+    let last = graph.nodes().len().saturating_sub(1);
+    let selection = legal(graph).and_then(|legal| {
+        let s = select::select(&legal.graph, machine, true)?;
+        // Several nodes may serve one of the user's; the first that fails says why.
+        Ok(s.failed.into_iter().map(|(n, why)| (legal.from[n], why)).collect::<Vec<_>>())
+    });
     let failed = match selection {
-        Ok(s) => s.failed,
+        Ok(failed) => failed,
         // Outputs of supported nodes that cannot leave the chip.
         Err(CompileError::Unsupported { node, op, shape, reason, remedy }) => {
-            let last = graph.nodes().len().saturating_sub(1);
             vec![(last, Unsupported { node, op, shape, reason, remedy })]
         }
         Err(CompileError::DoesNotFit { .. }) => Vec::new(),

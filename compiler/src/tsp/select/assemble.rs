@@ -6,7 +6,7 @@
 
 use super::Select;
 use super::expr::Why;
-use super::view::{Axis, Digit, View};
+use super::view::{Axis, Digit, View, layout};
 use crate::tsp::tiled::{FILL, Init, Kind, MovePass, Rows, TensorId};
 use quadrille_isa::tsp::AluType;
 use std::collections::BTreeMap;
@@ -22,6 +22,9 @@ type Recipe = Vec<(u32, LaneMap)>;
 
 /// Target rows of one recipe, with their source rows.
 type Made = Vec<(u32, Vec<u32>)>;
+
+/// Target row -> source (tensor, row) -> lanes.
+type Plan = BTreeMap<u32, BTreeMap<(u32, u32), LaneMap>>;
 
 impl Select<'_> {
     /// A view moved to a layout of the same shape.
@@ -50,8 +53,7 @@ impl Select<'_> {
         pieces: &[(View, Vec<usize>)],
         fill: Option<TensorId>,
     ) -> Result<(), Why> {
-        // target row -> source (tensor, row) -> lanes
-        let mut plan: BTreeMap<u32, BTreeMap<(u32, u32), LaneMap>> = BTreeMap::new();
+        let mut plan: Plan = BTreeMap::new();
         let to = target.tables();
         for (v, offset) in pieces {
             let from = v.tables();
@@ -81,6 +83,52 @@ impl Select<'_> {
                     .push((fl as u16, tl as u16));
             }
         }
+        self.place(target, rows, plan, fill)
+    }
+
+    /// Any rearrangement: element `i` (row-major) of the result is element `from(i)` of `v`.
+    pub(super) fn rearranged(
+        &mut self,
+        v: &View,
+        shape: &[usize],
+        from: impl Fn(&[usize]) -> usize,
+    ) -> Result<View, Why> {
+        let own = v.shape();
+        let (own_tables, rank) = (v.tables(), shape.len());
+        let last = (0..rank).rev().find(|&i| shape[i] != 1);
+        let (axes, rows, lanes) = layout(shape, last, self.lanes);
+        let ty = self.out.tensors[v.tensor.0 as usize].ty;
+        let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
+        let target = View { tensor, axes, row0: 0, lane0: 0 };
+        let tables = target.tables();
+        let mut plan: Plan = BTreeMap::new();
+        let mut index = vec![0usize; rank];
+        for _ in 0..shape.iter().product::<usize>() {
+            let (mut rest, mut at) = (from(&index), (v.row0, v.lane0));
+            for (t, &n) in own_tables.iter().zip(&own).rev() {
+                at = (at.0 + t[rest % n].0, at.1 + t[rest % n].1);
+                rest /= n;
+            }
+            let to = index.iter().zip(&tables).fold((0, 0), |(r, l), (&i, t)| (r + t[i].0, l + t[i].1));
+            plan.entry(to.0 as u32)
+                .or_default()
+                .entry((v.tensor.0, at.0 as u32))
+                .or_default()
+                .push((at.1 as u16, to.1 as u16));
+            for a in (0..rank).rev() {
+                index[a] += 1;
+                if index[a] < shape[a] {
+                    break;
+                }
+                index[a] = 0;
+            }
+        }
+        self.place(&target, rows, plan, None)?;
+        Ok(target)
+    }
+
+    /// Makes the kernels of a plan.
+    fn place(&mut self, target: &View, rows: usize, plan: Plan, fill: Option<TensorId>) -> Result<(), Why> {
         let mut groups: BTreeMap<Recipe, Made> = BTreeMap::new();
         let whole = Self::reach(&target.axes, target.lane0);
         let mut maps = 0;

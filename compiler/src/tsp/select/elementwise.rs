@@ -2,9 +2,8 @@
 
 use super::constant::bits;
 use super::expr::Why;
-use super::{Lazy, LazyIn, Select, Val, device_type};
-use crate::ir::Binary;
-use crate::ir::{Node, Op, ValueId};
+use super::{Lazy, LazyIn, Select, Val};
+use crate::ir::{Binary, Node, Op, Unary, ValueId};
 use crate::tsp::tiled::{Src, Step};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::AluType;
@@ -32,43 +31,29 @@ impl Select<'_> {
         let ty = self.ty(node.inputs[node.inputs.len() - 1]);
         let wide = |d: DType| matches!(d, DType::I64);
         let result = match &node.op {
-            Op::Cast(to) => {
-                let to_ty =
-                    device_type(*to).ok_or((format!("the VXM has no {to} elements"), "cast to f32".to_string()))?;
-                let from = self.graph.ty(node.inputs[0]).dtype;
-                let from_ty = self.ty(node.inputs[0]);
-                if *to == DType::Bool && from != DType::Bool {
-                    let c = expr.op(quadrille_isa::tsp::AluOp::CmpNe, from_ty, args[0], Src::Imm(0), Src::None);
-                    expr.cast(quadrille_isa::tsp::AluOp::CmpNe.result(from_ty), AluType::U8, c)
-                } else if from_ty == AluType::F32 && expr.is_whole(args[0]) {
-                    // What a rounding leaves is cast exactly; and the cast rounds, so that the rounding can go.
-                    let x = expr.unrounded(args[0]);
-                    expr.cast(from_ty, to_ty, x)
-                } else if from_ty == AluType::F32 && to_ty != AluType::F32 {
-                    // The model's cast truncates, the VXM's rounds.
-                    let x = args[0];
-                    let a = expr.f1(quadrille_isa::tsp::AluOp::Abs, x);
-                    let a = expr.f1(quadrille_isa::tsp::AluOp::Floor, a);
-                    let s = expr.op(quadrille_isa::tsp::AluOp::And, AluType::I32, x, Src::Imm(0x8000_0000), Src::None);
-                    let t = expr.op(quadrille_isa::tsp::AluOp::Or, AluType::I32, a, s, Src::None);
-                    expr.cast(AluType::F32, to_ty, t)
-                } else {
-                    expr.cast(from_ty, to_ty, args[0])
-                }
-            }
-            _ if node.inputs.iter().any(|v| wide(self.graph.ty(*v).dtype)) => {
+            Op::Cast(to) => expr.convert(self.graph.ty(node.inputs[0]).dtype, *to, args[0])?,
+            _ if node.inputs.iter().any(|v| wide(self.graph.ty(*v).dtype)) && !keeps_width(&node.op) => {
                 return Err(("64-bit arithmetic".into(), "cast to f32 or i32 first".into()));
             }
             Op::Unary(u) => {
-                let t = if self.graph.ty(node.inputs[0]).dtype == DType::Bool { AluType::U8 } else { ty };
-                expr.unary(*u, t, args[0])?
+                if *u == Unary::Not && self.graph.ty(node.inputs[0]).dtype == DType::Bool {
+                    expr.op(quadrille_isa::tsp::AluOp::Xor, ty, args[0], Src::Imm(1), Src::None)
+                } else {
+                    expr.unary(*u, ty, args[0])?
+                }
             }
             Op::Binary(b) => {
                 let power = match (&self.vals[node.inputs[1].0 as usize], b) {
                     (Val::Const(t), Binary::Pow) if t.len() == 1 => bits(t)?.first().map(|&v| f32::from_bits(v)),
                     _ => None,
                 };
-                expr.binary(*b, ty, args[0], args[1], power)?
+                let computed = matches!(args[1], Src::In(_) | Src::Op(_));
+                if *b == Binary::Div && ty == AluType::F32 && computed && self.wants.rounded(self.graph, node.output) {
+                    // One unit of the last place may decide which integer it is.
+                    expr.quotient(args[0], args[1])
+                } else {
+                    expr.binary(*b, ty, args[0], args[1], power)?
+                }
             }
             Op::Fma => expr.op(quadrille_isa::tsp::AluOp::Fma, ty, args[0], args[1], args[2]),
             Op::Select => {
@@ -150,6 +135,17 @@ impl Select<'_> {
         };
         lazy.expr.steps.extend(other.expr.steps.iter().map(|s| Step { src: s.src.map(moved), ..*s }));
         Ok(moved(other.result))
+    }
+}
+
+/// True for operations whose result on values that fit 32 bits fits them too.
+fn keeps_width(op: &Op) -> bool {
+    match op {
+        Op::Select => true,
+        Op::Binary(b) => {
+            b.is_compare() || matches!(b, Binary::Max | Binary::Min | Binary::And | Binary::Or | Binary::Xor)
+        }
+        _ => false,
     }
 }
 

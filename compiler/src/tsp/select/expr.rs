@@ -170,7 +170,6 @@ impl Expr {
             Unary::Neg => self.op(AluOp::Neg, ty, x, Src::None, Src::None),
             Unary::Abs => self.op(AluOp::Abs, ty, x, Src::None, Src::None),
             Unary::Relu => self.op(AluOp::Relu, ty, x, Src::None, Src::None),
-            Unary::Not if ty == AluType::U8 => self.op(AluOp::Xor, ty, x, Src::Imm(1), Src::None),
             Unary::Not if !float => self.op(AluOp::Not, ty, x, Src::None, Src::None),
             Unary::Sign => {
                 let p = self.op(AluOp::CmpGt, ty, x, Src::Imm(0), Src::None);
@@ -238,9 +237,10 @@ impl Expr {
                 let c = self.f2(AluOp::CmpEq, a, imm(f32::INFINITY));
                 self.cast(AluType::I32, AluType::U8, c)
             }
-            Unary::Asin | Unary::Acos | Unary::Atan | Unary::Not => {
-                return no(format!("the VXM has no {} and none is composed yet", u.name()), "replace it in the model");
-            }
+            Unary::Asin => self.asin(x),
+            Unary::Acos => self.acos(x),
+            Unary::Atan => self.atan(x),
+            Unary::Not => return no("floats have no complement", "cast to an integer first"),
         })
     }
 
@@ -276,11 +276,14 @@ impl Expr {
                 {
                     return Ok(self.op(alu, ty, a, b, Src::None));
                 }
-                if ty != AluType::U8 {
-                    return no("shifts of signed integers by computed counts", "shift by a constant");
+                let outside = self.op(AluOp::And, ty, b, Src::Imm(!(ty.bits() - 1) & ty.mask()), Src::None);
+                let inside = self.op(AluOp::CmpEq, ty, outside, Src::Imm(0), Src::None);
+                if op == Binary::Shr && ty != AluType::U8 {
+                    // All is out when only the sign is left.
+                    let count = self.op(AluOp::Select, ty, inside, b, Src::Imm(ty.bits() - 1));
+                    return Ok(self.op(alu, ty, a, count, Src::None));
                 }
                 let shifted = self.op(alu, ty, a, b, Src::None);
-                let inside = self.op(AluOp::CmpLt, ty, b, Src::Imm(ty.bits()), Src::None);
                 return Ok(self.op(AluOp::Select, ty, inside, shifted, Src::Imm(0)));
             }
             Binary::Eq | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => {
@@ -317,20 +320,16 @@ impl Expr {
                         }
                         Ok(r)
                     }
-                    _ => {
-                        // 2 to the b log2(a): NaN for negative bases, as for a fractional power.
-                        if power.is_none_or(|p| p.fract() == 0.0) {
-                            return no(
-                                "a power that is no small constant loses the sign of negative bases",
-                                "use a constant power of 2 to 8, 0.5, -0.5, -1 or a fraction",
-                            );
-                        }
-                        let l = self.f1(AluOp::Log2, a);
-                        let m = self.f2(AluOp::Mul, l, b);
-                        Ok(self.f1(AluOp::Exp2, m))
+                    Some(0.0) => {
+                        let zero = self.op(AluOp::And, AluType::I32, a, Src::Imm(0), Src::None);
+                        Ok(self.op(AluOp::Or, AluType::I32, zero, imm(1.0), Src::None))
                     }
+                    Some(p) => Ok(self.pow(a, imm(p))),
+                    None => Ok(self.pow(a, b)),
                 };
             }
+            Binary::Rem if float => return Ok(self.remainder(a, b)),
+            Binary::Mod if float => return Ok(self.modulo(a, b)),
             _ => return no(format!("the VXM has no {} for {}", op.name(), ty.name()), "replace it in the model"),
         };
         Ok(self.op(alu, ty, a, b, Src::None))

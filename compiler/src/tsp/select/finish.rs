@@ -314,8 +314,10 @@ impl Select<'_> {
             let acts = if sums > 0 && self.groups <= 2 { 1 } else { 0 };
             let wide = p.ins.iter().filter(|i| !is_sum(i) && bytes(i) == 4).count() + acts;
             let narrow: u8 = p.ins.iter().filter(|i| !is_sum(i)).map(bytes).filter(|&b| b < 4).sum();
+            // What is more than three narrow bytes takes groups of four.
+            let wide = wide + usize::from(narrow.saturating_sub(3).div_ceil(4));
             let planned = vxm::plan(&p.steps, p.ins.len()).slots.len() + p.outs.len().saturating_sub(1);
-            let fits = planned <= self.alus && wide <= self.groups && narrow <= 3 && p.outs.len() <= self.groups.max(2);
+            let fits = planned <= self.alus && wide <= self.groups && p.outs.len() <= self.groups.max(2);
             if fits && self.cut_from(steps, last, chains, types, outs, pieces, hopeless) {
                 if first == 0 && chains > 0 {
                     sums_first(&mut p, chains);

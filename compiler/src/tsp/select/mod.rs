@@ -5,12 +5,14 @@
 //! that can express it. Knows the machine's widths; knows no slices and no cycles.
 
 mod assemble;
+mod cast;
 mod constant;
 mod conv;
 mod elementwise;
 mod expr;
 mod finish;
 mod gather;
+mod math;
 mod matmul;
 mod movement;
 mod packed;
@@ -115,14 +117,16 @@ pub(crate) struct Select<'a> {
     maps: BTreeMap<Vec<(u16, u16)>, TensorId>,
 }
 
-/// Element type on the device of a host element type.
+/// Element type on the device of a host element type. bf16, u16 and u32 are kept as bits: only movement and
+/// conversions see them.
 pub(crate) fn device_type(d: DType) -> Option<AluType> {
     Some(match d {
         DType::F32 => AluType::F32,
         DType::I8 => AluType::I8,
         DType::U8 | DType::Bool => AluType::U8,
-        DType::I16 => AluType::I16,
-        DType::I32 | DType::I64 => AluType::I32,
+        DType::F16 => AluType::F16,
+        DType::I16 | DType::U16 | DType::BF16 => AluType::I16,
+        DType::I32 | DType::U32 | DType::I64 => AluType::I32,
         _ => return None,
     })
 }

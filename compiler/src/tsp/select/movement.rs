@@ -24,11 +24,11 @@ impl Select<'_> {
                 None => {
                     let view = self.plain(f.view)?;
                     // In row-major rows of the last axis any reshape and any slice is a view or nearly so.
-                    let v = self.row_major(&view, &out_shape)?;
-                    self.changed(&v, &node.op, &out_shape).ok_or((
-                        "its elements do not line up with rows and lanes".to_string(),
-                        "reshape in the model so that the innermost axis stays whole".to_string(),
-                    ))?
+                    let aligned = self.row_major(&view, &out_shape)?;
+                    match aligned.and_then(|v| self.changed(&v, &node.op, &out_shape)) {
+                        Some(v) => v,
+                        None => self.element_by_element(&view, &node.op, &out_shape)?,
+                    }
                 }
             };
             made.push(Form { ty: f.ty, view });
@@ -53,7 +53,7 @@ impl Select<'_> {
     }
 
     /// The view in lanes that a result of `out_shape` can share: the common run of innermost extents.
-    fn row_major(&mut self, v: &View, out_shape: &[usize]) -> Result<View, Why> {
+    fn row_major(&mut self, v: &View, out_shape: &[usize]) -> Result<Option<View>, Why> {
         let shape = v.shape();
         let total: usize = shape.iter().product();
         // The largest lane extent that divides both innermost extents, so that both are digits of it.
@@ -71,13 +71,24 @@ impl Select<'_> {
         let flat = [total / lanes, lanes];
         let (axes, rows, _) = layout(&flat, Some(1), self.lanes);
         let target = View { tensor: v.tensor, axes, row0: 0, lane0: 0 };
-        let Some(shaped) = target.reshape(&shape) else {
-            return Err((
-                "its elements do not line up with rows and lanes".into(),
-                "reshape in the model so that the innermost axis stays whole".into(),
-            ));
+        let Some(shaped) = target.reshape(&shape) else { return Ok(None) };
+        self.relayout(v, shaped.axes, 0, rows).map(Some)
+    }
+
+    /// A reshape or slice as a list of elements.
+    fn element_by_element(&mut self, v: &View, op: &Op, out_shape: &[usize]) -> Result<View, Why> {
+        let own = v.shape();
+        let flat = |index: &mut dyn Iterator<Item = usize>, shape: &[usize]| {
+            index.zip(shape).fold(0usize, |at, (i, &n)| at * n + i)
         };
-        self.relayout(v, shaped.axes, 0, rows)
+        match op {
+            Op::Slice { start, step, .. } => self.rearranged(v, out_shape, |index| {
+                let mut at = (0..own.len()).map(|a| (start[a] as isize + index[a] as isize * step[a]) as usize);
+                flat(&mut at, &own)
+            }),
+            Op::Reshape { .. } => self.rearranged(v, out_shape, |index| flat(&mut index.iter().copied(), out_shape)),
+            _ => Err(("its elements do not line up with rows and lanes".into(), "reshape in the model".into())),
+        }
     }
 
     fn concat(&mut self, node: &Node, axis: usize) -> Result<Val, Why> {
@@ -120,14 +131,18 @@ impl Select<'_> {
         let out_shape = self.graph.shape(node.output).to_vec();
         let mut v = self.view(node.inputs[0])?;
         let mut offset = vec![0usize; out_shape.len()];
+        let (mut start, mut cropped) = (vec![0usize; out_shape.len()], in_shape.clone());
         for a in 0..out_shape.len() {
             let (cut, end) = ((-before[a]).max(0) as usize, (-after[a]).max(0) as usize);
             offset[a] = before[a].max(0) as usize;
-            v = v.slice(a, cut, 1, in_shape[a].saturating_sub(cut + end)).ok_or((
-                "its cropping does not line up with rows and lanes".to_string(),
-                "crop with a slice in the model".to_string(),
-            ))?;
+            start[a] = cut;
+            cropped[a] = in_shape[a].saturating_sub(cut + end);
         }
+        let crop = Op::Slice { start, step: vec![1; out_shape.len()], shape: cropped.clone() };
+        v = match self.changed(&v, &crop, &cropped) {
+            Some(v) => v,
+            None => self.element_by_element(&v, &crop, &cropped)?,
+        };
         let lane_axis = (0..out_shape.len()).rev().find(|&i| v.axes[i].on_lanes());
         if value != 0 && lane_axis.is_some_and(|a| out_shape[a] != v.axes[a].extent) {
             return Err((

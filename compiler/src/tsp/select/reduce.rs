@@ -9,6 +9,7 @@ use super::{Lazy, LazyIn, Select, Val};
 use crate::ir::Node;
 use crate::ir::Reduce;
 use crate::tsp::tiled::{FILL, Init, Kind, Rows, Src, Step, TensorId};
+use quadrille_isa::DType;
 use quadrille_isa::tsp::{AluOp, AluType};
 
 fn alu_op(kind: Reduce) -> AluOp {
@@ -21,23 +22,26 @@ fn alu_op(kind: Reduce) -> AluOp {
 }
 
 /// Bits that change nothing when joined.
-fn identity(kind: Reduce) -> u32 {
+fn identity(kind: Reduce, ty: AluType) -> u32 {
+    let float = ty == AluType::F32;
     match kind {
         Reduce::Sum | Reduce::Mean => 0,
-        Reduce::Max => f32::NEG_INFINITY.to_bits(),
-        Reduce::Min => f32::INFINITY.to_bits(),
-        Reduce::Prod => 1f32.to_bits(),
+        Reduce::Max if float => f32::NEG_INFINITY.to_bits(),
+        Reduce::Min if float => f32::INFINITY.to_bits(),
+        Reduce::Prod if float => 1f32.to_bits(),
+        Reduce::Max => i32::MIN as u32,
+        Reduce::Min => i32::MAX as u32,
+        Reduce::Prod => 1,
     }
 }
 
 impl Select<'_> {
     pub(super) fn reduce(&mut self, node: &Node, kind: Reduce, axes: &[usize], keep: bool) -> Result<Val, Why> {
-        let ty = self.ty(node.inputs[0]);
-        if ty != AluType::F32 && !(ty == AluType::I32 && kind == Reduce::Sum) {
-            return Err((
-                "reductions of integers other than sums of i32 are not mapped".into(),
-                "cast to f32 first".into(),
-            ));
+        let (ty, dtype) = (self.ty(node.inputs[0]), self.graph.ty(node.inputs[0]).dtype);
+        let whole = dtype == DType::I32 && kind != Reduce::Mean;
+        let ordered = dtype == DType::I64 && matches!(kind, Reduce::Max | Reduce::Min);
+        if dtype != DType::F32 && !whole && !ordered {
+            return Err((format!("{} over {dtype} is not mapped", kind.name()), "cast to f32 first".into()));
         }
         let shape = self.graph.shape(node.inputs[0]).to_vec();
         let mut v = self.view(node.inputs[0])?;
@@ -122,6 +126,7 @@ impl Select<'_> {
     /// Folds one row digit away, in halves.
     fn reduce_rows(&mut self, v: View, axis: usize, digit: usize, kind: Reduce) -> Result<View, Why> {
         let mut v = v;
+        let ty = self.out.tensors[v.tensor.0 as usize].ty;
         loop {
             let d = v.axes[axis].digits[digit];
             if d.extent == 1 {
@@ -150,14 +155,13 @@ impl Select<'_> {
                     padded = true;
                 }
             }
-            if padded && !self.want_fill(v.tensor, identity(kind)) {
+            if padded && !self.want_fill(v.tensor, identity(kind, ty)) {
                 let t = self.copied(v.tensor);
-                self.want_fill(t, identity(kind));
+                self.want_fill(t, identity(kind, ty));
                 v.tensor = t;
             }
             let lists = vec![theirs[0].clone(), second];
             let lanes = Self::reach(&axes, v.lane0);
-            let ty = self.out.tensors[v.tensor.0 as usize].ty;
             let t = self.fold(alu_op(kind), ty, v.tensor, lists, own, rows, lanes);
             v = View { tensor: t, axes, row0: 0, lane0: v.lane0 };
         }
@@ -199,13 +203,8 @@ impl Select<'_> {
         }
         let full = if d.extent.is_power_of_two() { d.extent } else { d.extent.next_power_of_two() / 2 };
         let e = d.extent;
-        let (sum, idle) = (matches!(kind, Reduce::Sum | Reduce::Mean), matches!(kind, Reduce::Max | Reduce::Min));
-        if !sum && !idle && e != full {
-            return Err((
-                format!("a product over {e} lanes, which is no power of two"),
-                "move the axis off the innermost place".into(),
-            ));
-        }
+        let idle = matches!(kind, Reduce::Max | Reduce::Min);
+        let ty = self.out.tensors[v.tensor.0 as usize].ty;
         let lane = |b: i64, i: usize| (b + i as i64 * d.lane) as u16;
         let mut at = Rows { tensor: v.tensor, rows: theirs[0].clone() };
         let stage = |s: &mut Self, at: &Rows, pairs: &dyn Fn(usize) -> Option<usize>, join: bool| -> Rows {
@@ -218,7 +217,6 @@ impl Select<'_> {
                 }
             }
             map.sort_unstable();
-            let ty = s.out.tensors[at.tensor.0 as usize].ty;
             let moved = s.tensor("", ty, rows, lanes, Init::Computed);
             s.out.tensors[moved.0 as usize].pixels = pixels as u32;
             let passes = s.move_passes(at.clone(), &map);
@@ -229,23 +227,38 @@ impl Select<'_> {
             }
             let t = s.tensor("", ty, rows, lanes, Init::Computed);
             s.out.tensors[t.0 as usize].pixels = pixels as u32;
-            let step = Step { op: alu_op(kind), ty, src: [Src::In(0), Src::In(1), Src::None] };
-            let tails = [s.out.tensors[at.tensor.0 as usize].tail, 0];
-            s.out.tensors[t.0 as usize].tail = super::finish::tails_of(&[step], &tails)[0];
+            let mut ins = vec![at.clone(), out];
+            let mut steps = Vec::new();
+            let mut moved = Src::In(1);
+            if kind == Reduce::Prod {
+                // Lanes that nothing came to hold zeros: there a one is put in.
+                let mut ones = vec![identity(kind, ty); lanes];
+                map.iter().for_each(|&(_, to)| ones[usize::from(to)] = 0);
+                let data = super::constant::to_bytes(&ones, ty);
+                let ones = s.tensor("ones", ty, 1, lanes, Init::Const(data));
+                ins.push(Rows { tensor: ones, rows: vec![0; own.len()] });
+                steps.push(Step { op: AluOp::Or, ty: AluType::I32, src: [moved, Src::In(2), Src::None] });
+                moved = Src::Op(0);
+            }
+            let last = steps.len() as u16;
+            steps.push(Step { op: alu_op(kind), ty, src: [Src::In(0), moved, Src::None] });
+            let tails = [s.out.tensors[at.tensor.0 as usize].tail, 0, 0];
+            let tail = super::finish::tails_of(&steps, &tails[..ins.len()]);
+            s.out.tensors[t.0 as usize].tail = tail[usize::from(last)];
             let result = Rows { tensor: t, rows: own.clone() };
-            let outs = vec![(Src::Op(0), result.clone())];
-            s.kernel(own.len(), Kind::Map { ins: vec![at.clone(), out], steps: vec![step], outs });
+            let outs = vec![(Src::Op(last), result.clone())];
+            s.kernel(own.len(), Kind::Map { ins, steps, outs });
             result
         };
         if e > full {
-            // The part beyond the power of two joins the front; the rest meets zero or itself.
+            // The part beyond the power of two joins the front; the rest meets itself or what changes nothing.
             let pairs = |i: usize| {
                 if i + full < e {
                     Some(i + full)
-                } else if sum {
-                    None
-                } else {
+                } else if idle {
                     Some(i)
+                } else {
+                    None
                 }
             };
             at = stage(self, &at, &pairs, true);

@@ -2,7 +2,7 @@
 //! axis belongs on the lanes. Knows the graph alone.
 
 use crate::ir::Pool;
-use crate::ir::{Graph, Op, ValueId};
+use crate::ir::{Graph, Op, Unary, ValueId};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::AluType;
 
@@ -81,6 +81,20 @@ impl Wants {
             (false, true) => vec![AluType::F16],
             (true, true) => vec![own, AluType::F16],
         }
+    }
+
+    /// True when the last consumer makes integers of the value.
+    pub(crate) fn rounded(&self, g: &Graph, v: ValueId) -> bool {
+        let w = self.values[v.0 as usize];
+        w.uses > 0
+            && g.nodes().get(w.user as usize).is_some_and(|n| {
+                let rounds = match &n.op {
+                    Op::Unary(Unary::Round | Unary::Floor | Unary::Ceil) => true,
+                    Op::Cast(to) => to.is_int(),
+                    _ => false,
+                };
+                rounds && n.inputs.contains(&v)
+            })
     }
 
     /// True when the only consumer is elementwise and keeps the shape.

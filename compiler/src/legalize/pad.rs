@@ -1,0 +1,71 @@
+//! Padding by other cells is a gather at constant places; padding by anything but a constant zero is a
+//! padding by zeros and a choice.
+
+use super::build::Builder;
+use crate::ir::{Binary, DType, Op, PadMode, Tensor, TypeError, ValueId};
+
+impl Builder<'_> {
+    pub(super) fn pad(
+        &mut self,
+        mode: PadMode,
+        before: &[isize],
+        after: &[isize],
+        x: &[ValueId],
+    ) -> Result<Option<ValueId>, TypeError> {
+        if mode == PadMode::Constant { self.filled(before, after, x) } else { self.from_cells(mode, before, after, x) }
+    }
+
+    fn filled(&mut self, before: &[isize], after: &[isize], x: &[ValueId]) -> Result<Option<ValueId>, TypeError> {
+        if self.constant_of(x[1]).is_some_and(|t| t.data.iter().all(|&b| b == 0)) {
+            return Ok(None);
+        }
+        if !before.iter().chain(after).any(|&n| n > 0) {
+            return self.zeros_around(x[0], before.to_vec(), after.to_vec()).map(Some);
+        }
+        let y = self.zeros_around(x[0], before.to_vec(), after.to_vec())?;
+        let out = self.shape(y);
+        let mut inside: Option<ValueId> = None;
+        for (a, &n) in out.iter().enumerate() {
+            if before[a] <= 0 && after[a] <= 0 {
+                continue;
+            }
+            let cells = before[a].max(0) as usize..n - after[a].max(0) as usize;
+            let mut shape = vec![1; out.len()];
+            shape[a] = n;
+            let data: Vec<u8> = (0..n).map(|i| u8::from(cells.contains(&i))).collect();
+            let own = self.constant(Tensor { dtype: DType::Bool, shape, data: data.into() });
+            inside = Some(match inside {
+                None => own,
+                Some(other) => self.binary(Binary::And, other, own)?,
+            });
+        }
+        match inside {
+            Some(inside) => self.select(inside, y, x[1]).map(Some),
+            None => Ok(Some(y)),
+        }
+    }
+
+    fn from_cells(
+        &mut self,
+        mode: PadMode,
+        before: &[isize],
+        after: &[isize],
+        x: &[ValueId],
+    ) -> Result<Option<ValueId>, TypeError> {
+        let mut y = x[0];
+        for a in 0..before.len() {
+            if (before[a], after[a]) == (0, 0) {
+                continue;
+            }
+            let n = self.shape(y)[a];
+            // Which cell each place takes is what padding the cells' own numbers gives.
+            let numbers = self.counter(n, 1, 0);
+            let places = self.op(Op::Pad { mode, before: vec![before[a]], after: vec![after[a]] }, &[numbers])?;
+            if !self.is_constant(places) {
+                return Ok(None);
+            }
+            y = self.op(Op::Gather { axis: a }, &[y, places])?;
+        }
+        Ok(Some(y))
+    }
+}

@@ -21,7 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub enum Verdict {
     /// Every output is right, on the machine named.
     Pass(String),
-    /// No machine with 32-bit lanes runs this.
+    /// Right on the machine named, though nobody could ask for it: see [`scope`].
+    Beyond(String),
+    /// Not in scope, and refused.
     OutOfScope(String),
     /// The compiler says why it does not.
     Refused(String),
@@ -34,6 +36,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Pass(machine) => write!(f, "pass: {machine}"),
+            Verdict::Beyond(machine) => write!(f, "beyond: {machine}"),
             Verdict::OutOfScope(why) => write!(f, "out of scope: {why}"),
             Verdict::Refused(why) => write!(f, "refused: {why}"),
             Verdict::Bug(why) => write!(f, "bug: {why}"),
@@ -47,6 +50,7 @@ impl Verdict {
         let (kind, rest) = text.split_once(": ")?;
         let make = match kind {
             "pass" => Verdict::Pass,
+            "beyond" => Verdict::Beyond,
             "out of scope" => Verdict::OutOfScope,
             "refused" => Verdict::Refused,
             "bug" => Verdict::Bug,
@@ -55,10 +59,15 @@ impl Verdict {
         Some(make(rest.to_string()))
     }
 
+    /// True when every output is right.
+    pub fn is_right(&self) -> bool {
+        matches!(self, Verdict::Pass(_) | Verdict::Beyond(_))
+    }
+
     /// True for two passes on the same machine or two failures of the same kind; reasons may differ.
     pub fn same_kind(&self, other: &Verdict) -> bool {
         match (self, other) {
-            (Verdict::Pass(a), Verdict::Pass(b)) => a == b,
+            (Verdict::Pass(a), Verdict::Pass(b)) | (Verdict::Beyond(a), Verdict::Beyond(b)) => a == b,
             (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         }
     }
@@ -107,25 +116,30 @@ impl Machines {
             Ok(_) => return Verdict::Bug("the case has no data".to_string()),
             Err(e) => return Verdict::Bug(one_line(&e)),
         };
+        let mut beyond = None;
         for set in &sets {
             match pipeline::run_passes(&set.graph, None, &["clean".to_string()]) {
-                Ok(clean) => {
-                    if let Some(why) = scope::out_of_scope(&clean) {
-                        return Verdict::OutOfScope(why);
-                    }
+                // Where nothing is computed there is nothing to be right about.
+                Ok(clean) if clean.nodes().is_empty() => {
+                    return Verdict::OutOfScope(scope::out_of_scope(&clean).unwrap_or_default());
                 }
+                Ok(clean) => beyond = beyond.or(scope::out_of_scope(&clean)),
                 Err(e) => return Verdict::Bug(one_line(&e.message)),
             }
         }
         let mut verdict = Verdict::Bug("no machine".to_string());
         for machine in &self.machines {
             verdict = match sets.iter().try_for_each(|set| self.run(case, set, machine)) {
+                Ok(()) if beyond.is_some() => return Verdict::Beyond(machine.name().to_string()),
                 Ok(()) => return Verdict::Pass(machine.name().to_string()),
                 Err(Trouble::Bug(why)) => return Verdict::Bug(format!("on {}: {}", machine.name(), one_line(&why))),
                 Err(Trouble::Refused(why)) => Verdict::Refused(one_line(&why)),
             };
         }
-        verdict
+        match (verdict, beyond) {
+            (Verdict::Refused(_), Some(why)) => Verdict::OutOfScope(why),
+            (verdict, _) => verdict,
+        }
     }
 
     fn run(&self, case: &NodeCase, set: &DataSet, machine: &Machine) -> Result<(), Trouble> {

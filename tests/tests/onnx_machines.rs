@@ -98,7 +98,7 @@ fn read(target: Target) -> Result<Lists, String> {
         for line in text.lines() {
             let entry = line.split_once(": ").and_then(|(n, v)| Some((n, Verdict::parse(v)?)));
             let Some((case, verdict)) = entry else { return Err(format!("{name}: cannot read '{line}'")) };
-            if matches!(verdict, Verdict::Pass(_)) != (kind == "pass")
+            if verdict.is_right() != (kind == "pass")
                 || lists.insert(case.to_string(), verdict).is_some()
             {
                 return Err(format!("{name}: '{case}' is in the wrong list or twice"));
@@ -117,7 +117,8 @@ fn summary(right: usize, lists: &[(Target, Result<Lists, String>)]) -> Result<()
         let pass = count(|v| matches!(v, Verdict::Pass(_)));
         let out = count(|v| matches!(v, Verdict::OutOfScope(_)));
         let bugs = count(|v| matches!(v, Verdict::Bug(_)));
-        let scope = list.len() - out;
+        let beyond = count(|v| matches!(v, Verdict::Beyond(_)));
+        let scope = list.len() - out - beyond;
         let percent = 100.0 * pass as f64 / scope.max(1) as f64;
         println!("on {}: {pass} of {scope} in scope ({percent:.1} %), {bugs} bugs, {out} out of scope", target.name());
     }
@@ -132,7 +133,7 @@ fn bless(cases: &[NodeCase], target: Target) -> Result<(), String> {
     let (mut pass, mut refused) = (String::new(), String::new());
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for (case, verdict) in cases.iter().zip(&verdicts) {
-        let list = if matches!(verdict, Verdict::Pass(_)) { &mut pass } else { &mut refused };
+        let list = if verdict.is_right() { &mut pass } else { &mut refused };
         *list += &format!("{}: {verdict}\n", case.name);
         // Numbers are figures of one case.
         let reason: String = verdict.to_string().chars().filter(|c| !c.is_ascii_digit()).collect();

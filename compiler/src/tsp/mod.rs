@@ -51,20 +51,34 @@ pub struct NodeSupport {
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
     let Options {} = options;
     let legal = legal(graph)?;
-    match compile_with(graph, &legal.graph, machine, true) {
-        // Gathers need slices on both sides; machines with few of them may do without.
-        Err(CompileError::DoesNotFit { .. }) => compile_with(graph, &legal.graph, machine, false),
-        r => r,
+    let mut plan = Plan { packing: true, compact: false };
+    loop {
+        match (compile_with(graph, &legal.graph, machine, plan), plan) {
+            // Gathers need slices on both sides; machines with few of them may do without.
+            (Err(CompileError::DoesNotFit { .. }), Plan { packing: true, .. }) => plan.packing = false,
+            // Few slices a tensor leave more for what is read with it.
+            (Err(CompileError::DoesNotFit { .. }), Plan { compact: false, .. }) => plan.compact = true,
+            (r, _) => return r,
+        }
     }
 }
 
+/// How a graph is mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Several pixels a word where that saves passes.
+    pub(crate) packing: bool,
+    /// Few slices a tensor and one operand of a fold at a time, instead of free ports.
+    pub(crate) compact: bool,
+}
+
 /// `graph` is the user's, `legal` what is selected from.
-fn compile_with(graph: &Graph, legal: &Graph, machine: &Machine, packing: bool) -> Result<Compiled, CompileError> {
-    let mut s = select::select(legal, machine, packing)?;
+fn compile_with(graph: &Graph, legal: &Graph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
+    let mut s = select::select(legal, machine, plan)?;
     if !s.failed.is_empty() {
         return Err(s.failed.remove(0).1.into());
     }
-    let schedule = sched::schedule(&s.tiled, machine)?;
+    let schedule = sched::schedule(&s.tiled, machine, plan)?;
     let program = emit::emit(&s.tiled, machine, &schedule)?;
     let estimate = estimate::estimate(graph, &s.tiled, machine, &schedule, &program);
     Ok(Compiled { program, tiled: s.tiled, estimate })
@@ -85,7 +99,7 @@ fn legal(graph: &Graph) -> Result<Legal, CompileError> {
 pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
     let last = graph.nodes().len().saturating_sub(1);
     let selection = legal(graph).and_then(|legal| {
-        let s = select::select(&legal.graph, machine, true)?;
+        let s = select::select(&legal.graph, machine, Plan { packing: true, compact: false })?;
         // Several nodes may serve one of the user's; the first that fails says why.
         Ok(s.failed.into_iter().map(|(n, why)| (legal.from[n], why)).collect::<Vec<_>>())
     });

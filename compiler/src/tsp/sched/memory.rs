@@ -76,6 +76,8 @@ pub(crate) struct Memory {
     gathered: Vec<bool>,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
+    /// Chunks as long as it takes to leave half of the slices to other tensors.
+    compact: bool,
     /// Rows of a chunk at most, so that rows read or written at once are in different slices.
     apart: Vec<u32>,
     /// Hemispheres that load a weights tensor, east last.
@@ -113,7 +115,7 @@ struct Ask {
 const CHUNK_ROWS: u32 = 640;
 
 impl Memory {
-    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>]) -> Memory {
+    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], compact: bool) -> Memory {
         let n = g.tensors.len();
         let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
         let mut mem = Memory {
@@ -135,6 +137,7 @@ impl Memory {
             opposite: vec![None; n],
             gathered: vec![false; n],
             maps: Maps::default(),
+            compact,
             apart: vec![u32::MAX; n],
             loaders: vec![Vec::new(); n],
         };
@@ -359,7 +362,10 @@ impl Memory {
             let most = if whole {
                 self.bank_words
             } else {
-                CHUNK_ROWS.min(self.bank_words).min(self.apart[i].saturating_add(extra))
+                let slices = if self.usable >= 32 { self.usable - 16 } else { self.usable };
+                let sets = (slices / (2 * n)).max(1);
+                let rows = if self.compact { CHUNK_ROWS.max(info.rows.div_ceil(sets) + extra) } else { CHUNK_ROWS };
+                rows.min(self.bank_words).min(self.apart[i].saturating_add(extra))
             } - extra;
             let chunk_rows = info.rows.min(most).max(1);
             (n, n, chunk_rows + extra, chunk_rows)

@@ -57,12 +57,12 @@ struct Scheduler<'a> {
 }
 
 /// Schedules a tiled graph.
-pub(crate) fn schedule(g: &TiledGraph, m: &Machine) -> Result<Schedule, CompileError> {
+pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result<Schedule, CompileError> {
     let sides = split::sides(g);
     let mut s = Scheduler {
         g,
         m,
-        memory: Memory::new(g, m, &sides),
+        memory: Memory::new(g, m, &sides, plan.compact),
         sides,
         board: Board::new(m),
         out: Placements::default(),

@@ -6,7 +6,7 @@
 
 use super::Select;
 use super::expr::Why;
-use super::view::{Axis, Digit, View, layout};
+use super::view::{Axis, Digit, View};
 use crate::tsp::tiled::{FILL, Init, Kind, MovePass, Rows, TensorId};
 use quadrille_isa::tsp::AluType;
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ impl Select<'_> {
         let own = v.shape();
         let (own_tables, rank) = (v.tables(), shape.len());
         let last = (0..rank).rev().find(|&i| shape[i] != 1);
-        let (axes, rows, lanes) = layout(shape, last, self.lanes);
+        let (axes, rows, lanes) = self.layout(shape, last);
         let ty = self.out.tensors[v.tensor.0 as usize].ty;
         let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
         let target = View { tensor, axes, row0: 0, lane0: 0 };

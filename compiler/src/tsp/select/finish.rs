@@ -1,7 +1,7 @@
 //! Unfinished sequences become kernels: output layout, operand rows, cuts where the VXM is too small.
 
 use super::expr::{Expr, Why};
-use super::view::{Axis, Digit, View, layout};
+use super::view::{Axis, Digit, View};
 use super::{Form, Lazy, LazyIn, MatBlock, Select};
 use crate::tsp::sched::vxm;
 use crate::tsp::tiled::{Init, Kind, Rows, Src, Step, TensorId};
@@ -233,7 +233,7 @@ impl Select<'_> {
         });
         let last = (0..lazy.shape.len()).rev().find(|&i| lazy.shape[i] != 1);
         let axis = widest.into_iter().next().or(last);
-        let (axes, rows, lanes) = layout(&lazy.shape, axis, self.lanes);
+        let (axes, rows, lanes) = self.layout(&lazy.shape, axis);
         (axes, 0, rows, lanes, 1)
     }
 

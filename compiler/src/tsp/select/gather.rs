@@ -1,7 +1,7 @@
 //! Gather: constant indices are movement; computed ones read a table by address.
 
 use super::expr::Why;
-use super::view::{Axis, View, lane_axis, layout};
+use super::view::{Axis, View, lane_axis};
 use super::{Form, Select, Val};
 use crate::ir::{Node, Op, ValueDef, ValueId};
 use crate::tsp::tiled::{HostLoop, HostPiece, Init, Kind, Rows, TensorId};
@@ -117,7 +117,7 @@ impl Select<'_> {
         let mut flat = shape.clone();
         flat[axis] = at.len();
         let lane_axis = (0..flat.len()).rev().find(|&i| v.axes[i].on_lanes());
-        let (axes, rows, lanes) = layout(&flat, lane_axis, self.lanes);
+        let (axes, rows, lanes) = self.layout(&flat, lane_axis);
         let ty = self.ty(node.output);
         let tensor: TensorId = self.tensor("", ty, rows, lanes, Init::Computed);
         let target = View { tensor, axes, row0: 0, lane0: 0 };

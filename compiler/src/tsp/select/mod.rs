@@ -26,6 +26,7 @@ mod tiles;
 mod view;
 mod wants;
 
+use super::Plan;
 use super::error::{CompileError, Unsupported};
 use super::tiled::{HostPiece, Init, InputDef, Kernel, Kind, NodeNo, OutputDef, RowTensor, TensorId, TiledGraph};
 use crate::ir::{Graph, Node, Op, ValueDef, ValueId};
@@ -108,6 +109,8 @@ pub(crate) struct Select<'a> {
     transposers: bool,
     /// Several pixels a word where that saves passes.
     packing: bool,
+    /// Small axes side by side on lanes.
+    compact: bool,
     /// Words that one gather can choose from.
     bank_words: usize,
     out: TiledGraph,
@@ -138,18 +141,19 @@ pub(crate) struct Selection {
 }
 
 /// Selects kernels for every node; nodes that depend on a failed one are skipped, not reported.
-pub(crate) fn select(graph: &Graph, m: &Machine, packing: bool) -> Result<Selection, CompileError> {
+pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection, CompileError> {
     let usable = (m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere) as usize;
     let mut s = Select {
         graph,
         lanes: m.lanes(),
         alus: m.geometry.alus as usize,
         groups: if usable >= 32 { 6 } else { 2 * (usable / 4).min(3) },
-        fold: if usable >= 32 { 4 } else { 1 },
+        fold: if usable >= 32 && !plan.compact { 4 } else { 1 },
         weight_slots: super::sched::memory::weight_slices(m) as usize,
         row_words: 2 * usable * m.geometry.words_per_slice as usize,
         transposers: m.geometry.sxm_transposers_per_hemisphere > 0 && usable >= 16,
-        packing,
+        packing: plan.packing,
+        compact: plan.compact,
         bank_words: m.words_per_bank() as usize,
         out: TiledGraph { name: graph.name.clone(), ..TiledGraph::default() },
         vals: vec![Val::None; graph.values().len()],
@@ -344,7 +348,7 @@ impl Select<'_> {
             return Err((format!("the VXM has no {} elements", ty.dtype), "convert the input to f32".into()));
         };
         let axis = self.wants.lane_axis(self.graph, v);
-        let (axes, rows, lanes) = view::layout(&ty.shape, axis, self.lanes);
+        let (axes, rows, lanes) = self.layout(&ty.shape, axis);
         let name = self.graph.value(v).name.clone();
         let tensor = self.tensor(&name, device, rows, lanes, Init::Computed);
         let view = View { tensor, axes, row0: 0, lane0: 0 };
@@ -353,9 +357,26 @@ impl Select<'_> {
         Ok(Form { ty: device, view })
     }
 
+    /// [`view::layout`], or a layout with as many of the innermost axes on lanes as fit.
+    fn layout(&self, shape: &[usize], on_lanes: Option<usize>) -> (Vec<Axis>, usize, usize) {
+        let last = (0..shape.len()).rev().find(|&i| shape[i] != 1);
+        match on_lanes {
+            Some(i) if self.compact && last == on_lanes && shape[i] <= self.lanes => {
+                view::layout_many(shape, self.lanes)
+            }
+            _ => view::layout(shape, on_lanes, self.lanes),
+        }
+    }
+
     fn outputs(&mut self) -> Result<(), CompileError> {
         for o in &self.graph.outputs {
             let ty = self.graph.ty(o.value).clone();
+            if ty.elements() == 0 {
+                let tensor = self.tensor(&o.name, AluType::U8, 1, 1, Init::Const(vec![0].into()));
+                let (name, dtype, shape) = (o.name.clone(), ty.dtype, ty.shape.clone());
+                self.out.outputs.push(OutputDef { name, dtype, shape, tensor, pieces: Vec::new() });
+                continue;
+            }
             let view = self.any_form(o.value, self.ty(o.value)).and_then(|v| {
                 // The host reads a place per element, so broadcast views are fine as they are.
                 if device_type(ty.dtype).is_none() {

@@ -103,7 +103,7 @@ impl Select<'_> {
         let lane_of = |v: &View| (0..out_shape.len()).rev().find(|&i| v.axes[i].on_lanes());
         let last = (0..out_shape.len()).rev().find(|&i| out_shape[i] != 1);
         let lane_axis = views.iter().find_map(|(v, _)| lane_of(v)).or(last);
-        let (axes, rows, lanes) = layout(&out_shape, lane_axis, self.lanes);
+        let (axes, rows, lanes) = self.layout(&out_shape, lane_axis);
         let ty = self.ty(node.output);
         let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
         let target = View { tensor, axes, row0: 0, lane0: 0 };
@@ -151,7 +151,7 @@ impl Select<'_> {
             ));
         }
         let last = lane_axis.or((0..out_shape.len()).rev().find(|&i| out_shape[i] != 1));
-        let (axes, rows, lanes) = layout(&out_shape, last, self.lanes);
+        let (axes, rows, lanes) = self.layout(&out_shape, last);
         let ty = self.ty(node.output);
         let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
         let target = View { tensor, axes, row0: 0, lane0: 0 };

@@ -352,6 +352,26 @@ pub(crate) fn layout(shape: &[usize], on_lanes: Option<usize>, lanes: usize) -> 
     (axes, step.max(1), used)
 }
 
+/// A layout of `shape` with as many of the innermost axes on the lanes as fit, whole: axes, rows, lanes.
+pub(crate) fn layout_many(shape: &[usize], lanes: usize) -> (Vec<Axis>, usize, usize) {
+    let mut axes = vec![Axis::unit(); shape.len()];
+    let (mut rows, mut used) = (1usize, 1usize);
+    for i in (0..shape.len()).rev() {
+        if shape[i] == 1 {
+            continue;
+        }
+        // Once an axis is on rows the ones outside it are too.
+        if rows == 1 && used * shape[i] <= lanes {
+            axes[i] = Axis::lanes(shape[i], used as i64);
+            used *= shape[i];
+        } else {
+            axes[i] = Axis::rows(shape[i], rows as i64);
+            rows *= shape[i];
+        }
+    }
+    (axes, rows, used)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -372,7 +372,9 @@ impl Select<'_> {
         for o in &self.graph.outputs {
             let ty = self.graph.ty(o.value).clone();
             if ty.elements() == 0 {
-                let tensor = self.tensor(&o.name, AluType::U8, 1, 1, Init::Const(vec![0].into()));
+                let device = device_type(ty.dtype).unwrap_or(AluType::F32);
+                let zero = vec![0; usize::from(device.bytes())];
+                let tensor = self.tensor(&o.name, device, 1, 1, Init::Const(zero.into()));
                 let (name, dtype, shape) = (o.name.clone(), ty.dtype, ty.shape.clone());
                 self.out.outputs.push(OutputDef { name, dtype, shape, tensor, pieces: Vec::new() });
                 continue;

@@ -524,14 +524,14 @@ fn what_cannot_run_is_named_with_reason_and_remedy() {
     let mut b = Build::new();
     let x = b.g.add_input("x", TensorType::new(DType::F64, vec![4]));
     let y = b.node(unary(Unary::Neg), &[x]);
-    let z = b.g.add_input("z", TensorType::new(DType::F32, vec![4]));
-    let t = b.node(unary(Unary::Atan), &[z]);
-    let u = b.node(unary(Unary::Exp), &[t]);
+    let z = b.g.add_input("z", TensorType::new(DType::I64, vec![4]));
+    let t = b.node(unary(Unary::Abs), &[z]);
+    let u = b.node(Op::Cast(DType::F32), &[t]);
     let g = b.out(&[y, u]);
     let m = Machine::builtin("tsp-small").expect("built in");
     let all = tsp::check(&g, &m);
     let bad: Vec<&str> = all.iter().filter(|s| s.unsupported.is_some()).map(|s| s.op.as_str()).collect();
-    assert_eq!(bad, ["neg", "atan"], "the node behind a failed one is not at fault");
+    assert_eq!(bad, ["neg", "abs"], "the node behind a failed one is not at fault");
     match tsp::compile(&g, &m, &Options::default()) {
         Err(CompileError::Unsupported { node, op, reason, remedy, .. }) => {
             assert_eq!((node.as_str(), op.as_str()), ("n0_neg", "neg"));
@@ -552,6 +552,16 @@ fn too_much_for_the_sram_says_how_much() {
         Err(CompileError::DoesNotFit { need, have, .. }) => assert!(need > have, "{need} of {have}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// True for graphs in which the rounding of an operand may decide between results far apart.
+fn jumps(g: &Graph) -> bool {
+    g.nodes().iter().any(|n| {
+        matches!(
+            n.op,
+            Op::Binary(Binary::Mod | Binary::Rem) | Op::ArgReduce { .. } | Op::TopKValues { .. } | Op::TopKIndices { .. }
+        )
+    })
 }
 
 /// Random graphs of all primitives: what compiles is clean, exact and close; what does not says why.
@@ -585,6 +595,9 @@ fn random_graphs() {
                 let tiled = c.tiled.eval(&inputs).expect("the inputs are the graph's");
                 let sim = simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
                 assert!(sim.outputs == tiled, "seed {seed} on {machine}: bits differ\n{}", c.tiled);
+                if jumps(&g) {
+                    continue;
+                }
                 for (a, b) in tiled.iter().zip(&eval(&g, &inputs).expect("random graphs evaluate")) {
                     let (Some(a), Some(b)) = (a.as_f32(), b.as_f32()) else {
                         assert_eq!(a, b, "seed {seed} on {machine}");
@@ -594,7 +607,7 @@ fn random_graphs() {
                     let usual = |x: &f32| x.is_finite() && x.abs() < 1e4;
                     let scale = b.iter().filter(|x| usual(x)).fold(1f32, |m, x| m.max(x.abs()));
                     for (x, y) in a.iter().zip(&b).filter(|(_, y)| usual(y)) {
-                        assert!((x - y).abs() <= 0.03 * scale, "seed {seed} on {machine}: {x} for {y}");
+                        assert!((x - y).abs() <= 0.03 * scale, "seed {seed} on {machine}: {x} for {y}\n{}", quadrille_compiler::ir::text::print(&g));
                     }
                 }
             }

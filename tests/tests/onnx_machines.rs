@@ -98,9 +98,7 @@ fn read(target: Target) -> Result<Lists, String> {
         for line in text.lines() {
             let entry = line.split_once(": ").and_then(|(n, v)| Some((n, Verdict::parse(v)?)));
             let Some((case, verdict)) = entry else { return Err(format!("{name}: cannot read '{line}'")) };
-            if verdict.is_right() != (kind == "pass")
-                || lists.insert(case.to_string(), verdict).is_some()
-            {
+            if verdict.is_right() != (kind == "pass") || lists.insert(case.to_string(), verdict).is_some() {
                 return Err(format!("{name}: '{case}' is in the wrong list or twice"));
             }
         }

@@ -559,7 +559,10 @@ fn jumps(g: &Graph) -> bool {
     g.nodes().iter().any(|n| {
         matches!(
             n.op,
-            Op::Binary(Binary::Mod | Binary::Rem) | Op::ArgReduce { .. } | Op::TopKValues { .. } | Op::TopKIndices { .. }
+            Op::Binary(Binary::Mod | Binary::Rem)
+                | Op::ArgReduce { .. }
+                | Op::TopKValues { .. }
+                | Op::TopKIndices { .. }
         )
     })
 }
@@ -607,7 +610,11 @@ fn random_graphs() {
                     let usual = |x: &f32| x.is_finite() && x.abs() < 1e4;
                     let scale = b.iter().filter(|x| usual(x)).fold(1f32, |m, x| m.max(x.abs()));
                     for (x, y) in a.iter().zip(&b).filter(|(_, y)| usual(y)) {
-                        assert!((x - y).abs() <= 0.03 * scale, "seed {seed} on {machine}: {x} for {y}\n{}", quadrille_compiler::ir::text::print(&g));
+                        assert!(
+                            (x - y).abs() <= 0.03 * scale,
+                            "seed {seed} on {machine}: {x} for {y}\n{}",
+                            quadrille_compiler::ir::text::print(&g)
+                        );
                     }
                 }
             }

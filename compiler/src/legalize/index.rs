@@ -99,7 +99,8 @@ impl Builder<'_> {
         match sum {
             Some(s) => self.reshape(s, &shape[..last]),
             None => {
-                let zeros = crate::ir::builder::splat(&crate::ir::TensorType::new(DType::I32, shape[..last].to_vec()), 0.0);
+                let zeros =
+                    crate::ir::builder::splat(&crate::ir::TensorType::new(DType::I32, shape[..last].to_vec()), 0.0);
                 Ok(self.constant(zeros))
             }
         }

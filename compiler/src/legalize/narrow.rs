@@ -58,7 +58,17 @@ impl Builder<'_> {
     /// Operations on u32 by those on i32. Sums, products and bits are the same.
     fn unsigned(&mut self, op: &Op, x: &[ValueId]) -> Result<Option<ValueId>, TypeError> {
         let same = |b: &Binary| {
-            matches!(b, Binary::Add | Binary::Sub | Binary::Mul | Binary::And | Binary::Or | Binary::Xor | Binary::Shl | Binary::Eq)
+            matches!(
+                b,
+                Binary::Add
+                    | Binary::Sub
+                    | Binary::Mul
+                    | Binary::And
+                    | Binary::Or
+                    | Binary::Xor
+                    | Binary::Shl
+                    | Binary::Eq
+            )
         };
         match op {
             Op::Unary(Unary::Not) => {

@@ -36,8 +36,20 @@ impl Builder<'_> {
         let neutral = match mode {
             ScatterMode::Replace | ScatterMode::Add => 0.0,
             ScatterMode::Mul => 1.0,
-            ScatterMode::Max => if wide == DType::F32 { f64::NEG_INFINITY } else { f64::from(i32::MIN) },
-            ScatterMode::Min => if wide == DType::F32 { f64::INFINITY } else { f64::from(i32::MAX) },
+            ScatterMode::Max => {
+                if wide == DType::F32 {
+                    f64::NEG_INFINITY
+                } else {
+                    f64::from(i32::MIN)
+                }
+            }
+            ScatterMode::Min => {
+                if wide == DType::F32 {
+                    f64::INFINITY
+                } else {
+                    f64::from(i32::MAX)
+                }
+            }
         };
         let neutral = self.number(wide, neutral);
         let y = if mode == ScatterMode::Replace {

@@ -68,7 +68,9 @@ fn computed_indices() {
 fn scatters() {
     use ScatterMode::{Add, Max, Min, Mul, Replace};
     let mut rng = Rng::new(2);
-    for (d, modes) in [(DType::F32, &[Replace, Add, Mul, Max, Min][..]), (DType::I32, &[Replace, Add, Max]), (DType::I64, &[Replace])] {
+    for (d, modes) in
+        [(DType::F32, &[Replace, Add, Mul, Max, Min][..]), (DType::I32, &[Replace, Add, Max]), (DType::I64, &[Replace])]
+    {
         for &mode in modes {
             let data = tensor(&mut rng, d, &[3, 4, 2], -9, 9);
             let index = tensor(&mut rng, DType::I64, &[2, 5, 2], -4, 4);
@@ -89,7 +91,8 @@ fn places_and_order() {
     for d in [DType::F32, DType::I32, DType::U8] {
         // Few values, so that many are equal.
         let x = tensor(&mut rng, d, &[3, 7, 2], 0, 4);
-        for (max, last, keep) in [(true, false, true), (true, true, false), (false, false, false), (false, true, true)] {
+        for (max, last, keep) in [(true, false, true), (true, true, false), (false, false, false), (false, true, true)]
+        {
             same(&graph(Op::ArgReduce { max, axis: 1, keep, last }, &[(d, &[3, 7, 2])]), &[x.clone()]);
         }
         for largest in [false, true] {
@@ -127,7 +130,17 @@ fn integers() {
         }
     }
     for d in [DType::U16, DType::U32] {
-        for b in [Binary::Add, Binary::Mul, Binary::Lt, Binary::Ge, Binary::Max, Binary::Min, Binary::Xor, Binary::Shr, Binary::Shl] {
+        for b in [
+            Binary::Add,
+            Binary::Mul,
+            Binary::Lt,
+            Binary::Ge,
+            Binary::Max,
+            Binary::Min,
+            Binary::Xor,
+            Binary::Shr,
+            Binary::Shl,
+        ] {
             let shift = matches!(b, Binary::Shl | Binary::Shr);
             let x = tensor(&mut rng, d, &[300], 0, 1 << (8 * d.size()));
             let y = tensor(&mut rng, d, &[300], 0, if shift { 40 } else { 1 << (8 * d.size()) });
@@ -152,13 +165,8 @@ fn padding() {
 fn convolutions() {
     let mut rng = Rng::new(6);
     // Small whole numbers: every order of sums gives the same bits.
-    let mut window = Window {
-        kernel: vec![3, 2],
-        stride: vec![2, 1],
-        dilation: vec![1, 2],
-        before: vec![1, 0],
-        after: vec![0, 2],
-    };
+    let mut window =
+        Window { kernel: vec![3, 2], stride: vec![2, 1], dilation: vec![1, 2], before: vec![1, 0], after: vec![0, 2] };
     let x = tensor(&mut rng, DType::F32, &[2, 4, 6, 5], -9, 9);
     let w = tensor(&mut rng, DType::F32, &[6, 2, 3, 2], -9, 9);
     let op = Op::Conv { window: window.clone(), groups: 2, epilogue: Vec::new() };

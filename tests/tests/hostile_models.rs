@@ -263,7 +263,8 @@ fn a_million_nodes() {
     let nodes = (0..1_000_000).map(|i| node("Relu", &[&format!("v{i}")], &[&format!("v{}", i + 1)])).collect();
     let m = model(graph(nodes, vec![value("v0", 1, &[4])], "v1000000"));
     let report = answer(&m).expect("it imports");
-    assert_eq!((report.facts.nodes, report.nodes.len()), (1_000_000, 1_000_000));
+    assert_eq!((report.facts.nodes, report.nodes.len(), report.exit_code), (1_000_000, 1_000_000, 3));
+    assert!(report.problems[0].reason.contains("1000000 primitives"), "{:?}", report.problems[0]);
     // And as many that fail, each at its own.
     let nodes = (0..1_000_000).map(|i| node("Frob", &[&format!("v{i}")], &[&format!("v{}", i + 1)])).collect();
     let m = model(graph(nodes, vec![value("v0", 1, &[4])], "v1000000"));

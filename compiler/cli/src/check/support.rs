@@ -187,9 +187,9 @@ fn attempt(
     Err(Failure { cause: Cause::Unsupported, message, problems })
 }
 
-/// A graph as a target is asked about it.
+/// A graph as a target is asked about it; beyond what is compiled, `prepare` says so.
 fn prepared(q: &Question<'_>, machine: &Machine, graph: &Graph) -> Result<Graph, Failure> {
-    if graph.nodes().len() <= REWRITTEN_PRIMITIVES {
+    if !(REWRITTEN_PRIMITIVES..=pipeline::MAX_PRIMITIVES).contains(&graph.nodes().len()) {
         return pipeline::prepare(graph, machine.target(), q.preparation);
     }
     pipeline::run_passes(graph, Some(machine.target()), &["clean".to_string()])

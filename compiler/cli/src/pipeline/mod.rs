@@ -8,7 +8,7 @@ mod backend;
 mod feeds;
 
 pub use backend::{
-    Checked, Compiled, Estimate, Finding, Simulated, Tiled, check, compile, declared_inputs, pes, simulate, spans,
+    Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, declared_inputs, pes, simulate, spans,
     text_bytes, unsupported_nodes,
 };
 pub use feeds::{Feeds, input_names, output_names};
@@ -152,6 +152,9 @@ pub const REWRITE: &str = "rewrite";
 
 /// Imported graph to optimised graph.
 pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
+    if let Some(problem) = backend::too_many(graph) {
+        return Err(unsupported("the model is too large to compile").with(problem));
+    }
     let mut standard = vec!["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
     if precision(graph, target, how.precision) == Precision::Int8 {
         if how.passes.is_none() && !passes::integer_kernels::applies(graph) {

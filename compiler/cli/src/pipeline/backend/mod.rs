@@ -122,8 +122,25 @@ pub fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem> {
 /// Elements of the largest tensor that a target is asked about.
 const MAX_ELEMENTS: usize = 1 << 30;
 
-/// The first node whose result no machine could hold: compilers need not look at it row by row.
+/// Primitives of the largest graph that a target is asked about.
+pub const MAX_PRIMITIVES: usize = 400_000;
+
+/// A graph of more nodes than passes and compilers take, so that their time has a bound.
+pub(super) fn too_many(graph: &Graph) -> Option<Problem> {
+    let n = graph.nodes().len();
+    (n > MAX_PRIMITIVES).then(|| Problem {
+        reason: format!("the model is {n} primitives after import; at most {MAX_PRIMITIVES} are compiled"),
+        remedy: Some("cut the model in parts, or unroll less".to_string()),
+        ..Problem::default()
+    })
+}
+
+/// What no machine could hold: more nodes than are compiled, or a result that compilers need not
+/// look at row by row.
 fn oversized(graph: &Graph) -> Option<Problem> {
+    if let Some(problem) = too_many(graph) {
+        return Some(problem);
+    }
     let node = graph.nodes().iter().find(|n| graph.ty(n.output).elements() > MAX_ELEMENTS)?;
     let (name, op, shape) = (graph.origin_name(node), node.op.name(), graph.ty(node.output).to_string());
     let reason = format!("the result has more than {MAX_ELEMENTS} elements, more than any machine holds");

@@ -8,8 +8,8 @@ mod backend;
 mod feeds;
 
 pub use backend::{
-    Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, declared_inputs, pes, simulate, spans,
-    text_bytes, unsupported_nodes,
+    Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, declared_inputs, pes,
+    simulate, spans, text_bytes, unsupported_nodes,
 };
 pub use feeds::{Feeds, input_names, output_names};
 

@@ -8,8 +8,8 @@
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
 
 /// ln 2 in two parts; products of the first with exponents are exact.
-const LN2_HIGH: f64 = 0.693_147_180_369_123_816_490;
-const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
+const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
+const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
 /// 1 / n! from n = 11 down to 0.
 const EXP: [f64; 12] = [
@@ -40,7 +40,7 @@ const ERF_SMALL: [f64; 12] = [
     -0.026_866_170_643_237_77,
     0.112_837_916_709_450_06,
     -0.376_126_389_031_835_43,
-    1.128_379_167_095_512_6,
+    std::f64::consts::FRAC_2_SQRT_PI,
 ];
 
 /// erfc(x) * exp(x^2) as a polynomial in 1 / (x + 2) on 1..6, highest first.

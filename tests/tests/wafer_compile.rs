@@ -612,3 +612,63 @@ fn random_networks() {
         random_net(seed).run("wafer-small");
     }
 }
+
+#[test]
+fn two_computed_operands_of_different_extents() {
+    let mut n = Net::new("general");
+    let x = n.input(&[4, 6, 50]);
+    let y = n.input(&[4, 1, 50]);
+    let a = n.op(Op::Binary(Binary::Sub), &[x, y]);
+    let t = n.op(Op::Transpose { perm: vec![0, 2, 1] }, &[a]);
+    let p = n.op(Op::MatMul { epilogue: vec![] }, &[a, t]);
+    let s = n.op(Op::Softmax { axis: 2 }, &[p]);
+    let r = n.op(Op::Reduce { kind: Reduce::Sum, axes: vec![0, 2], keep: false }, &[a]);
+    n.output(s);
+    n.output(r);
+    n.run("wafer-small");
+}
+
+#[test]
+fn rounds_are_shared_by_several_pes() {
+    let mut n = Net::new("rounds");
+    let x = n.input(&[24, 4, 60]);
+    let y = n.input(&[24, 1, 60]);
+    let z = n.op(Op::Unary(Unary::Sin), &[x]);
+    let m = n.op(Op::Binary(Binary::Mod), &[z, y]);
+    let c = n.op(Op::CumSum { axis: 2, exclusive: false, reverse: true }, &[z]);
+    n.output(c);
+    n.output(z);
+    let _ = m;
+    n.run("wafer-small");
+}
+
+#[test]
+fn a_table_larger_than_a_pe_is_searched_by_a_chain() {
+    let mut n = Net::new("embedding");
+    let table = n.constant(&[3000, 16], 1.0);
+    let ids = n.g.add_input("ids", TensorType::new(DType::I64, vec![1, 5]));
+    let rows = n.op(Op::Gather { axis: 0 }, &[table, ids]);
+    n.output(rows);
+    let at: Vec<u8> = [0i64, 2999, 17, -1, 1500].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let ids = Tensor::new(DType::I64, vec![1, 5], at).expect("five indices");
+    run(&n.g, "wafer-small", &Options::default(), &[ids]);
+}
+
+#[test]
+fn small_nodes_of_a_long_graph_share_pes() {
+    let mut n = Net::new("recurrent");
+    let x = n.input(&[60, 16]);
+    let mut h = n.constant(&[1, 16], 0.5);
+    for t in 0..60 {
+        let part = n.op(Op::Slice { start: vec![t, 0], step: vec![1, 1], shape: vec![1, 16] }, &[x]);
+        let s = n.op(Op::Binary(Binary::Add), &[part, h]);
+        let u = n.op(Op::Unary(Unary::Tanh), &[s]);
+        let v = n.op(Op::Unary(Unary::Sigmoid), &[s]);
+        h = n.op(Op::Binary(Binary::Mul), &[u, v]);
+    }
+    n.output(h);
+    let m = Machine::builtin("wafer").expect("built in");
+    let pes = wafer::compile(&n.g, &m, &Options::default()).expect("compiles").estimate.pes;
+    assert!(pes <= 130, "{pes} PEs for 300 nodes");
+    n.run("wafer");
+}

@@ -19,6 +19,7 @@ use super::streams::{KernelId, Operand, Producer, StreamId, WaferGraph};
 use crate::ir::builder::{live_nodes, use_counts};
 use crate::ir::eval::eval_op;
 use crate::ir::{DType, Graph, Node, Op, Tensor, ValueDef, ValueId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why a node cannot be mapped: reason and remedy.
@@ -64,6 +65,9 @@ pub(crate) struct Partitioner<'a> {
     sources: Vec<Option<Source>>,
     /// What is known of the integers, by value.
     ranges: Vec<Option<general::range::Range>>,
+    /// Small nodes are joined on general kernels, and the programs that can be.
+    fuses: bool,
+    pending: BTreeMap<StreamId, general::Pending>,
     out: WaferGraph,
 }
 
@@ -74,6 +78,8 @@ pub(crate) fn partition(g: &Graph) -> Partition {
         uses: use_counts(g),
         sources: vec![None; g.values().len()],
         ranges: general::range::ranges(g),
+        fuses: general::is_long(live_nodes(g).iter().filter(|&&l| l).count()),
+        pending: BTreeMap::new(),
         out: WaferGraph::default(),
     };
     let mut problems = Vec::new();
@@ -167,7 +173,7 @@ impl Partitioner<'_> {
                 }
                 return self.general(node);
             }
-            _ if !float => return self.general(node),
+            _ if !float || self.prefers_fusion(node) => return self.general(node),
             _ => {}
         }
         match self.stream_kernel(node) {

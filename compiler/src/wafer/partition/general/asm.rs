@@ -121,6 +121,11 @@ impl Asm {
         T { view: View { buf, ty, offset: 0, strides: s, step: 0 }, dims: dims.to_vec(), dtype }
     }
 
+    /// A buffer that exists, as a tensor.
+    pub(super) fn view_of(&self, buf: BufId, dtype: DType, dims: &[usize]) -> T {
+        Self::of_buf(buf, lane_of(dtype), dims, dtype)
+    }
+
     /// A new tensor in the lane of its type, zeros at the start.
     pub(super) fn fresh(&mut self, dtype: DType, dims: &[usize]) -> T {
         self.fresh_as(lane_of(dtype), dtype, dims)

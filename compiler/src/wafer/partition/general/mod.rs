@@ -5,8 +5,10 @@
 //! the slices of one round. Knows tensors and lanes; the order of tasks is the kernel's affair.
 
 mod asm;
+mod batches;
 mod edge;
 mod elementwise;
+mod fuse;
 mod index;
 mod lower;
 mod moves;
@@ -19,7 +21,7 @@ mod slices;
 
 use super::{Obstacle, Partitioner, Source, View, back_through, through, torn};
 use crate::ir::{DType, Node, Op, Tensor};
-use crate::wafer::kernels::general::{General, Input, Lowered, Sliced, slice_order};
+use crate::wafer::kernels::general::{General, Input, Lowered, Prog, Sliced, slice_order};
 use crate::wafer::kernels::{Copy, Core, MAX_INPUTS, Reorder};
 use crate::wafer::lane::{lane, lane_bits};
 use crate::wafer::layout::Layout;
@@ -28,6 +30,8 @@ use asm::{Asm, T};
 use range::Range;
 use slices::{Cut, cuts};
 use std::sync::Arc;
+
+pub(super) use fuse::{Pending, is_long};
 
 /// Operations that a program may have: half of SRAM at 16 bytes each.
 const MAX_OPS: usize = 1536;
@@ -47,12 +51,23 @@ pub(super) struct Given {
     pub(super) range: Option<Range>,
 }
 
-/// A kernel and which operands it receives: operand, taken once.
+/// Where an input of a kernel comes from.
+#[derive(Clone, Debug)]
+enum Feed {
+    /// An operand of the node, and whether its stream comes in another order.
+    Given(usize, bool),
+    /// An operand of a node whose program was taken over.
+    Inherited(Operand),
+}
+
+/// A kernel and what it receives.
 struct Attempt {
     kernel: General,
-    /// Operand of each input of the kernel, and whether its stream comes in another order.
-    streams: Vec<(usize, bool)>,
+    /// By input of the kernel.
+    feeds: Vec<Feed>,
     sram: usize,
+    /// For kernels of one round: the program before it was lowered, and its value.
+    source: Option<(Prog, T)>,
 }
 
 impl Partitioner<'_> {
@@ -134,35 +149,58 @@ impl Partitioner<'_> {
         let shared = self.shared(op, given, (dtype, shape))?;
         let attempt = match shared {
             Some(a) => a,
-            None => self.best_attempt(op, given, (dtype, shape), range)?,
+            None => match self.best_attempt(op, given, (dtype, shape), range) {
+                Ok(a) => a,
+                Err(o) => {
+                    return match self.by_batches(name, op, given, (dtype, shape))? {
+                        Some(id) => Ok(id),
+                        None => Err(o),
+                    };
+                }
+            },
         };
         let mut inputs = Vec::new();
         let mut seen: Vec<StreamId> = Vec::new();
-        for &(i, reorder) in &attempt.streams {
-            let g = &given[i];
-            let Source::Stream { id, views, .. } = &g.source else { continue };
-            self.settle(*id, views, &g.shape);
-            let mut operand = Operand { stream: *id, layout: self.order_of(*id, views).ok_or_else(torn)? };
+        for feed in &attempt.feeds {
+            let (mut operand, reorder, g_shape) = match feed {
+                Feed::Inherited(o) => (o.clone(), false, self.out.stream(o.stream).shape.clone()),
+                Feed::Given(i, reorder) => {
+                    let g = &given[*i];
+                    let Source::Stream { id, views, .. } = &g.source else { continue };
+                    self.settle(*id, views, &g.shape);
+                    let layout = self.order_of(*id, views).ok_or_else(torn)?;
+                    (Operand { stream: *id, layout }, *reorder, g.shape.clone())
+                }
+            };
+            let id = operand.stream;
             if reorder {
-                let wanted = Layout::row_major(&g.shape);
+                let wanted = Layout::row_major(&g_shape);
                 let core = Reorder::new(&operand.layout, &wanted).ok_or_else(|| {
                     Obstacle::new(
                         "an operand too large for one PE arrives in another order than the one needed",
                         "move the transpose to the model's input or output",
                     )
                 })?;
-                operand = self.relay(name, Box::new(core), operand, &g.shape, wanted);
-            } else if seen.contains(id) {
+                operand = self.relay(name, Box::new(core), operand, &g_shape, wanted);
+            } else if seen.contains(&id) {
                 // A stream reaches a PE once; its second form comes by way of another.
                 let core = Copy::new(&operand.layout);
                 let layout = operand.layout.clone();
-                operand = self.relay(name, Box::new(core), operand, &g.shape, layout);
+                operand = self.relay(name, Box::new(core), operand, &g_shape, layout);
             }
-            seen.push(*id);
+            seen.push(id);
             inputs.push(operand);
         }
         let ty = attempt.kernel.output.1;
+        let pending = attempt.source.map(|(prog, value)| Pending {
+            prog,
+            value,
+            inputs: attempt.kernel.inputs.iter().cloned().zip(inputs.iter().cloned()).collect(),
+        });
         let (_, id) = self.out.add_kernel(name, Box::new(attempt.kernel), inputs, shape.to_vec());
+        if let Some(p) = pending {
+            self.pending.insert(id, p);
+        }
         self.out.streams[id.0].fixed = Some(ty);
         Ok(id)
     }
@@ -205,8 +243,24 @@ impl Partitioner<'_> {
         let mut best: Option<(bool, usize, Attempt)> = None;
         let mut smallest: Option<usize> = None;
         let mut reason = None;
+        if self.fuses {
+            let whole = cuts(op, given, shape).into_iter().next().filter(|c| c.rounds == 1);
+            let fused = whole.and_then(|c| self.attempt(op, given, &c, (dtype, shape), range, true).ok().flatten());
+            if let Some(a) = fused.filter(|a| a.sram <= SRAM && a.kernel.round_cycles() <= LONG) {
+                return Ok(a);
+            }
+        }
+        // Two forms of one stream reach a PE by different ways; in rounds each would wait for the
+        // other, so both are taken whole.
+        let twice = (0..given.len()).any(|i| {
+            let id = given[i].stream();
+            id.is_some() && given[..i].iter().any(|g| g.stream() == id && !g.same_stream(&given[i]))
+        });
         for cut in cuts(op, given, shape) {
-            match self.attempt(op, given, &cut, (dtype, shape), range) {
+            if twice && cut.rounds > 1 {
+                continue;
+            }
+            match self.attempt(op, given, &cut, (dtype, shape), range, false) {
                 Err(o) => reason = Some(o),
                 Ok(None) => {}
                 Ok(Some(a)) => {
@@ -214,7 +268,7 @@ impl Partitioner<'_> {
                     if a.sram > SRAM {
                         continue;
                     }
-                    let reorders = a.streams.iter().any(|s| s.1);
+                    let reorders = a.feeds.iter().any(|f| matches!(f, Feed::Given(_, true)));
                     let cycles = a.kernel.round_cycles();
                     let better =
                         best.as_ref().is_none_or(|(r, c, _)| (*r && !reorders) || (*r == reorders && *c > LONG));
@@ -246,11 +300,21 @@ impl Partitioner<'_> {
         cut: &Cut,
         (dtype, shape): (DType, &[usize]),
         range: Option<Range>,
+        fuse: bool,
     ) -> Result<Option<Attempt>, Obstacle> {
+        // Operands and result alone, before anything is copied.
+        let elements = |dims: &[usize]| dims.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        let held = cut.operands.iter().map(|o| elements(&o.dims)).fold(elements(&cut.out), usize::saturating_add);
+        if held.saturating_mul(4) > SRAM {
+            return Err(Obstacle::new(
+                format!("its operands and result need {} bytes of one PE's {SRAM}", held.saturating_mul(4)),
+                "split the node along its first axes, or use --target tsp",
+            ));
+        }
         let mut asm = Asm::default();
         let mut operands: Vec<T> = Vec::new();
         let mut inputs: Vec<Input> = Vec::new();
-        let mut streams: Vec<(usize, bool)> = Vec::new();
+        let mut feeds: Vec<Feed> = Vec::new();
         let mut sliced: Vec<Sliced> = Vec::new();
         let mut staging = 0;
         for (i, g) in given.iter().enumerate() {
@@ -273,7 +337,16 @@ impl Partitioner<'_> {
                     }
                 }
                 Source::Stream { id, views, .. } => {
+                    if fuse && let Some(p) = self.fusible(g) {
+                        let v = fuse::inline(&mut asm, p, given, &mut inputs, &mut feeds);
+                        operands.push(v.reshaped(dims).typed(g.dtype));
+                        continue;
+                    }
                     let arrives = self.order_of(*id, views).ok_or_else(torn)?;
+                    if let Some(k) = fuse::received(&inputs, &feeds, given, *id, &arrives, len) {
+                        operands.push(asm.view_of(inputs[k].buf, g.dtype, dims));
+                        continue;
+                    }
                     let order =
                         if cut.rounds == 1 || once { Some(arrives) } else { slice_order(&arrives, cut.rounds, len) };
                     let reorder = order.is_none();
@@ -284,14 +357,14 @@ impl Partitioner<'_> {
                     }
                     let buf = x.view.buf;
                     inputs.push(Input { buf, ty: x.elem(), words: 1, order, once, len });
-                    streams.push((i, reorder));
+                    feeds.push(Feed::Given(i, reorder));
                     operands.push(x);
                 }
             }
         }
-        if streams.len() > MAX_INPUTS {
+        if feeds.len() > MAX_INPUTS {
             return Err(Obstacle::new(
-                format!("{} streams; a PE receives at most {MAX_INPUTS} beside its chain", streams.len()),
+                format!("{} streams; a PE receives at most {MAX_INPUTS} beside its chain", feeds.len()),
                 "split the node",
             ));
         }
@@ -303,11 +376,12 @@ impl Partitioner<'_> {
         let value = asm.dense(&value, &value.dims.clone());
         let out_len = cut.out.iter().product();
         let prog = asm.prog;
+        let source = (cut.rounds == 1 && self.fuses).then(|| (prog.clone(), value.clone()));
         let Some(program) = prog.lower(MAX_OPS) else { return Ok(None) };
         let kernel = general(op.name(), program, inputs, sliced, &value, out_len, cut.rounds, shape);
         let text = kernel.operations() * 16 + (kernel.program.parts.len() + 12) * 32 + kernel.inputs.len() * 64;
         let sram = kernel.data_bytes() + staging + text;
-        Ok(Some(Attempt { kernel, streams, sram }))
+        Ok(Some(Attempt { kernel, feeds, sram, source }))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::{Obstacle, Partitioner, Source, torn};
 use super::asm::{A, Asm};
-use super::{Attempt, Given, MAX_OPS, SRAM, general};
+use super::{Attempt, Feed, Given, MAX_OPS, SRAM, general};
 use crate::ir::{DType, Op};
 use crate::wafer::kernels::general::{Input, Shares, Sliced, slice_order};
 use crate::wafer::lane::{lane, lane_bits};
@@ -80,7 +80,7 @@ impl Partitioner<'_> {
         if sram > SRAM {
             return Ok(None);
         }
-        Ok(Some(Attempt { kernel, streams: vec![(1, false)], sram }))
+        Ok(Some(Attempt { kernel, feeds: vec![Feed::Given(1, false)], sram, source: None }))
     }
 }
 

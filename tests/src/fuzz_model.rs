@@ -222,7 +222,7 @@ fn tensor(c: &mut Choices<'_>, name: String) -> TensorProto {
     t
 }
 
-fn attribute(c: &mut Choices<'_>, ops: &[OpInfo], names: &mut Vec<String>, depth: usize) -> AttributeProto {
+fn attribute(c: &mut Choices<'_>, ops: &[OpInfo], names: &mut [String], depth: usize) -> AttributeProto {
     let name = c.pick(&NAMES);
     let ints = if c.one_in(8) { INTS.len() } else { 8 };
     let mut a = AttributeProto { name: name.into(), ..AttributeProto::default() };
@@ -241,7 +241,7 @@ fn attribute(c: &mut Choices<'_>, ops: &[OpInfo], names: &mut Vec<String>, depth
         2 => a.i = Some(INTS[c.below(ints)]),
         3 => a.s = Some(c.pick(&STRINGS).as_bytes().into()),
         4 => a.t = Some(tensor(c, String::new())),
-        5 if depth < 3 => a.g = Some(graph(c, ops, &mut names.clone(), depth + 1)),
+        5 if depth < 3 => a.g = Some(graph(c, ops, &mut names.to_vec(), depth + 1)),
         7 => a.ints = (0..c.below(5)).map(|_| INTS[c.below(ints)]).collect(),
         _ => {}
     }

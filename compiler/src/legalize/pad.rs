@@ -12,7 +12,11 @@ impl Builder<'_> {
         after: &[isize],
         x: &[ValueId],
     ) -> Result<Option<ValueId>, TypeError> {
-        if mode == PadMode::Constant { self.filled(before, after, x) } else { self.from_cells(mode, before, after, x) }
+        if mode == PadMode::Constant {
+            self.filled(before, after, x)
+        } else {
+            self.pad_by_cells(mode, before, after, x)
+        }
     }
 
     fn filled(&mut self, before: &[isize], after: &[isize], x: &[ValueId]) -> Result<Option<ValueId>, TypeError> {
@@ -45,7 +49,7 @@ impl Builder<'_> {
         }
     }
 
-    fn from_cells(
+    fn pad_by_cells(
         &mut self,
         mode: PadMode,
         before: &[isize],

@@ -18,6 +18,9 @@ pub(crate) struct Region {
     pub(crate) base: u16,
 }
 
+/// A side, and the slices for each chunk with the first free word of each.
+type Found = (Hemisphere, Vec<Vec<(Slice, u32)>>);
+
 /// Rows of a tensor that lie in one set of slices.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunk {
@@ -383,7 +386,7 @@ impl Memory {
         if (info.table || gathered) && info.rows + extra > self.bank_words {
             return Err(fail(format!("a gather reads one bank of {} words", self.bank_words)));
         }
-        let mut found: Option<(Hemisphere, Vec<Vec<(Slice, u32)>>)> = None;
+        let mut found: Option<Found> = None;
         let spread = info.weights && self.usable < per_chunk;
         // Weights that both hemispheres load have a home in each.
         let homes: Vec<Option<Hemisphere>> = match &self.loaders[i][..] {
@@ -516,7 +519,7 @@ impl Memory {
         info: &RowTensor,
         own: Option<Hemisphere>,
         (width, per_chunk, words, chunks, spread): (u32, u32, u32, u32, bool),
-    ) -> Option<(Hemisphere, Vec<Vec<(Slice, u32)>>)> {
+    ) -> Option<Found> {
         let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
         for (reuse, mixed, all) in [
             (false, false, false),

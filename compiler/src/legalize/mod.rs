@@ -37,7 +37,7 @@ pub struct Legal {
     pub from: Vec<usize>,
 }
 
-/// Rewrites what [`Builder::rule`] has a rule for.
+/// Rewrites what `Builder::rule` has a rule for.
 ///
 /// Errors: a rule made something ill-typed, which is a bug of the rule.
 pub fn legalize(graph: &Graph) -> Result<Legal, TypeError> {

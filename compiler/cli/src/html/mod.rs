@@ -1,6 +1,6 @@
 //! The report: one HTML file with everything inside, readable without a network.
 //!
-//! Knows how a program becomes numbers to draw ([`chip`], [`mesh`]) and how they are packed into the
+//! Knows how a program becomes numbers to draw (`chip`, `mesh`) and how they are packed into the
 //! page; the drawing is the script's. Must not know how a schedule came about.
 
 mod chip;

@@ -75,7 +75,7 @@ pub fn import(path: &Path, model: &Model, dims: &BTreeMap<String, usize>, feeds:
     }
 }
 
-/// All that is in the way of a model, and the graph of the rest; bound as by [`import`]. The
+/// All that is in the way of a model, and the graph of the rest; bound as by [`import()`]. The
 /// failure is the one that `import` gives, if it gives one.
 pub fn survey(path: &Path, model: &Model, dims: &BTreeMap<String, usize>, feeds: &Feeds) -> (Survey, Option<Failure>) {
     survey_with(import::survey, path, model, dims, feeds)

@@ -1,7 +1,7 @@
 //! Shrinks a model while it still fails in the same way.
 //!
 //! Works on the file's own messages, so what comes out is what went in, less of it. Any set of nodes
-//! makes a model ([`cut`]): values that come from nodes left out become inputs of the type that
+//! makes a model (`cut`): values that come from nodes left out become inputs of the type that
 //! they had, or initializers where import knew their elements. So nodes can be bisected, without
 //! regard to the graph's ends. Afterwards extents are made smaller. Knows nothing of how a model
 //! fails: the caller's [`Trial`] says whether it still does. The same model and trial give the same

@@ -43,9 +43,14 @@ fn path(p: &Path) -> &str {
 }
 
 fn float(name: &str, shape: &[i64]) -> ValueInfoProto {
+    value(name, 1, shape)
+}
+
+/// A value of ONNX's element type number `elem_type`.
+fn value(name: &str, elem_type: i32, shape: &[i64]) -> ValueInfoProto {
     let dim = |&d: &i64| Dimension { dim_value: Some(d), dim_param: None };
     let shape = TensorShapeProto { dim: shape.iter().map(dim).collect() };
-    let tensor_type = Some(TensorTypeProto { elem_type: 1, shape: Some(shape) });
+    let tensor_type = Some(TensorTypeProto { elem_type, shape: Some(shape) });
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type, ..Default::default() }) }
 }
 
@@ -111,8 +116,9 @@ fn what_targets_do_not_do_is_found_behind_a_failure_too() {
     let g = GraphProto {
         node: vec![node("frob", "Frobnicate", &["x"], "a"), node("arc", "Acos", &["a"], "y")],
         input: vec![float("x", &[2, 8])],
-        output: vec![float("y", &[2, 8])],
-        value_info: vec![float("a", &[2, 8])],
+        // No target has lanes of 64 bits.
+        output: vec![value("y", 11, &[2, 8])],
+        value_info: vec![value("a", 11, &[2, 8])],
         ..Default::default()
     };
     let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];

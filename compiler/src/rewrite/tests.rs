@@ -164,7 +164,8 @@ fn optimising_random_graphs_keeps_their_meaning() {
         let inputs = arbitrary::inputs(&mut rng, &g);
         let outputs = |g: &Graph| eval::eval(g, &inputs).unwrap();
         for (x, y) in outputs(&g).iter().zip(&outputs(&after)) {
-            let rel = if strict_float { 0.0 } else { 1e-4 };
+            // Folded constants have their own order of sums.
+            let rel = if strict_float { last_bits(x.dtype) } else { 1e-4 };
             check::compare(x, y, rel)
                 .unwrap_or_else(|d| panic!("seed {seed}: {d}\n{}\n{}", text::print(&g), text::print(&after)));
         }

@@ -102,6 +102,9 @@ fn inputs<'a>(list: &[&'a ValueInfo], options: &ImportOptions) -> Result<Vec<(&'
     }
     let mut names = BTreeSet::new();
     for (name, i) in &found {
+        if name.is_empty() {
+            errors.push(ImportError::outside(Place::Input, name, Fail::invalid("an input of the model has no name")));
+        }
         if let Some(v) = i.tensors().iter().find(|v| !names.insert(v.name.clone())) {
             let reason = format!("two inputs are called '{}'; elements of sequences are named like that", v.name);
             errors.push(ImportError::outside(Place::Input, name, Fail::invalid(reason)));

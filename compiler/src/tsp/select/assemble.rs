@@ -156,7 +156,11 @@ impl Select<'_> {
         let mut moved: Vec<(Recipe, Made)> = Vec::new();
         for (key, list) in groups {
             done.extend(list.iter().map(|l| l.0));
-            let source_lanes = |t: u32| self.out.tensors[t as usize].lanes as usize;
+            // Lanes beyond the source's own come along: they must be zeros where the target has more.
+            let ends = |t: u32, n: usize| {
+                let info = &self.out.tensors[t as usize];
+                info.lanes as usize <= n && info.tail == 0
+            };
             // The bytes of weights share slices: their rows are read a byte at a time, as moves do.
             // Other pixels of a word must not come along.
             let one = self.pixels(target.tensor) == 1;
@@ -167,7 +171,7 @@ impl Select<'_> {
             let copy = key.len() == 1
                 && plain(key[0].0)
                 && key[0].1.iter().all(|&(a, b)| a == b)
-                && (key[0].1.len() == whole || source_lanes(key[0].0) <= key[0].1.len());
+                && (key[0].1.len() == whole || ends(key[0].0, key[0].1.len()));
             if copy {
                 straight.entry(key[0].0).or_default().extend(list.iter().map(|(row, from)| (from[0], *row)));
             } else {

@@ -6,7 +6,7 @@ mod mappings;
 
 use quadrille_compiler::ir::{
     Binary, DType, EpilogueStep, Graph, Op, PadMode, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window,
-    eval::eval,
+    eval::{eval, eval_all},
 };
 use quadrille_compiler::tsp::{self, CompileError, Compiled, Options};
 use quadrille_isa::tsp::Machine;
@@ -567,6 +567,15 @@ fn jumps(g: &Graph) -> bool {
     })
 }
 
+/// True where a product takes an operand that is not finite: a zero weight times it is NaN, and planes multiply
+/// lanes that the product does not mean with zeros.
+fn spreads(g: &Graph, inputs: &[Tensor]) -> bool {
+    let product = |op: &Op| matches!(op, Op::Conv { .. } | Op::ConvTranspose { .. } | Op::MatMul { .. });
+    let values = eval_all(g, inputs).expect("random graphs evaluate");
+    let finite = |v: ValueId| values[v.0 as usize].as_f32().is_none_or(|x| x.iter().all(|x| x.abs() < 6e4));
+    g.nodes().iter().any(|n| product(&n.op) && !n.inputs.iter().all(|&v| finite(v)))
+}
+
 /// Random graphs of all primitives: what compiles is clean, exact and close; what does not says why.
 #[test]
 fn random_graphs() {
@@ -598,7 +607,7 @@ fn random_graphs() {
                 let tiled = c.tiled.eval(&inputs).expect("the inputs are the graph's");
                 let sim = simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
                 assert!(sim.outputs == tiled, "seed {seed} on {machine}: bits differ\n{}", c.tiled);
-                if jumps(&g) {
+                if jumps(&g) || spreads(&g, &inputs) {
                     continue;
                 }
                 for (a, b) in tiled.iter().zip(&eval(&g, &inputs).expect("random graphs evaluate")) {

@@ -52,10 +52,16 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let Options {} = options;
     let legal = legal(graph)?;
     let mut plan = Plan { packing: true, compact: false };
+    // What packing saves in passes its gathers may cost in ports: the shorter program counts.
+    if let Ok(packed) = compile_with(graph, &legal.graph, machine, plan) {
+        return Ok(match compile_with(graph, &legal.graph, machine, Plan { packing: false, ..plan }) {
+            Ok(plain) if plain.estimate.cycles < packed.estimate.cycles => plain,
+            _ => packed,
+        });
+    }
+    plan.packing = false;
     loop {
         match (compile_with(graph, &legal.graph, machine, plan), plan) {
-            // Gathers need slices on both sides; machines with few of them may do without.
-            (Err(CompileError::DoesNotFit { .. }), Plan { packing: true, .. }) => plan.packing = false,
             // Few slices a tensor leave more for what is read with it.
             (Err(CompileError::DoesNotFit { .. }), Plan { compact: false, .. }) => plan.compact = true,
             (r, _) => return r,

@@ -51,21 +51,24 @@ pub struct NodeSupport {
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
     let Options {} = options;
     let legal = legal(graph)?;
-    let mut plan = Plan { packing: true, compact: false };
+    let graphs = (graph, &legal.graph);
+    let plan = Plan { packing: true, compact: false };
+    let plain = Plan { packing: false, ..plan };
     // What packing saves in passes its gathers may cost in ports: the shorter program counts.
-    if let Ok(packed) = compile_with(graph, &legal.graph, machine, plan) {
-        return Ok(match compile_with(graph, &legal.graph, machine, Plan { packing: false, ..plan }) {
-            Ok(plain) if plain.estimate.cycles < packed.estimate.cycles => plain,
+    if let Ok(packed) = compile_with(graphs, machine, plan) {
+        return Ok(match tile(&legal.graph, machine, plain) {
+            // Where nothing was packed the two are the same.
+            Ok(t) if t != packed.tiled => match build(graph, t, machine, plain) {
+                Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
+                _ => packed,
+            },
             _ => packed,
         });
     }
-    plan.packing = false;
-    loop {
-        match (compile_with(graph, &legal.graph, machine, plan), plan) {
-            // Few slices a tensor leave more for what is read with it.
-            (Err(CompileError::DoesNotFit { .. }), Plan { compact: false, .. }) => plan.compact = true,
-            (r, _) => return r,
-        }
+    match compile_with(graphs, machine, plain) {
+        // Few slices a tensor leave more for what is read with it.
+        Err(CompileError::DoesNotFit { .. }) => compile_with(graphs, machine, Plan { compact: true, ..plain }),
+        r => r,
     }
 }
 
@@ -79,15 +82,22 @@ pub(crate) struct Plan {
 }
 
 /// `graph` is the user's, `legal` what is selected from.
-fn compile_with(graph: &Graph, legal: &Graph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
+fn compile_with((graph, legal): (&Graph, &Graph), machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
+    tile(legal, machine, plan).and_then(|t| build(graph, t, machine, plan))
+}
+
+/// Kernels over rows of lanes.
+fn tile(legal: &Graph, machine: &Machine, plan: Plan) -> Result<TiledGraph, CompileError> {
     let mut s = select::select(legal, machine, plan)?;
-    if !s.failed.is_empty() {
-        return Err(s.failed.remove(0).1.into());
-    }
-    let schedule = sched::schedule(&s.tiled, machine, plan)?;
-    let program = emit::emit(&s.tiled, machine, &schedule)?;
-    let estimate = estimate::estimate(graph, &s.tiled, machine, &schedule, &program);
-    Ok(Compiled { program, tiled: s.tiled, estimate })
+    if s.failed.is_empty() { Ok(s.tiled) } else { Err(s.failed.remove(0).1.into()) }
+}
+
+/// The program of a tiled graph.
+fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
+    let schedule = sched::schedule(&tiled, machine, plan)?;
+    let program = emit::emit(&tiled, machine, &schedule)?;
+    let estimate = estimate::estimate(graph, &tiled, machine, &schedule, &program);
+    Ok(Compiled { program, tiled, estimate })
 }
 
 /// The graph in primitives that the machine has.

@@ -1,6 +1,7 @@
 //! Numbers of a chip's schedule: queues and what they issue, use of units over time, cycles by node.
 
-use quadrille_isa::tsp::{AccMode, ActType, Hemisphere, Inst, Issue, Machine, Program, QueueId};
+use crate::trace::unit;
+use quadrille_isa::tsp::{AccMode, ActType, Inst, Issue, Machine, Program, QueueId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,19 +10,6 @@ const POINTS: u64 = 600;
 
 /// Above this many instructions the page shows opcodes without operands: it must load in seconds.
 const FULL_TEXT: usize = 400_000;
-
-/// Units west to east.
-fn unit(queue: QueueId) -> (usize, &'static str) {
-    match queue {
-        QueueId::Mxm(p, _) if p < 2 => (0, "MXM west"),
-        QueueId::Sxm(Hemisphere::West, ..) => (1, "SXM west"),
-        QueueId::Mem(s, _) if s.hemisphere == Hemisphere::West => (2, "MEM west"),
-        QueueId::Vxm(_) => (3, "VXM"),
-        QueueId::Mem(..) => (4, "MEM east"),
-        QueueId::Sxm(..) => (5, "SXM east"),
-        QueueId::Mxm(..) => (6, "MXM east"),
-    }
-}
 
 /// Cycles of a point: whole ones, so that no point counts a cycle more than another.
 fn point_cycles(cycles: u64) -> u64 {
@@ -123,7 +111,7 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
     let mut nodes: Vec<NodeUse> = p.nodes.iter().map(|_| NodeUse::default()).collect();
     let (mut plane, mut alu) = (Curve::new(cycles), Curve::new(cycles));
     let (mut sram, mut stream) = (Curve::new(cycles), Curve::new(cycles));
-    let mut units: BTreeMap<usize, (&str, Vec<Value>)> = BTreeMap::new();
+    let mut units: BTreeMap<u8, (&str, Vec<Value>)> = BTreeMap::new();
     for (&queue, issues) in &p.queues {
         // Five numbers an issue: cycle, repeats, their distance, node, text.
         let mut rows: Vec<u32> = Vec::new();

@@ -5,6 +5,8 @@ pub mod perfetto;
 mod tsp;
 mod wafer;
 
+pub(crate) use tsp::unit;
+
 use perfetto::Trace;
 use quadrille_runtime::wafer::TaskSpan;
 

@@ -4,8 +4,8 @@ use super::perfetto::{Trace, Track};
 use quadrille_isa::tsp::{Hemisphere, Program, QueueId};
 use std::collections::BTreeMap;
 
-/// Tracks of a kind stand together, west to east.
-fn unit(queue: QueueId) -> (u8, &'static str) {
+/// The unit of a queue, numbered from west to east.
+pub(crate) fn unit(queue: QueueId) -> (u8, &'static str) {
     match queue {
         QueueId::Mxm(p, _) if p < 2 => (0, "MXM west"),
         QueueId::Sxm(Hemisphere::West, ..) => (1, "SXM west"),

@@ -1,13 +1,10 @@
-//! The compiler: ONNX model -> tensor graph -> rewritten graph -> target program.
+//! The middle of the compiler: ONNX model -> tensor graph -> rewritten graph.
 //!
-//! Each arrow is one function: [`import::import`], [`passes`] and [`rewrite`] inside the tensor
-//! graph, [`tsp::compile`] and [`wafer::compile`]. The compiler knows nothing of the runtime
-//! that checks and executes what it makes.
+//! [`import::import`] makes the graph, [`passes`] and [`rewrite`] improve it, [`legalize`] says it in primitives that
+//! machines have. What a machine makes of it is in the crates `quadrille-tsp` and `quadrille-wafer`.
 
 pub mod import;
 pub mod ir;
 pub mod legalize;
 pub mod passes;
 pub mod rewrite;
-pub mod tsp;
-pub mod wafer;

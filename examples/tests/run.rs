@@ -14,8 +14,9 @@ fn text(out: &Output) -> String {
 
 #[test]
 fn draw_schedule_draws_every_busy_queue() {
-    use quadrille_compiler::{import, tsp};
+    use quadrille_compiler::import;
     use quadrille_isa::container;
+    use quadrille_tsp as tsp;
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/digits.onnx");
     let model = quadrille_onnx::load(&model).expect("loads");
     let graph = import::import(&model, &import::ImportOptions::default()).expect("imports");

@@ -7,17 +7,29 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Crates of the workspace and all that each may depend on (normal dependencies).
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("quadrille-isa", &[]),
     ("quadrille-onnx", &[]),
     ("quadrille-runtime", &["quadrille-isa"]),
     ("quadrille-compiler", &["quadrille-isa", "quadrille-onnx"]),
-    ("quadrille", &["quadrille-isa", "quadrille-onnx", "quadrille-runtime", "quadrille-compiler"]),
-    (
-        "quadrille-examples",
-        &["quadrille", "quadrille-isa", "quadrille-onnx", "quadrille-runtime", "quadrille-compiler"],
-    ),
-    ("quadrille-tests", &["quadrille", "quadrille-isa", "quadrille-onnx", "quadrille-runtime", "quadrille-compiler"]),
+    ("quadrille-tsp", &["quadrille-isa", "quadrille-onnx", "quadrille-compiler"]),
+    ("quadrille-wafer", &["quadrille-isa", "quadrille-onnx", "quadrille-compiler"]),
+    ("quadrille", BELOW_THE_COMMAND_LINE),
+    ("quadrille-examples", EVERYTHING),
+    ("quadrille-tests", EVERYTHING),
+];
+
+const BELOW_THE_COMMAND_LINE: &[&str] =
+    &["quadrille-isa", "quadrille-onnx", "quadrille-runtime", "quadrille-compiler", "quadrille-tsp", "quadrille-wafer"];
+
+const EVERYTHING: &[&str] = &[
+    "quadrille",
+    "quadrille-isa",
+    "quadrille-onnx",
+    "quadrille-runtime",
+    "quadrille-compiler",
+    "quadrille-tsp",
+    "quadrille-wafer",
 ];
 
 /// Workspace crates that `cargo tree` shows below a crate, itself left out.

@@ -8,9 +8,9 @@ use quadrille_compiler::ir::{
     Binary, DType, EpilogueStep, Graph, Op, PadMode, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window,
     eval::{eval, eval_all},
 };
-use quadrille_compiler::tsp::{self, CompileError, Compiled, Options};
 use quadrille_isa::tsp::Machine;
 use quadrille_runtime::tsp::{check, simulate};
+use quadrille_tsp::{self as tsp, CompileError, Compiled, Options};
 
 /// Values in [-1, 1) that depend on the seed alone.
 fn noise(seed: u64, n: usize) -> Vec<f32> {

@@ -5,9 +5,9 @@ use quadrille_compiler::ir::{
     Binary, DType, Graph, Op, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window, eval::eval,
 };
 use quadrille_compiler::passes::run_pipeline;
-use quadrille_compiler::tsp::{self, CompileError, Options};
 use quadrille_isa::tsp::Machine;
 use quadrille_runtime::tsp::{check, simulate};
+use quadrille_tsp::{self as tsp, CompileError, Options};
 
 struct Rng(u64);
 

@@ -5,9 +5,9 @@
 use quadrille_compiler::ir::{
     Binary, DType, EpilogueStep, Graph, Op, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window, eval,
 };
-use quadrille_compiler::wafer::{self, CompileError, Options};
 use quadrille_isa::wafer::Machine;
 use quadrille_runtime::wafer as rt;
+use quadrille_wafer::{self as wafer, CompileError, Options};
 
 /// A small deterministic generator of values in [-1, 1).
 struct Values(u64);

@@ -4,10 +4,10 @@
 use quadrille_compiler::import::{self, ImportOptions};
 use quadrille_compiler::ir::Tensor;
 use quadrille_compiler::rewrite::{self, RewriteOptions, Target};
-use quadrille_compiler::wafer::{self, Options};
 use quadrille_isa::wafer::Machine;
 use quadrille_runtime::wafer as rt;
 use quadrille_tests::corpus;
+use quadrille_wafer::{self as wafer, Options};
 use std::path::Path;
 
 fn tensors(data: &Path, stem: &str) -> Vec<Tensor> {

@@ -2,8 +2,8 @@
 //! many gathers and passes the mappings take.
 
 use super::*;
-use quadrille_compiler::tsp::tiled::{Init, Kind};
 use quadrille_isa::tsp::Inst;
+use quadrille_tsp::tiled::{Init, Kind};
 
 /// A stream of small numbers.
 struct Dice(u64);

@@ -2,9 +2,9 @@
 
 use crate::wafer_support::mutate::Rng;
 use quadrille_compiler::ir::{Binary, DType, Graph, Op, TensorType, Unary, ValueId, Window};
-use quadrille_compiler::wafer::{Options, compile};
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::{Machine, Program};
+use quadrille_wafer::{Options, compile};
 
 /// A compiled program with seeded inputs.
 pub(crate) struct CompiledSample {

@@ -1,7 +1,7 @@
 //! Reads a kernel graph of the contest.
 
 use super::kernel::{Conv, Kernel};
-use quadrille_compiler::wafer::floorplan::Wire;
+use quadrille_wafer::floorplan::Wire;
 use std::rc::Rc;
 
 /// A kernel graph. Inputs and outputs have no place; wires to them are left out.

@@ -5,7 +5,7 @@
 //! (W+S-1)/w'·(H+R-1)/h'·K/k' words. A block shares h' and w'; its height, time and memory are the
 //! largest of its convolutions', its width their sum.
 
-use quadrille_compiler::wafer::floorplan::Shapes;
+use quadrille_wafer::floorplan::Shapes;
 
 /// One convolution.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

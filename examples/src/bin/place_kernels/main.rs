@@ -7,7 +7,7 @@
 mod graph;
 mod kernel;
 
-use quadrille_compiler::wafer::floorplan::{Effort, Floorplan, Problem, Shapes, distance2, plan};
+use quadrille_wafer::floorplan::{Effort, Floorplan, Problem, Shapes, distance2, plan};
 use std::time::Instant;
 
 fn main() {

@@ -32,8 +32,8 @@ pub struct Estimate {
 /// The graph that was scheduled: the bit-exact meaning of the program.
 #[allow(missing_docs)]
 pub enum Tiled {
-    Tsp(Box<quadrille_compiler::tsp::TiledGraph>),
-    Wafer(Box<quadrille_compiler::wafer::TiledGraph>),
+    Tsp(Box<quadrille_tsp::TiledGraph>),
+    Wafer(Box<quadrille_wafer::TiledGraph>),
 }
 
 impl Tiled {

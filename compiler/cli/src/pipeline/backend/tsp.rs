@@ -3,10 +3,10 @@
 use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, does_not_fit, problem, unsupported_on};
 use crate::failure::{Failure, Problem};
 use quadrille_compiler::ir::Graph;
-use quadrille_compiler::tsp::{self as compiler, CompileError};
 use quadrille_isa::Tensor;
 use quadrille_isa::tsp::{Machine, Program};
 use quadrille_runtime::tsp::{self as runtime, SimError};
+use quadrille_tsp::{self as compiler, CompileError};
 
 pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
     let report = runtime::check(program, machine);

@@ -3,10 +3,10 @@
 use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, does_not_fit, problem, unsupported_on};
 use crate::failure::{Failure, Problem};
 use quadrille_compiler::ir::Graph;
-use quadrille_compiler::wafer::{self as compiler, CompileError};
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::{Machine, Program};
 use quadrille_runtime::wafer::{self as runtime, SimError, TaskSpan};
+use quadrille_wafer::{self as compiler, CompileError};
 
 pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
     let report = runtime::check(program, machine);

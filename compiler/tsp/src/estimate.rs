@@ -1,0 +1,136 @@
+//! Cycle bounds and sizes of a compiled program.
+
+use super::sched::Schedule;
+use super::tiled::{Kind, TiledGraph};
+use quadrille_compiler::ir::{Graph, Node, Op};
+use quadrille_isa::tsp::{Inst, Machine, Program};
+
+/// What a program costs, and the least it could.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Estimate {
+    /// From the model and machine alone: the largest of multiply-accumulates by the f16 peak, weight
+    /// bytes by stream bytes a cycle, and elementwise operations by 16 ALUs of all lanes.
+    pub bound_cycles: u64,
+    /// The busiest plane pair, ALU set or slice port of the mapping that was chosen.
+    pub mapping_bound_cycles: u64,
+    /// From the barrier to the last event, skew included.
+    pub cycles: u64,
+    /// Most SRAM bytes in use at once, program text apart.
+    pub sram_bytes: u64,
+    /// Bytes of program text.
+    pub program_bytes: u64,
+}
+
+pub(crate) fn estimate(g: &Graph, t: &TiledGraph, m: &Machine, s: &Schedule, p: &Program) -> Estimate {
+    Estimate {
+        bound_cycles: bound(g, m),
+        mapping_bound_cycles: mapping_bound(t, m),
+        cycles: cycles(m, p),
+        sram_bytes: s.memory.peak_bytes(),
+        program_bytes: p.text_bytes(m.program.instruction_bytes),
+    }
+}
+
+fn bound(g: &Graph, m: &Machine) -> u64 {
+    // Multiply-accumulates of f16 and of bytes.
+    let (mut macs, mut weights, mut elements) = ([0u64; 2], 0u64, 0u64);
+    let bytes = |n: &Node| usize::from(g.ty(n.inputs[0]).dtype.size() == 1);
+    for n in g.nodes() {
+        let out = g.ty(n.output).elements() as u64;
+        match &n.op {
+            Op::MatMul { .. } => {
+                let a = g.shape(n.inputs[0]);
+                macs[bytes(n)] += out * a[a.len() - 1] as u64;
+            }
+            Op::Conv { .. } => {
+                let w = g.shape(n.inputs[1]);
+                macs[bytes(n)] += out * w[1..].iter().product::<usize>() as u64;
+            }
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma => elements += out,
+            Op::Pool { window, .. } => elements += out * window.kernel.iter().product::<usize>() as u64,
+            Op::Reduce { .. } => elements += g.ty(n.inputs[0]).elements() as u64,
+            _ => {}
+        }
+        if matches!(n.op, Op::MatMul { .. } | Op::Conv { .. }) && g.constant(n.inputs[1]).is_some() {
+            weights += (2 - bytes(n) as u64) * g.ty(n.inputs[1]).elements() as u64;
+        }
+    }
+    let lanes = m.lanes() as u64;
+    let stream_bytes = 2 * u64::from(m.geometry.streams_per_direction) * lanes;
+    let alus = u64::from(m.geometry.alus) * lanes;
+    let planes = macs[0].div_ceil(m.peak_f16_macs_per_cycle()) + macs[1].div_ceil(m.peak_i8_macs_per_cycle());
+    planes.max(weights.div_ceil(stream_bytes)).max(elements.div_ceil(alus)).max(1)
+}
+
+/// The busiest resource: plane pairs (rows times the row interval, shared by both hemispheres),
+/// weight loads, and ALUs.
+fn mapping_bound(t: &TiledGraph, m: &Machine) -> u64 {
+    let (mut planes, mut loads, mut alus) = (0u64, 0u64, 0u64);
+    let pairs = u64::from(m.planes()) / 2;
+    for k in &t.kernels {
+        let n = u64::from(k.n);
+        match &k.kind {
+            Kind::Map { steps, .. } => alus += n * steps.len() as u64,
+            Kind::MatMul { chains, steps, .. } => {
+                let passes = chains.iter().flatten();
+                let count = passes.clone().count() as u64;
+                let bytes = passes.clone().all(|p| t.tensor(p.weights).ty.bytes() == 1);
+                // A pair of planes takes a row of f16 in an interval, two rows of bytes in a cycle.
+                let interval = if bytes { 1 } else { u64::from(m.latency.mxm_f16_row_interval) };
+                planes += if bytes { n * count / 2 } else { n * count * interval };
+                loads += if bytes { 1 } else { 2 } * passes.map(|p| p.loads.len() as u64).sum::<u64>();
+                alus += n * steps.len() as u64 * interval;
+            }
+            Kind::Move { passes, out } => {
+                // A byte takes one plane, which is half a pair.
+                planes += n * passes.len() as u64 * u64::from(t.tensor(out.tensor).ty.bytes()) / 2;
+                loads += passes.iter().map(|p| p.loads.len() as u64).sum::<u64>();
+            }
+            Kind::Gather { .. } | Kind::Transpose { .. } => {}
+        }
+    }
+    (planes / pairs.max(1)).max(loads / pairs.max(1)).max(alus / u64::from(m.geometry.alus).max(1)).max(1)
+}
+
+/// Length of a program: its last event plus the skew of the superlanes.
+pub(crate) fn cycles(m: &Machine, p: &Program) -> u64 {
+    let l = &m.latency;
+    let mut last = 0u64;
+    for issues in p.queues.values() {
+        for i in issues {
+            let crossed = |map: &Vec<u16>| {
+                let per = m.geometry.lanes_per_superlane as u16;
+                map.iter().enumerate().map(|(l, &f)| (l as u16 / per).abs_diff(f / per)).max().unwrap_or(0)
+            };
+            let after = match &i.inst {
+                Inst::Read { .. } => l.mem_read,
+                Inst::Gather { .. } => l.mem_gather,
+                Inst::Write { .. } => l.mem_write_readable.max(l.mem_write_sample),
+                Inst::Scatter { .. } => l.mem_scatter_readable.max(l.mem_scatter_sample),
+                Inst::Alu { dst, .. } => l.vxm_entry + if dst.is_some() { l.vxm_alu + l.vxm_exit } else { 0 },
+                Inst::Accumulate { emit, .. } => {
+                    if emit.is_some() {
+                        l.mxm_sum_to_stream
+                    } else {
+                        0
+                    }
+                }
+                Inst::Shift { .. } => l.sxm_entry + l.sxm_shift,
+                Inst::Select { .. } => l.sxm_entry + l.sxm_select,
+                Inst::Rotate { .. } => l.sxm_entry + l.sxm_rotate,
+                Inst::Distribute { .. } => l.sxm_entry + l.sxm_distribute,
+                Inst::Transpose { .. } => l.sxm_entry + l.sxm_transpose,
+                Inst::Permute { map, .. } => {
+                    l.sxm_entry + l.sxm_permute + u32::from(p.maps.get(usize::from(*map)).map_or(0, crossed))
+                }
+                Inst::LoadWeights { .. }
+                | Inst::InstallWeights
+                | Inst::Activations { .. }
+                | Inst::Sync
+                | Inst::Notify => 0,
+            };
+            last = last.max(u64::from(i.last_cycle()) + u64::from(after));
+        }
+    }
+    last + u64::from(m.geometry.superlanes) - 1
+}

@@ -1,0 +1,142 @@
+//! The tsp target: select -> tile -> allocate -> schedule -> emit.
+//!
+//! [`compile`] turns a tensor graph into a program of one machine description; [`check`] says for
+//! every node whether that can be done. See docs/tsp-scheduling.md.
+
+mod emit;
+pub mod error;
+mod estimate;
+pub mod profile;
+mod sched;
+mod select;
+pub mod tiled;
+
+pub use error::{CompileError, Unsupported};
+pub use estimate::Estimate;
+use quadrille_compiler::ir::Graph;
+use quadrille_compiler::legalize::{Legal, legalize};
+use quadrille_isa::tsp::{Machine, Program};
+use std::collections::HashMap;
+pub use tiled::TiledGraph;
+
+/// Choices of a compilation. There are none yet that change what is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {}
+
+/// A compiled model.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What the machine runs.
+    pub program: Program,
+    /// Its exact meaning.
+    pub tiled: TiledGraph,
+    /// Its cost.
+    pub estimate: Estimate,
+}
+
+/// Support of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct NodeSupport {
+    pub node: String,
+    pub op: String,
+    /// Why not, when not.
+    pub unsupported: Option<Unsupported>,
+}
+
+/// Compiles a graph for a machine.
+///
+/// Errors: the first node that cannot run ([`CompileError::Unsupported`]; [`check`] lists them all),
+/// or a resource that the machine has too little of ([`CompileError::DoesNotFit`]).
+pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
+    let Options {} = options;
+    let legal = legal(graph)?;
+    let graphs = (graph, &legal.graph);
+    let plan = Plan { packing: true, compact: false };
+    let plain = Plan { packing: false, ..plan };
+    // What packing saves in passes its gathers may cost in ports: the shorter program counts.
+    if let Ok(packed) = compile_with(graphs, machine, plan) {
+        return Ok(match tile(&legal.graph, machine, plain) {
+            // Where nothing was packed the two are the same.
+            Ok(t) if t != packed.tiled => match build(graph, t, machine, plain) {
+                Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
+                _ => packed,
+            },
+            _ => packed,
+        });
+    }
+    match compile_with(graphs, machine, plain) {
+        // Few slices a tensor leave more for what is read with it.
+        Err(CompileError::DoesNotFit { .. }) => compile_with(graphs, machine, Plan { compact: true, ..plain }),
+        r => r,
+    }
+}
+
+/// How a graph is mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Several pixels a word where that saves passes.
+    pub(crate) packing: bool,
+    /// Few slices a tensor and one operand of a fold at a time, instead of free ports.
+    pub(crate) compact: bool,
+}
+
+/// `graph` is the user's, `legal` what is selected from.
+fn compile_with((graph, legal): (&Graph, &Graph), machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
+    tile(legal, machine, plan).and_then(|t| build(graph, t, machine, plan))
+}
+
+/// Kernels over rows of lanes.
+fn tile(legal: &Graph, machine: &Machine, plan: Plan) -> Result<TiledGraph, CompileError> {
+    let mut s = select::select(legal, machine, plan)?;
+    if s.failed.is_empty() { Ok(s.tiled) } else { Err(s.failed.remove(0).1.into()) }
+}
+
+/// The program of a tiled graph.
+fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
+    let schedule = sched::schedule(&tiled, machine, plan)?;
+    let program = emit::emit(&tiled, machine, &schedule)?;
+    let estimate = estimate::estimate(graph, &tiled, machine, &schedule, &program);
+    Ok(Compiled { program, tiled, estimate })
+}
+
+/// The graph in primitives that the machine has.
+fn legal(graph: &Graph) -> Result<Legal, CompileError> {
+    legalize(graph).map_err(|e| CompileError::Unsupported {
+        node: graph.name.clone(),
+        op: e.op,
+        shape: String::new(),
+        reason: e.reason,
+        remedy: "this is a bug of the compiler".into(),
+    })
+}
+
+/// Says of every node whether the machine can run it. Whether all fits is known after [`compile`].
+pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
+    let last = graph.nodes().len().saturating_sub(1);
+    let selection = legal(graph).and_then(|legal| {
+        let s = select::select(&legal.graph, machine, Plan { packing: true, compact: false })?;
+        // Several nodes may serve one of the user's; the first that fails says why.
+        Ok(s.failed.into_iter().map(|(n, why)| (legal.from[n], why)).collect::<Vec<_>>())
+    });
+    let failed = match selection {
+        Ok(failed) => failed,
+        // Outputs of supported nodes that cannot leave the chip.
+        Err(CompileError::Unsupported { node, op, shape, reason, remedy }) => {
+            vec![(last, Unsupported { node, op, shape, reason, remedy })]
+        }
+        Err(CompileError::DoesNotFit { .. }) => Vec::new(),
+    };
+    let mut first: HashMap<usize, &Unsupported> = HashMap::new();
+    failed.iter().for_each(|(number, u)| _ = first.entry(*number).or_insert(u));
+    graph
+        .nodes()
+        .iter()
+        .enumerate()
+        .map(|(number, n)| NodeSupport {
+            node: graph.origin_name(n).to_string(),
+            op: n.op.name().to_string(),
+            unsupported: first.get(&number).map(|u| (*u).clone()),
+        })
+        .collect()
+}

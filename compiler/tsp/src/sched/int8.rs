@@ -1,0 +1,213 @@
+//! Matrix products on int8 planes, with their ALU sequence behind.
+//!
+//! Each plane takes a row a cycle. The planes of a hemisphere share the loads of their weights and run
+//! in lock step on two runs of rows; the last pass of both and two copies of the ALU sequence, which
+//! share the streams of constants, are one burst. Where that burst cannot be (too few ALUs, or a slice
+//! that both would read), each plane has one of its own.
+
+use super::Scheduler;
+use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef};
+use super::map::Shared;
+use super::rows::{Effects, repeat, whole};
+use super::split::waves;
+use super::vxm::{Plan, plan};
+use super::weights::Tile;
+use crate::error::CompileError;
+use crate::tiled::{Init, Kernel, Pass, Rows, Src, Step};
+use quadrille_isa::tsp::{AccMode, ActType, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE};
+use std::ops::Range;
+
+/// A plane's part of a pass: number within the hemisphere, and its rows.
+#[derive(Clone, Debug)]
+struct Part {
+    plane: usize,
+    rows: Range<usize>,
+}
+
+/// What follows the last pass.
+#[derive(Clone, Copy)]
+struct Tail<'a> {
+    plan: &'a Plan,
+    ins: &'a [Rows],
+    steps: &'a [Step],
+    outs: &'a [(Src, Rows)],
+}
+
+impl Scheduler<'_> {
+    pub(super) fn int8_product(
+        &mut self,
+        k: &Kernel,
+        sides: &[Hemisphere],
+        passes: &[Pass],
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+    ) -> Result<(), CompileError> {
+        let plan = plan(steps, 1 + ins.len());
+        let tail = Tail { plan: &plan, ins, steps, outs };
+        let planes = self.m.geometry.planes_per_hemisphere as usize;
+        let most = self.m.geometry.accumulator_rows_per_plane as usize;
+        for wave in waves(k.n as usize, sides, planes, most) {
+            let mut left: Vec<Vec<Option<PlacedNo>>> = vec![vec![None; planes]; wave.len()];
+            // Sums of bytes are exact in any order, so what is ready first goes first.
+            let orders: Vec<Vec<usize>> = wave
+                .iter()
+                .map(|share| {
+                    let mut order: Vec<usize> = (0..passes.len()).collect();
+                    order.sort_by_cached_key(|&n| self.ready_for(&passes[n], &share.runs));
+                    order
+                })
+                .collect();
+            for number in 0..passes.len() {
+                let last = number + 1 == passes.len();
+                for ((share, left), order) in wave.iter().zip(&mut left).zip(&orders) {
+                    let p = &passes[order[number]];
+                    let parts: Vec<Part> =
+                        share.runs.iter().enumerate().map(|(plane, r)| Part { plane, rows: r.clone() }).collect();
+                    let installs = self.install_shared(k, share.side, parts.len(), p)?;
+                    self.int8_pass(k, share.side, p, &parts, &installs, left, last.then_some(tail))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Cycle in which the first rows of a pass could be read, if the others followed one a cycle.
+    fn ready_for(&self, p: &Pass, runs: &[Range<usize>]) -> i64 {
+        let t = self.g.tensor(p.act.tensor);
+        let ready = &self.memory.homes[self.g.stored(p.act.tensor).0 as usize].ready;
+        let at = |row: u32| ready.get(row as usize).map_or(0, |&c| i64::from(c));
+        let row_at = |row: u32| match &t.init {
+            Init::Gather { sources, groups, .. } => {
+                let n = *groups as usize;
+                sources[row as usize * n..(row as usize + 1) * n].iter().map(|&s| at(s)).max().unwrap_or(0)
+            }
+            _ => at(row),
+        };
+        let run = |r: &Range<usize>| r.clone().map(|i| row_at(p.act.rows[i]) - (i - r.start) as i64).max().unwrap_or(0);
+        runs.iter().map(run).max().unwrap_or(0)
+    }
+
+    /// Number of a hemisphere's plane.
+    fn plane_of(&self, h: Hemisphere, number: usize) -> u8 {
+        let per = self.m.geometry.planes_per_hemisphere as usize;
+        (if h == Hemisphere::West { number } else { per + number }) as u8
+    }
+
+    /// Loads the first `planes` planes of a hemisphere from the same streams.
+    fn install_shared(
+        &mut self,
+        k: &Kernel,
+        h: Hemisphere,
+        planes: usize,
+        p: &Pass,
+    ) -> Result<Vec<PlacedNo>, CompileError> {
+        let planes: Vec<u8> = (0..planes).map(|n| self.plane_of(h, n)).collect();
+        let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
+        let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
+        self.install_planes(k, &planes, 0, &tile, free)
+    }
+
+    /// One pass, in one burst if it can be.
+    #[allow(clippy::too_many_arguments)]
+    fn int8_pass(
+        &mut self,
+        k: &Kernel,
+        h: Hemisphere,
+        p: &Pass,
+        parts: &[Part],
+        installs: &[PlacedNo],
+        left: &mut [Option<PlacedNo>],
+        tail: Option<Tail<'_>>,
+    ) -> Result<(), CompileError> {
+        let mut b = Burst::new(k.node.0);
+        let mut e = Effects::default();
+        let mut shared = Shared::default();
+        let mut made = Vec::new();
+        for part in parts {
+            made.push(self.int8_part(
+                &mut b,
+                &mut e,
+                h,
+                p,
+                part,
+                installs[part.plane],
+                left[part.plane],
+                tail,
+                &mut shared,
+            ));
+        }
+        let alus = b.insts.iter().filter(|i| matches!(i.at, At::Alu)).count();
+        if parts.len() > 1 && (alus > self.m.geometry.alus as usize || b.collides().is_some()) {
+            for part in parts {
+                self.int8_pass(k, h, p, std::slice::from_ref(part), installs, left, tail)?;
+            }
+            return Ok(());
+        }
+        let landing = self.place(k, b, e)?;
+        for (part, (acc, act)) in parts.iter().zip(made) {
+            left[part.plane] = Some(landing.inst(acc));
+            let plane = usize::from(self.plane_of(h, part.plane));
+            let state = &mut self.planes[plane];
+            let end = (i64::from(landing.start) + act) as u32 + part.rows.len() as u32;
+            state.act_free = state.act_free.max(end);
+        }
+        Ok(())
+    }
+
+    /// Adds a plane's part; gives its accumulation and the cycle of its first activation.
+    #[allow(clippy::too_many_arguments)]
+    fn int8_part(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        h: Hemisphere,
+        p: &Pass,
+        part: &Part,
+        install: PlacedNo,
+        left: Option<PlacedNo>,
+        tail: Option<Tail<'_>>,
+        shared: &mut Shared,
+    ) -> (InstNo, i64) {
+        let l = &self.m.latency;
+        let n = part.rows.len() as u32;
+        let plane = self.plane_of(h, part.plane);
+        let column = self.m.mxm_column(h);
+        let sum_after = i64::from(l.mxm_activation_to_sum);
+        let at = tail.map_or(0, |t| {
+            // The sum meets the step that takes it, which need not be the first.
+            let to_vxm = self.hops(h.inward(), column, self.m.vxm_column());
+            let step = i64::from(t.plan.ins_at[0].unwrap_or(0) * l.vxm_alu);
+            step - (to_vxm + sum_after + i64::from(l.mxm_sum_to_stream))
+        });
+        let state = self.planes[usize::from(plane)];
+        let free = state.act_free.max(state.last_install.unwrap_or(0));
+        b.not_before = b.not_before.max(i64::from(free) - at);
+        let rows = &p.act.rows[part.rows.clone()];
+        let gathered = self.g.stored(p.act.tensor) != p.act.tensor;
+        let side = usize::from(h == Hemisphere::East);
+        let copy = if gathered { part.plane } else { self.memory.copy_on(p.act.tensor, h, side) };
+        let acts = self.read_rows(b, e, p.act.tensor, copy, rows, h.outward(), 1, column, at);
+        let ty = if self.g.tensor(p.act.tensor).ty == AluType::U8 { ActType::U8 } else { ActType::I8 };
+        let queue = |part| At::Queue(QueueId::Mxm(plane, part));
+        let act = b.inst(queue(MxmPart::Activations), at, repeat(n, 1, 0), Proto::Act { from: acts, ty }, None);
+        b.use_(acts, whole(act, 0, 1, n, column));
+        b.state.push((act, SLOT_STATE, StateDef::Earlier(install), 0, n));
+        let sum = at + sum_after;
+        let emit = tail.map(|_| b.stream(h.inward(), 4, 1));
+        let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
+        let proto = Proto::Acc { row: 0, mode, emit };
+        let acc = b.inst(queue(MxmPart::Accumulators), sum, repeat(n, 1, 1), proto, None);
+        b.state.push((acc, 0, StateDef::Here(act), 1, n));
+        if let Some(left) = left {
+            b.state.push((acc, SLOT_STATE, StateDef::Earlier(left), 1, n));
+        }
+        if let (Some(s), Some(t)) = (emit, tail) {
+            let drive = sum + i64::from(l.mxm_sum_to_stream);
+            b.def(s, Def { inst: acc, byte: 0, bytes: 4, out: 0, off: 0, n, t: drive, column });
+            shared.copy = usize::from(h == Hemisphere::East);
+            self.alus(b, e, t.plan, &[s], t.ins, t.steps, t.outs, part.rows.clone(), 1, None, shared);
+        }
+        (acc, at)
+    }
+}

@@ -1,0 +1,218 @@
+//! Constant gathers: address maps in SRAM, and rows put together superlane by superlane.
+//!
+//! A gathered tensor is never stored. For each of its rows a map word says which word of the source
+//! each superlane reads. Maps lie upstream of the source, so that one map stream serves all bytes, and
+//! equal maps are one: tensors of one geometry at one base share them. Knows no kernel.
+
+use super::Scheduler;
+use super::burst::{At, Burst, Def, Proto, StreamNo, Touch, Use};
+use super::memory::{Memory, Region};
+use super::rows::{Effects, repeat, runs};
+use super::split::int8_passes;
+use crate::error::CompileError;
+use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, TensorId, TiledGraph};
+use quadrille_isa::tsp::{Column, Dir, MAP_NONE, QueueId, Slice, Thread, ValueIx};
+use std::collections::BTreeMap;
+
+/// A map in SRAM.
+#[derive(Clone, Debug)]
+pub(crate) struct MapHome {
+    pub(crate) at: Region,
+    pub(crate) value: ValueIx,
+    /// Word addresses, one a superlane, row after row.
+    pub(crate) words: Vec<u16>,
+    /// Superlanes of a row.
+    pub(crate) groups: usize,
+}
+
+/// All maps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Maps {
+    pub(crate) homes: Vec<MapHome>,
+    /// Homes of equal content.
+    same: BTreeMap<Vec<u16>, Vec<usize>>,
+    /// Home for a gathered tensor whose rows flow in a direction, for each reader of a hemisphere.
+    of: BTreeMap<(u32, bool, usize), usize>,
+}
+
+impl Memory {
+    /// Word addresses of a gathered tensor's rows.
+    fn map_words(&self, g: &TiledGraph, t: TensorId) -> Option<(Vec<u16>, usize)> {
+        let Init::Gather { from, sources, groups } = &g.tensor(t).init else { return None };
+        let home = &self.homes[from.0 as usize];
+        let base = home.chunks.first()?.copies.first()?.first()?.base;
+        let word = |&s: &u32| match s {
+            NOTHING => MAP_NONE,
+            FILL => base + home.chunk_rows as u16,
+            s => base + s as u16,
+        };
+        Some((sources.iter().map(word).collect(), *groups as usize))
+    }
+
+    /// Address maps of every program word: for the image.
+    pub(crate) fn map_homes(&self) -> &[MapHome] {
+        &self.maps.homes
+    }
+
+    fn map_of(&self, t: TensorId, dir: Dir, reader: usize) -> Option<&MapHome> {
+        self.maps.of.get(&(t.0, dir == Dir::East, reader)).map(|&n| &self.maps.homes[n])
+    }
+}
+
+impl Scheduler<'_> {
+    /// Gives the maps of a kernel their words, clear of all that the kernel reads and writes.
+    pub(super) fn place_maps(&mut self, k: &Kernel) -> Result<(), CompileError> {
+        let mut wanted: Vec<TensorId> = Vec::new();
+        k.each_read(|r| wanted.push(r.tensor));
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut used: Vec<TensorId> = wanted.iter().map(|&t| self.g.stored(t)).collect();
+        wanted.retain(|&t| self.g.stored(t) != t);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        if !matches!(k.kind, Kind::MatMul { .. }) {
+            return Err(self.no_map(k, "only activations are gathered"));
+        }
+        k.each_write(|t| used.push(t));
+        let mut busy: Vec<Slice> = Vec::new();
+        for t in used {
+            let regions = self.memory.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
+            busy.extend(regions.map(|r| r.slice));
+        }
+        // Planes that take bytes read rows of their own, each with a map of its own.
+        let planes = self.m.geometry.planes_per_hemisphere as usize;
+        let readers = if int8_passes(self.g, k).is_some() { planes } else { 1 };
+        let mut maps: Vec<(TensorId, Slice)> = Vec::new();
+        for (dir, reader) in [Dir::East, Dir::West].into_iter().flat_map(|d| (0..readers).map(move |r| (d, r))) {
+            for &t in &wanted {
+                let Some((words, groups)) = self.memory.map_words(self.g, t) else { continue };
+                let key = (t.0, dir == Dir::East, reader);
+                let upstream = |s: Slice| s.hemisphere.inward() == dir && !busy.contains(&s);
+                // Clear of the other maps, or at least of those that are read at the same time.
+                let clear = |s: Slice, all: bool| !maps.iter().any(|m| m.1 == s && (all || m.0 == t));
+                let known = self.memory.maps.same.get(&words).map(Vec::as_slice).unwrap_or_default();
+                let shared = [true, false].iter().find_map(|&all| {
+                    known.iter().copied().find(|&n| {
+                        let s = self.memory.maps.homes[n].at.slice;
+                        upstream(s) && clear(s, all)
+                    })
+                });
+                if let Some(n) = shared {
+                    maps.push((t, self.memory.maps.homes[n].at.slice));
+                    self.memory.maps.of.insert(key, n);
+                    continue;
+                }
+                let rows = (words.len() / groups.max(1)) as u32;
+                let mut at = self.memory.fresh(rows, |s, _| upstream(s) && clear(s, true));
+                if at.is_none() {
+                    at = self.memory.fresh(rows, |s, _| upstream(s) && clear(s, false));
+                }
+                let Some(at) = at else {
+                    return Err(self.no_map(k, "no slice upstream has room for an address map"));
+                };
+                maps.push((t, at.slice));
+                let value = ValueIx(self.memory.new_value());
+                let n = self.memory.maps.homes.len();
+                self.memory.maps.homes.push(MapHome { at, value, words: words.clone(), groups });
+                self.memory.maps.same.entry(words).or_default().push(n);
+                self.memory.maps.of.insert(key, n);
+            }
+        }
+        Ok(())
+    }
+
+    fn no_map(&self, k: &Kernel, reason: &str) -> CompileError {
+        CompileError::DoesNotFit {
+            what: format!("a gather of node `{}`", self.g.nodes[k.node.0 as usize]),
+            need: 1,
+            have: 0,
+            reason: reason.into(),
+            remedy: "a machine description with more SRAM or more slices".into(),
+        }
+    }
+
+    /// Reads rows of a gathered tensor, by a reader of the hemisphere that they flow to, so that row 0 is at `dest` in cycle `at`.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn gather_rows(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        (t, reader): (TensorId, usize),
+        rows: &[u32],
+        dir: Dir,
+        step: u32,
+        dest: Column,
+        at: i64,
+    ) -> StreamNo {
+        let width = self.g.tensor(t).ty.bytes();
+        let stream = b.stream(dir, width, step);
+        // `place_maps` came before, and the source lies on both sides.
+        let (Some(map), Init::Gather { from, sources, groups }) =
+            (self.memory.map_of(t, dir, reader), &self.g.tensor(t).init)
+        else {
+            return stream;
+        };
+        let home = &self.memory.homes[from.0 as usize];
+        let side =
+            if dir == Dir::East { quadrille_isa::tsp::Hemisphere::East } else { quadrille_isa::tsp::Hemisphere::West };
+        let copy = self.memory.copy_on(*from, side, 0) + reader;
+        let n = rows.len() as u32;
+        let gather = i64::from(self.m.latency.mem_gather);
+        // One map stream serves all slices: map and rows flow the same way.
+        let map_stream = b.stream(dir, 1, step);
+        let column = self.m.slice_column(map.at.slice);
+        let drive = at - gather - self.hops(dir, column, dest);
+        let places: Vec<(Region, bool)> =
+            rows.iter().map(|&r| (Region { slice: map.at.slice, base: map.at.base + r as u16 }, false)).collect();
+        for run in runs(&places) {
+            let t = drive + i64::from(run.off * step);
+            let touch = Touch {
+                slice: run.at.slice,
+                bank: self.memory.bank_of(run.at.base),
+                value: map.value,
+                addr: run.at.base,
+                step: run.step,
+            };
+            let proto = Proto::Read { addr: run.at.base, to: map_stream, byte: 0 };
+            let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Read));
+            let issue = t - i64::from(self.m.latency.mem_read);
+            let inst = b.inst(queue, issue, repeat(run.n, step, run.step), proto, Some(touch));
+            b.def(map_stream, Def { inst, byte: 0, bytes: 1, out: 0, off: run.off, n: run.n, t, column });
+        }
+        let words = home.words as u16;
+        let mut first = i64::MAX;
+        for (byte, r) in home.chunks[0].copies[copy].iter().enumerate() {
+            let column = self.m.slice_column(r.slice);
+            let drive = at - self.hops(dir, column, dest);
+            let issue = drive - gather;
+            first = first.min(issue);
+            let proto = Proto::Gather {
+                map: map_stream,
+                map_byte: 0,
+                lo: r.base,
+                hi: r.base + words,
+                to: stream,
+                byte: byte as u8,
+            };
+            let touch = Touch {
+                slice: r.slice,
+                bank: self.memory.bank_of(r.base),
+                value: ValueIx(home.value),
+                addr: r.base,
+                step: i32::from(words),
+            };
+            let queue = At::Queue(QueueId::Mem(r.slice, Thread::Read));
+            let inst = b.inst(queue, issue, repeat(n, step, 0), proto, Some(touch));
+            b.use_(map_stream, Use { inst, slot: 0, byte: 0, bytes: 1, off: 0, n, column });
+            b.def(stream, Def { inst, byte: byte as u8, bytes: 1, out: 0, off: 0, n, t: drive, column });
+            self.note_read(e, *from, issue + i64::from((n - 1) * step));
+        }
+        for (k, &row) in rows.iter().enumerate() {
+            let list = &sources[row as usize * *groups as usize..(row as usize + 1) * *groups as usize];
+            let ready = list.iter().filter(|&&s| s < NOTHING).map(|&s| home.ready[s as usize]).max().unwrap_or(0);
+            b.not_before = b.not_before.max(i64::from(ready) - first - i64::from(k as u32 * step));
+        }
+        stream
+    }
+}

@@ -1,0 +1,746 @@
+//! SRAM: which slices and words hold the rows of each tensor.
+//!
+//! A tensor's bytes lie in as many slices as an element has bytes, in as many copies as one
+//! kernel reads it at once; long tensors are cut into chunks in different slices, so that several
+//! kernels find free ports. Words are used again after the last read. Knows no instruction.
+
+use super::maps::Maps;
+use super::split::{distance, int8_passes};
+use crate::error::CompileError;
+use crate::tiled::{FILL, Init, Kernel, Kind, RowTensor, TensorId, TiledGraph};
+use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
+use std::collections::BTreeMap;
+
+/// A run of words of one slice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Region {
+    pub(crate) slice: Slice,
+    pub(crate) base: u16,
+}
+
+/// A side, and the slices for each chunk with the first free word of each.
+type Found = (Hemisphere, Vec<Vec<(Slice, u32)>>);
+
+/// Rows of a tensor that lie in one set of slices.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chunk {
+    /// `copies[c][byte]`; for weights `copies[0][byte * slices + k]` holds rows k, k + slices, ….
+    pub(crate) copies: Vec<Vec<Region>>,
+    /// Cycle from which the words may be written.
+    pub(crate) free_at: u32,
+}
+
+/// The place of a tensor.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Home {
+    pub(crate) chunk_rows: u32,
+    pub(crate) chunks: Vec<Chunk>,
+    /// Words of each region.
+    pub(crate) words: u32,
+    pub(crate) hemisphere: Option<Hemisphere>,
+    /// Number of the SRAM value.
+    pub(crate) value: u32,
+    /// Value of the fill word, which follows the rows of each region.
+    pub(crate) fill: Option<u32>,
+    /// Cycle from which each row can be read.
+    pub(crate) ready: Vec<u32>,
+    /// Last cycle in which something reads the tensor.
+    pub(crate) last_read: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct BankSpace {
+    bump: u32,
+    free: Vec<(u32, u32, u32)>,
+}
+
+/// All homes and what is left.
+pub(crate) struct Memory {
+    machine: Machine,
+    usable: u32,
+    bank_words: u32,
+    space: Vec<BankSpace>,
+    turn: [u32; 2],
+    pub(crate) homes: Vec<Home>,
+    copies: Vec<u32>,
+    /// Tensors that one kernel reads together, and that it reads while it writes.
+    together: Vec<Vec<u32>>,
+    across: Vec<Vec<u32>>,
+    last_use: Vec<usize>,
+    used: Vec<bool>,
+    values: u32,
+    peak_bytes: u64,
+    now_bytes: u64,
+    /// Words of zeros, by slice, with their value.
+    pub(crate) zeros: BTreeMap<Slice, (u16, ValueIx)>,
+    /// Tensors that lie across the VXM from another.
+    opposite: Vec<Option<TensorId>>,
+    /// Tensors of which a gather reads: one run of words, the same in every slice, on both sides.
+    gathered: Vec<bool>,
+    /// Address maps of gathered tensors.
+    pub(super) maps: Maps,
+    /// Chunks as long as it takes to leave half of the slices to other tensors.
+    compact: bool,
+    /// Rows of a chunk at most, so that rows read or written at once are in different slices.
+    apart: Vec<u32>,
+    /// Hemispheres that load a weights tensor, east last.
+    loaders: Vec<Vec<Hemisphere>>,
+}
+
+/// How many streams of 16 a weight load fills from slices of this machine.
+pub(crate) fn weight_slices(m: &Machine) -> u32 {
+    let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
+    if 2 * usable >= 24 { 16 } else { 8 }
+}
+
+/// The other side of the VXM.
+fn across_vxm(h: Hemisphere) -> Hemisphere {
+    if h == Hemisphere::East { Hemisphere::West } else { Hemisphere::East }
+}
+
+/// What [`Memory::choose`] is asked for: `n` slices a chunk.
+#[derive(Clone, Copy)]
+struct Ask {
+    words: u32,
+    chunks: u32,
+    n: u32,
+    bank: u32,
+    reuse: bool,
+    weights: bool,
+    table: bool,
+    /// Rows may lie in the slices for weights too.
+    all: bool,
+    /// Slices of both hemispheres.
+    both: bool,
+}
+
+/// Rows of a chunk at most.
+const CHUNK_ROWS: u32 = 640;
+
+impl Memory {
+    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], compact: bool) -> Memory {
+        let n = g.tensors.len();
+        let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
+        let mut mem = Memory {
+            machine: m.clone(),
+            usable,
+            bank_words: m.words_per_bank(),
+            space: vec![BankSpace::default(); 4 * m.geometry.mem_slices_per_hemisphere as usize],
+            turn: [0, 0],
+            homes: vec![Home::default(); n],
+            copies: vec![1; n],
+            together: vec![Vec::new(); n],
+            across: vec![Vec::new(); n],
+            last_use: vec![usize::MAX; n],
+            used: vec![false; n],
+            values: 0,
+            peak_bytes: 0,
+            now_bytes: 0,
+            zeros: BTreeMap::new(),
+            opposite: vec![None; n],
+            gathered: vec![false; n],
+            maps: Maps::default(),
+            compact,
+            apart: vec![u32::MAX; n],
+            loaders: vec![Vec::new(); n],
+        };
+        for t in &g.tensors {
+            if let Init::Gather { from, .. } = &t.init {
+                mem.gathered[from.0 as usize] = true;
+                mem.copies[from.0 as usize] = 2;
+            }
+        }
+        for (number, k) in g.kernels.iter().enumerate() {
+            let mut reads: Vec<u32> = Vec::new();
+            mem.int8_wants(g, k, &sides[number]);
+            match &k.kind {
+                Kind::Map { ins, .. } => reads.extend(ins.iter().map(|r| r.tensor.0)),
+                Kind::MatMul { chains, ins, .. } => {
+                    for p in 0..chains.iter().map(Vec::len).max().unwrap_or(0) {
+                        let now: Vec<u32> =
+                            chains.iter().filter_map(|c| c.get(p)).map(|p| g.stored(p.act.tensor).0).collect();
+                        mem.count_copies(&now);
+                        reads.extend(now);
+                    }
+                    let last = chains.iter().filter_map(|c| c.last()).map(|p| g.stored(p.act.tensor).0);
+                    let joint: Vec<u32> = last.chain(ins.iter().map(|r| r.tensor.0)).collect();
+                    mem.count_copies(&joint);
+                    reads.sort_unstable();
+                    reads.dedup();
+                    reads.extend(
+                        ins.iter()
+                            .map(|r| r.tensor.0)
+                            .filter(|t| !joint.is_empty() && !reads.contains(t))
+                            .collect::<Vec<_>>(),
+                    );
+                }
+                Kind::Move { passes, .. } => {
+                    reads.extend(passes.iter().map(|p| p.from.tensor.0));
+                    reads.sort_unstable();
+                    reads.dedup();
+                }
+                Kind::Gather { ids, table, out } => {
+                    // The map flows from one side to the table on the other, the rows flow back.
+                    mem.opposite[ids.tensor.0 as usize] = Some(*table);
+                    mem.opposite[out.tensor.0 as usize] = Some(*table);
+                    reads.extend([ids.tensor.0, table.0]);
+                }
+                Kind::Transpose { from, .. } => reads.push(from.0),
+            }
+            if matches!(k.kind, Kind::Map { .. }) {
+                mem.count_copies(&reads);
+            }
+            let mut writes = Vec::new();
+            k.each_write(|t| writes.push(t.0));
+            let whole = {
+                let mut w = Vec::new();
+                k.each_whole(|t| w.push(t.0));
+                w
+            };
+            for &t in reads.iter().chain(&writes).chain(&whole) {
+                mem.last_use[t as usize] = number;
+                mem.used[t as usize] = true;
+            }
+            for &a in &reads {
+                for &b in &reads {
+                    if a != b {
+                        mem.together[a as usize].push(b);
+                    }
+                }
+                for &b in &writes {
+                    mem.across[a as usize].push(b);
+                    mem.across[b as usize].push(a);
+                }
+            }
+            for &a in &writes {
+                for &b in &writes {
+                    if a != b {
+                        mem.together[a as usize].push(b);
+                    }
+                }
+            }
+        }
+        for o in &g.outputs {
+            mem.last_use[o.tensor.0 as usize] = usize::MAX;
+            mem.used[o.tensor.0 as usize] = true;
+        }
+        for v in mem.together.iter_mut().chain(mem.across.iter_mut()) {
+            v.sort_unstable();
+            v.dedup();
+        }
+        mem
+    }
+
+    /// What the planes of an int8 product read and write at once lies apart; constants have a copy for each
+    /// hemisphere, and weights lie on the side that loads them.
+    fn int8_wants(&mut self, g: &TiledGraph, k: &Kernel, sides: &[Hemisphere]) {
+        let (Some(passes), Kind::MatMul { ins, outs, .. }) = (int8_passes(g, k), &k.kind) else { return };
+        let run = distance(k.n as usize, sides.len(), self.machine.geometry.planes_per_hemisphere as usize);
+        for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
+            let gaps = r.rows.iter().zip(r.rows.iter().skip(run)).filter(|(a, b)| **a != FILL && **b != FILL);
+            let least = gaps.map(|(a, b)| a.abs_diff(*b)).min().unwrap_or(u32::MAX);
+            let t = r.tensor.0 as usize;
+            // Shorter chunks would cost more instructions than they save cycles.
+            if least >= 4 {
+                self.apart[t] = self.apart[t].min(least);
+            }
+            if self.usable >= 32 && matches!(g.tensor(r.tensor).init, Init::Const(_)) {
+                self.copies[t] = self.copies[t].max(2);
+            }
+        }
+        // A gather names one run of words, so each plane has a copy to gather from.
+        for t in passes.iter().filter(|p| g.stored(p.act.tensor) != p.act.tensor).map(|p| g.stored(p.act.tensor)) {
+            let copies = 2 * self.machine.geometry.planes_per_hemisphere;
+            self.copies[t.0 as usize] = self.copies[t.0 as usize].max(copies);
+        }
+        for p in passes {
+            let loaders = &mut self.loaders[p.weights.0 as usize];
+            loaders.extend(sides);
+            loaders.sort_unstable();
+            loaders.dedup();
+        }
+    }
+
+    fn count_copies(&mut self, reads: &[u32]) {
+        for &t in reads {
+            let n = reads.iter().filter(|&&x| x == t).count() as u32;
+            self.copies[t as usize] = self.copies[t as usize].max(n);
+        }
+    }
+
+    fn bank(&mut self, s: Slice, bank: u32) -> &mut BankSpace {
+        let h = u32::from(s.hemisphere == Hemisphere::East);
+        &mut self.space
+            [((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize]
+    }
+
+    /// Bank of a word.
+    pub(crate) fn bank_of(&self, addr: u16) -> u8 {
+        (u32::from(addr) / self.bank_words) as u8
+    }
+
+    /// Names one more SRAM value.
+    pub(crate) fn new_value(&mut self) -> u32 {
+        self.values += 1;
+        self.values - 1
+    }
+
+    /// Number of values named so far.
+    pub(crate) fn values(&self) -> u32 {
+        self.values
+    }
+
+    /// Most SRAM bytes in use at once.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.peak_bytes
+    }
+
+    /// Slices (and banks) that the tensor must keep clear of.
+    fn clashes(&self, t: usize, slice: Slice, bank: u8) -> bool {
+        let holds = |other: &u32, banked: bool| {
+            self.homes[*other as usize]
+                .chunks
+                .iter()
+                .flat_map(|c| &c.copies)
+                .flatten()
+                .any(|r| r.slice == slice && (!banked || self.bank_of(r.base) == bank))
+        };
+        self.together[t].iter().any(|o| holds(o, false)) || self.across[t].iter().any(|o| holds(o, true))
+    }
+
+    fn room(&mut self, s: Slice, bank: u32, words: u32, reuse: bool) -> Option<u32> {
+        let limit = self.bank_words;
+        let b = self.bank(s, bank);
+        if b.bump + words <= limit {
+            return Some(0);
+        }
+        if !reuse {
+            return None;
+        }
+        b.free.iter().filter(|f| f.1 >= words).map(|f| f.2).min()
+    }
+
+    fn take(&mut self, s: Slice, bank: u32, words: u32) -> Region {
+        let limit = self.bank_words;
+        let b = self.bank(s, bank);
+        let base = if b.bump + words <= limit {
+            b.bump += words;
+            b.bump - words
+        } else {
+            // `room` found a run; the one that is free first is taken.
+            let best =
+                (0..b.free.len()).filter(|&i| b.free[i].1 >= words).min_by_key(|&i| (b.free[i].2, i)).unwrap_or(0);
+            let (base, len, at) = b.free[best];
+            if len == words {
+                b.free.remove(best);
+            } else {
+                b.free[best] = (base + words, len - words, at);
+            }
+            base
+        };
+        Region { slice: s, base: (bank * limit + base) as u16 }
+    }
+
+    /// Finds a home for a tensor. `hint` is the hemisphere to try first.
+    pub(crate) fn allocate(&mut self, g: &TiledGraph, t: TensorId) -> Result<(), CompileError> {
+        let i = t.0 as usize;
+        let info = &g.tensors[i];
+        if !self.homes[i].chunks.is_empty() {
+            return Ok(());
+        }
+        let width = u32::from(info.ty.bytes());
+        let value = self.new_value();
+        let fill = info.fill.map(|_| self.new_value());
+        let gathered = self.gathered[i];
+        // A gather names one value, so the fill word of its source is a word of that value.
+        let fill = if gathered { info.fill.map(|_| value) } else { fill };
+        let extra = u32::from(info.fill.is_some());
+        let (per_chunk, regions, words, chunk_rows) = if info.weights {
+            let p = weight_slices(&self.machine);
+            let rows = info.rows.div_ceil(p);
+            (p, p, rows * width, info.rows)
+        } else {
+            let n = width * self.copies[i];
+            let whole = info.table || gathered;
+            let most = if whole {
+                self.bank_words
+            } else {
+                let slices = if self.usable >= 32 { self.usable - 16 } else { self.usable };
+                let sets = (slices / (2 * n)).max(1);
+                let rows = if self.compact { CHUNK_ROWS.max(info.rows.div_ceil(sets) + extra) } else { CHUNK_ROWS };
+                rows.min(self.bank_words).min(self.apart[i].saturating_add(extra))
+            } - extra;
+            let chunk_rows = info.rows.min(most).max(1);
+            (n, n, chunk_rows + extra, chunk_rows)
+        };
+        let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
+        let (copies, lanes) = (self.copies[i], self.machine.lanes() as u64);
+        let have = u64::from(self.bank_words) * 4 * u64::from(self.usable) * lanes;
+        let fail = |reason: String| CompileError::DoesNotFit {
+            what: format!("tensor `{}` ({} rows of {} lanes, {copies} copies)", info.name, info.rows, info.lanes),
+            need: u64::from(words) * u64::from(regions) * u64::from(chunks) * lanes,
+            have,
+            reason,
+            remedy: "a smaller batch or input, or a machine description with more SRAM".into(),
+        };
+        if (info.table || gathered) && info.rows + extra > self.bank_words {
+            return Err(fail(format!("a gather reads one bank of {} words", self.bank_words)));
+        }
+        let mut found: Option<Found> = None;
+        let spread = info.weights && self.usable < per_chunk;
+        // Weights that both hemispheres load have a home in each.
+        let homes: Vec<Option<Hemisphere>> = match &self.loaders[i][..] {
+            [] => vec![None],
+            _ if spread => vec![None],
+            l => l.iter().map(|h| Some(*h)).collect(),
+        };
+        for own in homes {
+            let Some((h, sets)) = self.search(i, info, own, (width, per_chunk, words, chunks, spread)) else {
+                found = None;
+                break;
+            };
+            found = match found {
+                None => Some((h, sets)),
+                // Of weights: one chunk, whose second copy follows the first.
+                Some((first, mut all)) => {
+                    all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
+                    Some((first, all))
+                }
+            };
+        }
+        let Some((h, sets)) = found else {
+            return Err(fail(
+                "no hemisphere has enough slices with that much room that keep clear of the tensors read with it"
+                    .into(),
+            ));
+        };
+        let mut home = Home {
+            chunk_rows,
+            words,
+            value,
+            fill,
+            hemisphere: Some(h),
+            ready: vec![0; info.rows as usize],
+            ..Home::default()
+        };
+        for set in sets {
+            let free_at = set.iter().filter_map(|&(s, bank)| self.room(s, bank, words, true)).max().unwrap_or(0);
+            let base = if gathered { self.common_base(&set, words, true) } else { None };
+            let (free_at, taken) = match base {
+                Some((base, at)) => (at, set.iter().map(|&(s, bank)| self.take_at(s, bank, base, words)).collect()),
+                None => (free_at, set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect::<Vec<Region>>()),
+            };
+            let per_copy = if info.weights { per_chunk as usize } else { width as usize };
+            self.now_bytes += u64::from(words) * taken.len() as u64 * lanes;
+            let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
+            home.chunks.push(Chunk { copies, free_at });
+        }
+        self.peak_bytes = self.peak_bytes.max(self.now_bytes);
+        self.homes[i] = home;
+        Ok(())
+    }
+
+    /// A word of the bank from which all slices of a set have room, and when it is free.
+    fn common_base(&mut self, set: &[(Slice, u32)], words: u32, reuse: bool) -> Option<(u32, u32)> {
+        let limit = self.bank_words;
+        let top = set.iter().map(|&(s, bank)| self.bank(s, bank).bump).max().unwrap_or(0);
+        if top + words <= limit {
+            return Some((top, 0));
+        }
+        if !reuse {
+            return None;
+        }
+        let mut bases: Vec<u32> = Vec::new();
+        for &(s, bank) in set {
+            bases.extend(self.bank(s, bank).free.iter().map(|f| f.0));
+        }
+        bases.sort_unstable();
+        bases.dedup();
+        let mut best: Option<(u32, u32)> = None;
+        for base in bases {
+            let mut at = 0;
+            let holds = set.iter().all(|&(s, bank)| {
+                let run = self.bank(s, bank).free.iter().find(|f| f.0 <= base && base + words <= f.0 + f.1).copied();
+                at = run.map_or(at, |f| at.max(f.2));
+                run.is_some()
+            });
+            if holds && best.is_none_or(|b| at < b.1) {
+                best = Some((base, at));
+            }
+        }
+        best
+    }
+
+    /// Takes words that [`Memory::common_base`] found.
+    fn take_at(&mut self, s: Slice, bank: u32, base: u32, words: u32) -> Region {
+        let limit = self.bank_words;
+        let b = self.bank(s, bank);
+        if base >= b.bump {
+            if base > b.bump {
+                b.free.push((b.bump, base - b.bump, 0));
+            }
+            b.bump = base + words;
+        } else if let Some(k) = b.free.iter().position(|f| f.0 <= base && base + words <= f.0 + f.1) {
+            let (start, len, at) = b.free.remove(k);
+            b.free.extend([(start, base - start, at), (base + words, start + len - base - words, at)]);
+            b.free.retain(|f| f.1 > 0);
+        }
+        Region { slice: s, base: (bank * limit + base) as u16 }
+    }
+
+    /// Words that nothing has held yet, in a slice that `fits` takes; for what lies in the image.
+    pub(super) fn fresh(&mut self, words: u32, mut fits: impl FnMut(Slice, u8) -> bool) -> Option<Region> {
+        let turn = self.turn[0];
+        for k in 0..self.usable {
+            for hemisphere in [Hemisphere::East, Hemisphere::West] {
+                let s = Slice { hemisphere, index: ((turn + k) % self.usable) as u8 };
+                for bank in 0..2 {
+                    if fits(s, bank as u8) && self.room(s, bank, words, false).is_some() {
+                        self.turn[0] += 1;
+                        return Some(self.take(s, bank, words));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The copy of a tensor on a side; `otherwise` where all lie on one side.
+    pub(super) fn copy_on(&self, t: TensorId, h: Hemisphere, otherwise: usize) -> usize {
+        let Some(chunk) = self.homes[t.0 as usize].chunks.first() else { return otherwise };
+        let on = |c: &Vec<Region>| c.first().is_some_and(|r| r.slice.hemisphere == h);
+        if self.sides_of(t).len() < 2 { otherwise } else { chunk.copies.iter().position(on).unwrap_or(otherwise) }
+    }
+
+    /// Slices for each chunk of a tensor, on side `own` if given: all copies on one side, else half of them on each.
+    fn search(
+        &mut self,
+        i: usize,
+        info: &RowTensor,
+        own: Option<Hemisphere>,
+        (width, per_chunk, words, chunks, spread): (u32, u32, u32, u32, bool),
+    ) -> Option<Found> {
+        let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
+        for (reuse, mixed, all) in [
+            (false, false, false),
+            (false, true, false),
+            (false, false, true),
+            (false, true, true),
+            (true, false, true),
+            (true, true, true),
+        ] {
+            if mixed && (weights || copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
+                continue;
+            }
+            for h in own.map_or_else(|| self.sides(i), |h| vec![h]) {
+                for turn in 0..2 {
+                    let bank = if table { 0 } else { (i as u32 / 2 + turn) % 2 };
+                    let near = if mixed { copies.div_ceil(2) } else { copies };
+                    let counts = if weights { [per_chunk, 0] } else { [width * near, width * (copies - near)] };
+                    let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, all, both: spread };
+                    let Some(mut sets) = self.choose(i, h, ask(counts[0])) else { continue };
+                    if counts[1] > 0 {
+                        let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
+                        sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
+                    }
+                    // One map serves all copies, so all lie at one word address.
+                    let one_bank = sets[0].iter().all(|x| x.1 == sets[0][0].1);
+                    if gathered && (!one_bank || self.common_base(&sets[0], words, reuse).is_none()) {
+                        continue;
+                    }
+                    return Some((h, sets));
+                }
+            }
+        }
+        None
+    }
+
+    /// Hemispheres in the order to try: the one with fewer neighbours first.
+    fn sides(&self, t: usize) -> Vec<Hemisphere> {
+        let first = if t.is_multiple_of(2) { Hemisphere::East } else { Hemisphere::West };
+        if let Some(h) = self.forced(t) {
+            return vec![h];
+        }
+        let crowd = |h: Hemisphere| {
+            let near = self.together[t].iter().filter(|&&o| {
+                let o = o as usize;
+                self.homes[o].hemisphere.or(self.forced(o)) == Some(h)
+            });
+            near.count()
+        };
+        let second = across_vxm(first);
+        if crowd(second) < crowd(first) { vec![second, first] } else { vec![first, second] }
+    }
+
+    /// Side of a tensor that must lie across from a table.
+    fn forced(&self, t: usize) -> Option<Hemisphere> {
+        self.opposite[t].and_then(|o| self.homes[o.0 as usize].hemisphere).map(across_vxm)
+    }
+
+    /// Slices for every chunk, or nothing.
+    fn choose(&mut self, t: usize, h: Hemisphere, ask: Ask) -> Option<Vec<Vec<(Slice, u32)>>> {
+        let Ask { words, chunks, n: per_chunk, bank: first_bank, reuse, weights, table, all, both } = ask;
+        // With slices to spare, the outer ones are for weights: loads then never wait for rows.
+        let roomy = self.usable >= 32;
+        let (lo, hi) = match (roomy && !all, weights) {
+            (false, _) => (0, self.usable),
+            (true, true) => (self.usable - 16, self.usable),
+            (true, false) => (0, self.usable - 16),
+        };
+        let mut candidates: Vec<Slice> = Vec::new();
+        let sides = if both { vec![h, across_vxm(h)] } else { vec![h] };
+        for side in sides {
+            let turn = self.turn[usize::from(side == Hemisphere::East)];
+            for k in 0..hi - lo {
+                let index = if weights { lo + k } else { lo + (turn + k) % (hi - lo) };
+                candidates.push(Slice { hemisphere: side, index: index as u8 });
+            }
+        }
+        candidates.retain(|&s| !(table && self.bank(s, 0).bump != 0));
+        if candidates.is_empty() {
+            return None;
+        }
+        let clear: Vec<[bool; 2]> = candidates.iter().map(|&s| [0, 1].map(|b| !self.clashes(t, s, b))).collect();
+        let mut sets = Vec::new();
+        let mut planned: Vec<[u32; 2]> = vec![[0; 2]; candidates.len()];
+        let mut at = 0;
+        for _ in 0..chunks {
+            // The regions of a chunk share a bank; the next chunk may take the other.
+            let banks = if table { vec![first_bank] } else { vec![first_bank, 1 - first_bank] };
+            let mut found = None;
+            for bank in banks {
+                let b = bank as usize;
+                let mut set = Vec::new();
+                let mut used = Vec::new();
+                for k in 0..candidates.len() {
+                    let c = (at + k) % candidates.len();
+                    // Several chunks may share a slice; a reused run is not counted on twice.
+                    let want = (planned[c][b] + 1) * words;
+                    let room = self.room(candidates[c], bank, want, reuse && planned[c][b] == 0);
+                    if clear[c][b] && room.is_some() {
+                        used.push(c);
+                        set.push((candidates[c], bank));
+                        if set.len() == per_chunk as usize {
+                            at = (c + 1) % candidates.len();
+                            break;
+                        }
+                    }
+                }
+                if set.len() == per_chunk as usize {
+                    used.into_iter().for_each(|c| planned[c][b] += 1);
+                    found = Some(set);
+                    break;
+                }
+            }
+            sets.push(found?);
+        }
+        if !weights {
+            self.turn[usize::from(h == Hemisphere::East)] += (per_chunk * chunks).min(hi - lo);
+        }
+        Some(sets)
+    }
+
+    /// Gives back the words of tensors whose last kernel was `kernel`.
+    pub(crate) fn release(&mut self, g: &TiledGraph, kernel: usize) {
+        for t in 0..g.tensors.len() {
+            if self.last_use[t] != kernel || self.homes[t].chunks.is_empty() {
+                continue;
+            }
+            let (words, at) = (self.homes[t].words, self.homes[t].last_read + 1);
+            let regions: Vec<Region> =
+                self.homes[t].chunks.iter().flat_map(|c| c.copies.iter().flatten().copied()).collect();
+            self.now_bytes -= u64::from(words) * regions.len() as u64 * self.machine.lanes() as u64;
+            for r in regions {
+                let bank = u32::from(self.bank_of(r.base));
+                let base = u32::from(r.base) - bank * self.bank_words;
+                let list = &mut self.bank(r.slice, bank).free;
+                list.push((base, words, at));
+                list.sort_unstable();
+                let mut merged: Vec<(u32, u32, u32)> = Vec::with_capacity(list.len());
+                for f in list.drain(..) {
+                    match merged.last_mut() {
+                        Some(m) if m.0 + m.1 == f.0 => *m = (m.0, m.1 + f.1, m.2.max(f.2)),
+                        _ => merged.push(f),
+                    }
+                }
+                *list = merged;
+            }
+            // Weights keep their home: the image is written from it.
+        }
+    }
+
+    /// Slice and word of byte `byte` of a row; the fill row is the one of chunk `near`.
+    pub(crate) fn place_of(&self, g: &TiledGraph, t: TensorId, copy: usize, byte: u8, row: u32, near: usize) -> Region {
+        let h = &self.homes[t.0 as usize];
+        if g.tensor(t).weights {
+            let p = weight_slices(&self.machine);
+            let copies = &h.chunks[0].copies;
+            let r = copies[copy.min(copies.len() - 1)][(row % p) as usize];
+            let rows = h.words / u32::from(g.tensor(t).ty.bytes());
+            return Region { slice: r.slice, base: r.base + (u32::from(byte) * rows + row / p) as u16 };
+        }
+        let (chunk, word) = if row == FILL { (near, h.chunk_rows) } else { self.split(t, row) };
+        let copies = &h.chunks[chunk].copies;
+        let r = copies[copy.min(copies.len() - 1)][usize::from(byte)];
+        Region { slice: r.slice, base: r.base + word as u16 }
+    }
+
+    fn split(&self, t: TensorId, row: u32) -> (usize, u32) {
+        let rows = self.homes[t.0 as usize].chunk_rows;
+        ((row / rows) as usize, row % rows)
+    }
+
+    /// Chunk of a row.
+    pub(crate) fn chunk_of(&self, t: TensorId, row: u32) -> usize {
+        self.split(t, row).0
+    }
+
+    /// True when a kernel or an output takes the tensor.
+    pub(crate) fn used(&self, t: TensorId) -> bool {
+        self.used[t.0 as usize]
+    }
+
+    /// Side of a copy of a tensor.
+    pub(crate) fn side_of(&self, t: TensorId, copy: usize) -> Hemisphere {
+        let h = &self.homes[t.0 as usize];
+        let copies = h.chunks.first().map(|c| &c.copies);
+        let region = copies.and_then(|c| c.get(copy.min(c.len().saturating_sub(1)))).and_then(|c| c.first());
+        region.map_or(Hemisphere::East, |r| r.slice.hemisphere)
+    }
+
+    /// Sides on which any part of a tensor lies, east first.
+    pub(crate) fn sides_of(&self, t: TensorId) -> Vec<Hemisphere> {
+        let regions = || self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
+        [Hemisphere::East, Hemisphere::West]
+            .into_iter()
+            .filter(|h| regions().any(|r| r.slice.hemisphere == *h))
+            .collect()
+    }
+
+    /// A word of zeros in a slice that is none of `not`.
+    pub(crate) fn zero_word(&mut self, not: &[Slice]) -> Option<(Slice, u16, ValueIx)> {
+        if let Some((s, z)) = self.zeros.iter().find(|(s, _)| !not.contains(s)) {
+            return Some((*s, z.0, z.1));
+        }
+        for index in (0..self.usable).rev() {
+            for hemisphere in [Hemisphere::East, Hemisphere::West] {
+                let s = Slice { hemisphere, index: index as u8 };
+                for bank in 0..2 {
+                    // Only words that nothing has held: the zeros are there from the start.
+                    if !not.contains(&s) && self.room(s, bank, 1, false).is_some() {
+                        let r = self.take(s, bank, 1);
+                        let value = ValueIx(self.new_value());
+                        self.zeros.insert(s, (r.base, value));
+                        return Some((s, r.base, value));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// True when the tensor lies in SRAM from the start.
+    pub(crate) fn is_initial(g: &TiledGraph, t: TensorId) -> bool {
+        matches!(g.tensor(t).init, Init::Const(_) | Init::Input { .. })
+    }
+}

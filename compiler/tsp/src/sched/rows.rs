@@ -1,0 +1,218 @@
+//! Row lists as MEM instructions: runs of equal step become one repeated read or write.
+
+use super::Scheduler;
+use super::burst::{At, Burst, Def, InstNo, Landing, Proto, StreamNo, Touch, Use};
+use super::memory::Region;
+use crate::tiled::{FILL, TensorId};
+use quadrille_isa::tsp::{Column, Dir, Hemisphere, QueueId, Repeat, Slice, Thread, ValueIx};
+
+/// What placing a burst does to the homes of tensors.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Rows written: first issue relative to the start, cycles between rows.
+    writes: Vec<(TensorId, Vec<u32>, i64, u32)>,
+    /// Last read relative to the start.
+    reads: Vec<(TensorId, i64)>,
+}
+
+/// Rows `off .. off + n` at `addr, addr + step, …` of a slice.
+pub(super) struct Run {
+    pub(super) off: u32,
+    pub(super) n: u32,
+    pub(super) at: Region,
+    pub(super) step: i32,
+    pub(super) fill: bool,
+}
+
+/// Cuts places into runs. `same(i)` is false where row i must not join the row before it.
+pub(super) fn runs(places: &[(Region, bool)]) -> Vec<Run> {
+    let mut out: Vec<Run> = Vec::new();
+    let mut i = 0;
+    while i < places.len() {
+        let (at, fill) = places[i];
+        let joins = |k: usize| places[k].0.slice == at.slice && places[k].1 == fill;
+        let delta = |k: usize| i32::from(places[k].0.base) - i32::from(places[k - 1].0.base);
+        let mut n = 1;
+        if i + 1 < places.len() && joins(i + 1) {
+            let step = delta(i + 1);
+            while i + n < places.len() && joins(i + n) && delta(i + n) == step {
+                n += 1;
+            }
+        }
+        let step = if n > 1 { delta(i + 1) } else { 0 };
+        out.push(Run { off: i as u32, n: n as u32, at, step, fill });
+        i += n;
+    }
+    out
+}
+
+impl Scheduler<'_> {
+    pub(super) fn runs_of(&self, t: TensorId, copy: usize, byte: u8, rows: &[u32]) -> Vec<Run> {
+        // Fill rows before the first real one are read beside it.
+        let first = rows.iter().find(|&&r| r != FILL && !self.g.tensor(t).weights);
+        let mut near = first.map_or(0, |&r| self.memory.chunk_of(t, r));
+        let places: Vec<(Region, bool)> = rows
+            .iter()
+            .map(|&r| {
+                if r != FILL && !self.g.tensor(t).weights {
+                    near = self.memory.chunk_of(t, r);
+                }
+                (self.memory.place_of(self.g, t, copy, byte, r, near), r == FILL)
+            })
+            .collect();
+        runs(&places)
+    }
+
+    fn touch(&self, t: TensorId, run: &Run) -> Touch {
+        let home = &self.memory.homes[t.0 as usize];
+        let value = if run.fill { home.fill.unwrap_or(home.value) } else { home.value };
+        Touch {
+            slice: run.at.slice,
+            bank: self.memory.bank_of(run.at.base),
+            value: ValueIx(value),
+            addr: run.at.base,
+            step: run.step,
+        }
+    }
+
+    /// Reads one byte of rows onto byte `byte` of a stream so that row 0 is at `dest` in cycle `t`.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn read_byte(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        stream: StreamNo,
+        stream_byte: u8,
+        (t, copy, byte): (TensorId, usize, u8),
+        rows: &[u32],
+        dest: Column,
+        at: i64,
+    ) {
+        let (dir, step) = (b.streams[stream.0].dir, b.streams[stream.0].step);
+        for run in self.runs_of(t, copy, byte, rows) {
+            let column = self.m.slice_column(run.at.slice);
+            let drive = at + i64::from(run.off * step) - self.hops(dir, column, dest);
+            let issue = drive - i64::from(self.m.latency.mem_read);
+            let repeat = repeat(run.n, step, run.step);
+            let proto = Proto::Read { addr: run.at.base, to: stream, byte: stream_byte };
+            let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Read));
+            let inst = b.inst(queue, issue, repeat, proto, Some(self.touch(t, &run)));
+            b.def(stream, Def { inst, byte: stream_byte, bytes: 1, out: 0, off: run.off, n: run.n, t: drive, column });
+            let ready = &self.memory.homes[t.0 as usize].ready;
+            for k in 0..run.n {
+                let row = rows[(run.off + k) as usize];
+                if row != FILL {
+                    b.not_before = b.not_before.max(i64::from(ready[row as usize]) - issue - i64::from(k * step));
+                }
+            }
+            e.reads.push((t, issue + i64::from((run.n - 1) * step)));
+        }
+    }
+
+    /// Reads rows (all bytes) so that row 0 is at `dest` in cycle `at`.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn read_rows(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        t: TensorId,
+        copy: usize,
+        rows: &[u32],
+        dir: Dir,
+        step: u32,
+        dest: Column,
+        at: i64,
+    ) -> StreamNo {
+        if self.g.stored(t) != t {
+            let source = &self.memory.homes[self.g.stored(t).0 as usize];
+            // Half of the copies lie on each side.
+            let readers = source.chunks.first().map_or(1, |c| (c.copies.len() / 2).max(1));
+            return self.gather_rows(b, e, (t, copy % readers), rows, dir, step, dest, at);
+        }
+        let width = self.g.tensor(t).ty.bytes();
+        let stream = b.stream(dir, width, step);
+        for byte in 0..width {
+            self.read_byte(b, e, stream, byte, (t, copy, byte), rows, dest, at);
+        }
+        stream
+    }
+
+    /// Writes byte `stream_byte` of a stream, whose row 0 is at `from` in cycle `at`, to byte `byte` of rows:
+    /// to all slices that hold them, or those of one side.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn write_byte(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        stream: StreamNo,
+        stream_byte: u8,
+        (t, byte): (TensorId, u8),
+        rows: &[u32],
+        from: Column,
+        at: i64,
+        only: Option<Hemisphere>,
+    ) {
+        let (dir, step) = (b.streams[stream.0].dir, b.streams[stream.0].step);
+        let home = &self.memory.homes[t.0 as usize];
+        let copies = if self.g.tensor(t).weights { 1 } else { home.chunks[0].copies.len() };
+        for copy in 0..copies {
+            for run in self.runs_of(t, copy, byte, rows) {
+                if only.is_some_and(|h| h != run.at.slice.hemisphere) {
+                    continue;
+                }
+                let column = self.m.slice_column(run.at.slice);
+                let arrive = at + i64::from(run.off * step) + self.hops(dir, from, column);
+                let issue = arrive - i64::from(self.m.latency.mem_write_sample);
+                let proto = Proto::Write { addr: run.at.base, from: stream, byte: stream_byte };
+                let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Write));
+                let inst = b.inst(queue, issue, repeat(run.n, step, run.step), proto, Some(self.touch(t, &run)));
+                let use_ = Use { inst, slot: 0, byte: stream_byte, bytes: 1, off: run.off, n: run.n, column };
+                b.use_(stream, use_);
+                let free = home.chunks.iter().map(|c| c.free_at).max().unwrap_or(0);
+                b.not_before = b.not_before.max(i64::from(free) - issue);
+                let first = issue - i64::from(run.off * step);
+                e.writes.push((
+                    t,
+                    rows[run.off as usize..(run.off + run.n) as usize].to_vec(),
+                    first + i64::from(run.off * step),
+                    step,
+                ));
+            }
+        }
+    }
+
+    /// Notes when rows become readable and when they were last read.
+    pub(super) fn apply(&mut self, landing: &Landing, e: Effects) {
+        let readable = self.m.latency.mem_write_readable;
+        for (t, rows, first, step) in e.writes {
+            let ready = &mut self.memory.homes[t.0 as usize].ready;
+            for (k, r) in rows.into_iter().enumerate() {
+                let at = (i64::from(landing.start) + first) as u32 + k as u32 * step + readable;
+                ready[r as usize] = ready[r as usize].max(at);
+            }
+        }
+        for (t, last) in e.reads {
+            let home = &mut self.memory.homes[t.0 as usize];
+            home.last_read = home.last_read.max((i64::from(landing.start) + last) as u32);
+        }
+    }
+
+    pub(super) fn note_read(&self, e: &mut Effects, t: TensorId, last: i64) {
+        e.reads.push((t, last));
+    }
+}
+
+/// `n` executions as a repeat.
+pub(super) fn repeat(n: u32, d: u32, a: i32) -> Repeat {
+    if n <= 1 { Repeat::default() } else { Repeat { n: n - 1, d, a } }
+}
+
+/// All slices of a set of regions.
+pub(super) fn slices(regions: &[Region]) -> Vec<Slice> {
+    regions.iter().map(|r| r.slice).collect()
+}
+
+/// A use of a whole group by all rows.
+pub(super) fn whole(inst: InstNo, slot: u8, bytes: u8, n: u32, column: Column) -> Use {
+    Use { inst, slot, byte: 0, bytes, off: 0, n, column }
+}

@@ -1,0 +1,103 @@
+//! Which hemisphere and which plane take which rows of an int8 product.
+//!
+//! The two planes of a hemisphere hold the same weights, loaded once, and take two runs of rows in
+//! lock step. Products of one node that differ in output channels alone go to the hemispheres in
+//! turn; one that is left over is shared by both. Knows the tiled graph; knows no cycles.
+
+use crate::tiled::{Kernel, Kind, Pass, TiledGraph};
+use quadrille_isa::tsp::{AluType, Hemisphere};
+use std::ops::Range;
+
+/// The passes of an int8 product.
+pub(super) fn int8_passes<'a>(g: &TiledGraph, k: &'a Kernel) -> Option<&'a [Pass]> {
+    let Kind::MatMul { chains, .. } = &k.kind else { return None };
+    let [passes] = &chains[..] else { return None };
+    let ty = g.tensor(passes.first()?.act.tensor).ty;
+    matches!(ty, AluType::I8 | AluType::U8).then_some(passes)
+}
+
+/// The hemispheres of each int8 product; none for other kernels.
+pub(super) fn sides(g: &TiledGraph) -> Vec<Vec<Hemisphere>> {
+    let mut sides = vec![Vec::new(); g.kernels.len()];
+    let twins = |a: usize, b: usize| {
+        let (x, y) = (&g.kernels[a], &g.kernels[b]);
+        match (int8_passes(g, x), int8_passes(g, y)) {
+            (Some(p), Some(q)) => x.node == y.node && p.len() == q.len() && p[0].act == q[0].act,
+            _ => false,
+        }
+    };
+    let mut first = 0;
+    while first < g.kernels.len() {
+        if int8_passes(g, &g.kernels[first]).is_none() {
+            first += 1;
+            continue;
+        }
+        let mut last = first + 1;
+        while last < g.kernels.len() && twins(first, last) {
+            last += 1;
+        }
+        let pairs = (last - first) / 2 * 2;
+        for (i, s) in sides[first..last].iter_mut().enumerate() {
+            *s = match (i < pairs, i % 2) {
+                (true, 0) => vec![Hemisphere::West],
+                (true, _) => vec![Hemisphere::East],
+                _ => vec![Hemisphere::West, Hemisphere::East],
+            };
+        }
+        first = last;
+    }
+    sides
+}
+
+/// Rows of a kernel that one hemisphere takes at once: one run for each plane, none empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) side: Hemisphere,
+    pub(super) runs: Vec<Range<usize>>,
+}
+
+/// Rows from one plane's run to the next plane's.
+pub(super) fn distance(n: usize, sides: usize, planes: usize) -> usize {
+    n.div_ceil((sides * planes).max(1)).max(1)
+}
+
+/// Cuts `n` rows into waves of shares; no run is longer than `most`.
+pub(super) fn waves(n: usize, sides: &[Hemisphere], planes: usize, most: usize) -> Vec<Vec<Share>> {
+    let run = distance(n, sides.len(), planes);
+    let count = run.div_ceil(most.max(1));
+    let size = run.div_ceil(count);
+    let part = |number: usize, wave: usize| {
+        let end = ((number + 1) * run).min(n);
+        let first = (number * run + wave * size).min(end);
+        first..(first + size).min(end)
+    };
+    let share = |side: usize, wave: usize| Share {
+        side: sides[side],
+        runs: (0..planes).map(|p| part(side * planes + p, wave)).filter(|r| !r.is_empty()).collect(),
+    };
+    (0..count).map(|w| (0..sides.len()).map(|s| share(s, w)).filter(|s| !s.runs.is_empty()).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waves_cover_every_row_once() {
+        for n in 1..700 {
+            for sides in [vec![Hemisphere::East], vec![Hemisphere::West, Hemisphere::East]] {
+                let mut seen = vec![0; n];
+                for w in waves(n, &sides, 2, 64) {
+                    for s in &w {
+                        assert!(s.runs.windows(2).all(|r| r[0].len() >= r[1].len()));
+                        for r in &s.runs {
+                            assert!(r.len() <= 64);
+                            r.clone().for_each(|i| seen[i] += 1);
+                        }
+                    }
+                }
+                assert!(seen.iter().all(|&c| c == 1), "{n} {seen:?}");
+            }
+        }
+    }
+}

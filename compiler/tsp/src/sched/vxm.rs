@@ -1,0 +1,128 @@
+//! Which step of an ALU sequence issues when: chained operands must meet exactly.
+//!
+//! Times are multiples of the ALU latency from the first step. Where paths differ in length, copies
+//! hold a value back one latency each. Knows nothing of streams and rows.
+
+use crate::tiled::{Src, Step};
+use quadrille_isa::tsp::{AluOp, AluType};
+
+/// Operand of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SlotArg {
+    None,
+    Imm(u32),
+    /// Operand rows by number, taken from their stream.
+    In(u16),
+    /// Result of another slot.
+    Slot(u16),
+}
+
+/// One ALU instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slot {
+    pub(crate) op: AluOp,
+    pub(crate) ty: AluType,
+    pub(crate) args: [SlotArg; 3],
+    /// In ALU latencies.
+    pub(crate) at: u32,
+}
+
+/// A sequence in time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) slots: Vec<Slot>,
+    /// Slot that holds the result of each step.
+    pub(crate) of_step: Vec<u16>,
+    /// When each operand is sampled, in ALU latencies (`None`: not used).
+    pub(crate) ins_at: Vec<Option<u32>>,
+}
+
+fn carrier(bytes: u8) -> AluType {
+    match bytes {
+        1 => AluType::I8,
+        2 => AluType::I16,
+        _ => AluType::I32,
+    }
+}
+
+/// A copy that moves bits and changes none.
+fn copy(bytes: u8, arg: SlotArg, at: u32) -> Slot {
+    Slot { op: AluOp::Or, ty: carrier(bytes), args: [arg, SlotArg::Imm(0), SlotArg::None], at }
+}
+
+/// Bytes of operand `k` of a step.
+pub(crate) fn operand_bytes(s: &Step) -> u8 {
+    s.ty.bytes()
+}
+
+/// Plans steps over `ins` operands.
+pub(crate) fn plan(steps: &[Step], ins: usize) -> Plan {
+    let n = steps.len();
+    let mut at = vec![0u32; n];
+    for (i, s) in steps.iter().enumerate() {
+        for src in s.src {
+            if let Src::Op(j) = src {
+                at[i] = at[i].max(at[usize::from(j)] + 1);
+            }
+        }
+    }
+    // Steps that only take streams wait for their consumers.
+    for i in (0..n).rev() {
+        let chained = steps[i].src.iter().any(|s| matches!(s, Src::Op(_)));
+        let users = (i + 1..n).filter(|&u| steps[u].src.contains(&Src::Op(i as u16))).map(|u| at[u]).min();
+        if let (false, Some(first)) = (chained, users) {
+            at[i] = first - 1;
+        }
+    }
+    let mut ins_at: Vec<Option<u32>> = vec![None; ins];
+    let mut in_bytes = vec![4u8; ins];
+    for (i, s) in steps.iter().enumerate() {
+        for src in s.src {
+            if let Src::In(k) = src {
+                let k = usize::from(k);
+                ins_at[k] = Some(ins_at[k].map_or(at[i], |t| t.min(at[i])));
+                in_bytes[k] = operand_bytes(s);
+            }
+        }
+    }
+    let mut p = Plan { slots: Vec::new(), of_step: vec![0; n], ins_at };
+    // held[v] = slots of the value one, two, … latencies later.
+    let mut held_op: Vec<Vec<u16>> = vec![Vec::new(); n];
+    let mut held_in: Vec<Vec<u16>> = vec![Vec::new(); ins];
+    for (i, s) in steps.iter().enumerate() {
+        let mut args = [SlotArg::None; 3];
+        for (a, src) in args.iter_mut().zip(s.src) {
+            *a = match src {
+                Src::None => SlotArg::None,
+                Src::Imm(v) => SlotArg::Imm(v),
+                Src::Op(j) => {
+                    let j = usize::from(j);
+                    let wait = (at[i] - at[j] - 1) as usize;
+                    let bytes = steps[j].op.result(steps[j].ty).bytes();
+                    while held_op[j].len() < wait {
+                        let k = held_op[j].len();
+                        let from = if k == 0 { p.of_step[j] } else { held_op[j][k - 1] };
+                        p.slots.push(copy(bytes, SlotArg::Slot(from), at[j] + 1 + k as u32));
+                        held_op[j].push(p.slots.len() as u16 - 1);
+                    }
+                    SlotArg::Slot(if wait == 0 { p.of_step[j] } else { held_op[j][wait - 1] })
+                }
+                Src::In(k) => {
+                    let number = usize::from(k);
+                    let first = p.ins_at[number].unwrap_or(at[i]);
+                    let wait = (at[i] - first) as usize;
+                    while held_in[number].len() < wait {
+                        let h = held_in[number].len();
+                        let from = if h == 0 { SlotArg::In(k) } else { SlotArg::Slot(held_in[number][h - 1]) };
+                        p.slots.push(copy(in_bytes[number], from, first + h as u32));
+                        held_in[number].push(p.slots.len() as u16 - 1);
+                    }
+                    if wait == 0 { SlotArg::In(k) } else { SlotArg::Slot(held_in[number][wait - 1]) }
+                }
+            };
+        }
+        p.slots.push(Slot { op: s.op, ty: s.ty, args, at: at[i] });
+        p.of_step[i] = p.slots.len() as u16 - 1;
+    }
+    p
+}

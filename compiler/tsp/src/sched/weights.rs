@@ -1,0 +1,132 @@
+//! Weights into a plane: 16 streams a cycle into the buffer, then one install.
+
+use super::Scheduler;
+use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StreamNo, Touch, Use};
+use super::memory::weight_slices;
+use super::rows::{Effects, repeat, slices};
+use crate::error::CompileError;
+use crate::tiled::{Kernel, TensorId};
+use quadrille_isa::tsp::{Column, Dir, MxmPart, QueueId, Thread};
+
+/// Weights of one pass, as the kernels name them.
+pub(super) struct Tile<'a> {
+    pub(super) tensor: TensorId,
+    /// (plane row / 16, tensor row / 16).
+    pub(super) loads: &'a [(u16, u32)],
+    pub(super) slots: (u8, u8),
+}
+
+impl Scheduler<'_> {
+    /// Loads byte `byte` of a tile into a plane and installs it as early as may be: after the plane's (or
+    /// its pair's) activations so far have entered, which end at `act_free`.
+    pub(super) fn install(
+        &mut self,
+        k: &Kernel,
+        plane: u8,
+        byte: u8,
+        tile: &Tile<'_>,
+        act_free: u32,
+    ) -> Result<PlacedNo, CompileError> {
+        Ok(self.install_planes(k, &[plane], byte, tile, act_free)?[0])
+    }
+
+    /// The same for planes of one hemisphere at once: they sample the same streams.
+    pub(super) fn install_planes(
+        &mut self,
+        k: &Kernel,
+        planes: &[u8],
+        byte: u8,
+        tile: &Tile<'_>,
+        act_free: u32,
+    ) -> Result<Vec<PlacedNo>, CompileError> {
+        let h = self.m.plane_hemisphere(planes[0]);
+        let (dir, column) = (h.outward(), self.m.mxm_column(h));
+        let n = tile.loads.len() as u32;
+        let last_install = planes.iter().filter_map(|&p| self.planes[usize::from(p)].last_install).max();
+        let copy = self.memory.copy_on(tile.tensor, h, 0);
+        let mut b = Burst::new(k.node.0);
+        let mut e = Effects::default();
+        b.not_before = i64::from(last_install.unwrap_or(0));
+        let p = weight_slices(self.m);
+        let mut zero: Option<StreamNo> = None;
+        let mut from = [(StreamNo(0), 0u8); 16];
+        for (slot, f) in from.iter_mut().enumerate() {
+            let wanted = (tile.slots.0..tile.slots.0 + tile.slots.1).contains(&(slot as u8));
+            *f = if wanted {
+                let rows: Vec<u32> = tile.loads.iter().map(|&(_, r)| r * 16 + slot as u32).collect();
+                let stream = b.stream(dir, 1, 1);
+                self.read_byte(&mut b, &mut e, stream, 0, (tile.tensor, copy, byte), &rows, column, 0);
+                (stream, 0)
+            } else {
+                let stream = match zero {
+                    Some(s) => s,
+                    None => self.zeros(&mut b, tile.tensor, n, dir, column)?,
+                };
+                zero = Some(stream);
+                (stream, 0)
+            };
+        }
+        debug_assert!(p == 16 || tile.slots.1 <= 8);
+        let mut loads: Vec<Vec<InstNo>> = vec![Vec::new(); planes.len()];
+        for (g, &(k16, _)) in tile.loads.iter().enumerate() {
+            for (plane, loads) in planes.iter().zip(&mut loads) {
+                let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Weights));
+                let inst = b.inst(queue, g as i64, repeat(1, 1, 0), Proto::Load { k0: k16 * 16, from }, None);
+                for (slot, (stream, _)) in from.iter().enumerate() {
+                    b.use_(*stream, Use { inst, slot: slot as u8, byte: 0, bytes: 1, off: g as u32, n: 1, column });
+                }
+                loads.push(inst);
+            }
+        }
+        let landing = self.place(k, b, e)?;
+        let loaded = landing.start + n - 1 + self.m.latency.mxm_weight_row;
+        let gap = last_install.map_or(0, |t| t + self.m.latency.mxm_install);
+        let mut b = Burst::new(k.node.0);
+        b.not_before = i64::from(loaded.max(gap).max(act_free));
+        for (plane, loads) in planes.iter().zip(&loads) {
+            let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Activations));
+            let inst = b.inst(queue, 0, repeat(1, 1, 0), Proto::Install, None);
+            for (slot, l) in loads.iter().enumerate() {
+                b.state.push((inst, slot as u8, StateDef::Earlier(landing.inst(*l)), 0, 1));
+            }
+        }
+        let landing = self.place(k, b, Effects::default())?;
+        let mut installs = Vec::new();
+        for (number, plane) in planes.iter().enumerate() {
+            self.planes[usize::from(*plane)].last_install = Some(landing.start);
+            installs.push(landing.inst(InstNo(number)));
+        }
+        Ok(installs)
+    }
+
+    /// A stream of zeros for the rows of a load that carry no weights.
+    fn zeros(
+        &mut self,
+        b: &mut Burst,
+        t: TensorId,
+        n: u32,
+        dir: Dir,
+        column: Column,
+    ) -> Result<StreamNo, CompileError> {
+        let own = slices(&self.memory.homes[t.0 as usize].chunks[0].copies[0]);
+        let Some((slice, addr, value)) = self.memory.zero_word(&own) else {
+            return Err(CompileError::DoesNotFit {
+                what: "a word of zeros for partial weight loads".into(),
+                need: 1,
+                have: 0,
+                reason: "every slice outside the weights' own is full".into(),
+                remedy: "a machine description with more SRAM".into(),
+            });
+        };
+        let stream = b.stream(dir, 1, 1);
+        let at = self.m.slice_column(slice);
+        let drive = -self.hops(dir, at, column);
+        let issue = drive - i64::from(self.m.latency.mem_read);
+        let touch = Touch { slice, bank: self.memory.bank_of(addr), value, addr, step: 0 };
+        let proto = Proto::Read { addr, to: stream, byte: 0 };
+        let queue = At::Queue(QueueId::Mem(slice, Thread::Read));
+        let inst = b.inst(queue, issue, repeat(n, 1, 0), proto, Some(touch));
+        b.def(stream, Def { inst, byte: 0, bytes: 1, out: 0, off: 0, n, t: drive, column: at });
+        Ok(stream)
+    }
+}

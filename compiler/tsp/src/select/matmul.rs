@@ -1,0 +1,273 @@
+//! Matrix products: rows of the left operand enter planes that hold the right one.
+//!
+//! Constant right operands are cut and ordered to meet the lanes of the left one, wherever they
+//! are. A computed right operand needs its inner axis on rows; where a batch axis of it lies on
+//! lanes (the heads of an attention's values) the result keeps it there.
+
+use super::conv::floats;
+use super::expr::Why;
+use super::tiles::{Draft, DynamicDraft};
+use super::view::{Axis, View, lane_axis, layout};
+use super::{MatBlock, Select, Val};
+use crate::tiled::Rows;
+use quadrille_compiler::ir::EpilogueStep;
+use quadrille_compiler::ir::{DType, Node, ValueId};
+
+/// All index tuples of a shape, row-major.
+fn indices(shape: &[usize]) -> Vec<Vec<usize>> {
+    super::conv::taps(shape)
+}
+
+impl Select<'_> {
+    pub(super) fn matmul(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Val, Why> {
+        self.product_types(node)?;
+        let consts = [0, 1].map(|k| match &self.vals[node.inputs[k].0 as usize] {
+            Val::Const(w) => Some(w.clone()),
+            _ => None,
+        });
+        match consts {
+            [_, Some(w)] => {
+                let x = self.multiplicand(node.inputs[0])?;
+                self.matmul_const(node, x, &floats(&w)?, &w.shape, false, epilogue)
+            }
+            // A constant left operand: the transposed product, whose result is then viewed back.
+            [Some(_), None] if self.graph.ty(node.inputs[1]).dtype.is_int() => {
+                Err(("a constant left operand of integers".into(), "exchange the operands".into()))
+            }
+            [Some(w), None] => {
+                let x = self.half(node.inputs[1])?;
+                let rank = x.axes.len();
+                let mut perm: Vec<usize> = (0..rank).collect();
+                perm.swap(rank - 1, rank - 2);
+                let (values, shape) = turned(&floats(&w)?, &w.shape);
+                self.matmul_const(node, x.transpose(&perm), &values, &shape, true, epilogue)
+            }
+            [None, None] if self.graph.ty(node.inputs[0]).dtype.is_int() => Err((
+                "integer products of two computed operands are not mapped".into(),
+                "quantise one operand only".into(),
+            )),
+            [None, None] => self.matmul_dynamic(node, epilogue),
+        }
+    }
+
+    /// Refuses products of other types than `f32`, and `i8` or `u8` by `i8`.
+    pub(super) fn product_types(&self, node: &Node) -> Result<(), Why> {
+        let [a, b] = [0, 1].map(|k| self.graph.ty(node.inputs[k]).dtype);
+        match (a, b) {
+            (DType::F32, DType::F32) | (DType::I8 | DType::U8, DType::I8) => Ok(()),
+            _ => Err((
+                format!("products of {a} and {b} are not mapped"),
+                "use f32, or i8 weights that meet i8 or u8 activations".into(),
+            )),
+        }
+    }
+
+    /// The value as a left operand: bytes as they are, floats in f16.
+    pub(super) fn multiplicand(&mut self, v: ValueId) -> Result<View, Why> {
+        if self.graph.ty(v).dtype.is_int() { self.view(v) } else { self.half(v) }
+    }
+
+    /// Left operand with everything but the inner axis on rows.
+    fn left(&mut self, x: View, rank: usize, batch_lanes: bool) -> Result<View, Why> {
+        let x = x.pad_rank(rank);
+        let x = self.finite(x);
+        let shape = x.shape();
+        let bad = |i: usize| i != rank - 1 && x.axes[i].on_lanes() && !(batch_lanes && i + 2 < rank);
+        let inner = &x.axes[rank - 1];
+        let inner_ok = shape[rank - 1] == 1 || inner.on_lanes();
+        if !(0..rank).any(bad) && inner_ok && inner.digits.iter().all(|d| d.lane >= 0) {
+            return Ok(x);
+        }
+        let (axes, rows, _) = layout(&shape, Some(rank - 1), self.lanes);
+        self.relayout(&x, axes, 0, rows)
+    }
+
+    /// Row of the left operand for each (batch index, m), the inner block `block` chosen.
+    fn left_rows(x: &View, batches: &[Vec<usize>], block: i64) -> Vec<u32> {
+        let tables = x.tables();
+        let rank = x.axes.len();
+        let mut rows = Vec::new();
+        for b in batches {
+            for m in 0..x.axes[rank - 2].extent {
+                let mut index: Vec<usize> =
+                    b.iter().enumerate().map(|(i, &k)| if x.axes[i].extent == 1 { 0 } else { k }).collect();
+                index.push(m);
+                index.push(0);
+                rows.push((i64::from(x.row_of(&tables, &index)) + block) as u32);
+            }
+        }
+        rows
+    }
+
+    fn matmul_const(
+        &mut self,
+        node: &Node,
+        x: View,
+        w: &[f32],
+        w_shape: &[usize],
+        flipped: bool,
+        epilogue: &[EpilogueStep],
+    ) -> Result<Val, Why> {
+        let mut out_shape = self.graph.shape(node.output).to_vec();
+        let rank = out_shape.len();
+        if flipped {
+            out_shape.swap(rank - 1, rank - 2);
+        }
+        let x = self.left(x, rank, false)?;
+        let (k, n) = (w_shape[w_shape.len() - 2], w_shape[w_shape.len() - 1]);
+        let (axes, rows, lanes) = layout(&out_shape, Some(rank - 1), self.lanes);
+        let n_table = axes[rank - 1].table();
+        let k_table = x.axes[rank - 1].table();
+        let mut k_blocks: Vec<i64> = k_table.iter().map(|t| t.0).collect();
+        k_blocks.sort_unstable();
+        k_blocks.dedup();
+        let mut n_blocks: Vec<i64> = n_table.iter().map(|t| t.0).collect();
+        n_blocks.sort_unstable();
+        n_blocks.dedup();
+        let mut w_batch = vec![1; rank - w_shape.len()];
+        w_batch.extend(&w_shape[..w_shape.len() - 2]);
+        let shared = w_batch.iter().all(|&d| d == 1);
+        let batches = indices(&out_shape[..rank - 2]);
+        let runs: Vec<Vec<Vec<usize>>> =
+            if shared { vec![batches] } else { batches.into_iter().map(|b| vec![b]).collect() };
+        let out_tables: Vec<Vec<(i64, i64)>> = axes.iter().map(Axis::table).collect();
+        let mut blocks = Vec::new();
+        for run in &runs {
+            let w_base =
+                run[0].iter().zip(&w_batch).fold(0, |at, (&b, &d)| at * d + if d == 1 { 0 } else { b }) * k * n;
+            for &start in &n_blocks {
+                let outs: Vec<(usize, usize)> =
+                    (0..n).filter(|&o| n_table[o].0 == start).map(|o| (o, n_table[o].1 as usize)).collect();
+                let drafts = k_blocks
+                    .iter()
+                    .map(|&block| Draft {
+                        act: Rows { tensor: x.tensor, rows: Self::left_rows(&x, run, block) },
+                        weights: (0..k)
+                            .filter(|&c| k_table[c].0 == block)
+                            .map(|c| {
+                                let mut row = vec![0f32; lanes];
+                                outs.iter().for_each(|&(o, l)| row[l] = w[w_base + c * n + o]);
+                                ((x.lane0 + k_table[c].1) as usize, row)
+                            })
+                            .collect(),
+                    })
+                    .collect();
+                let chains = self.chains(drafts, lanes);
+                let mut out_rows = Vec::new();
+                for b in run {
+                    let base: i64 = b.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum();
+                    out_rows
+                        .extend((0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0 + start) as u32));
+                }
+                blocks.push(MatBlock { out_rows, chains });
+            }
+        }
+        let mut axes = axes;
+        if flipped {
+            axes.swap(rank - 1, rank - 2);
+        }
+        self.product(node, axes, 0, rows, lanes, blocks, epilogue, 2)
+    }
+
+    fn matmul_dynamic(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Val, Why> {
+        let out_shape = self.graph.shape(node.output).to_vec();
+        let rank = out_shape.len();
+        let x = self.half(node.inputs[0])?;
+        let x = self.left(x, rank, true)?;
+        let mut b = self.half(node.inputs[1])?.pad_rank(rank);
+        let on_rows = |a: &Axis| a.digits.iter().all(|d| d.lane == 0 || d.extent == 1);
+        let b_shape = b.shape();
+        let shape_ok = |b: &View| {
+            on_rows(&b.axes[rank - 2])
+                && (b_shape[rank - 1] == 1 || b.axes[rank - 1].digits.iter().all(|d| d.row == 0 && d.lane > 0))
+                && b.axes[..rank - 2].iter().all(|a| a.digits.iter().all(|d| d.row == 0 || d.lane == 0))
+                && b.axes[..rank - 2].iter().all(|a| on_rows(a) || a.digits.iter().all(|d| d.row == 0))
+        };
+        if !shape_ok(&b) {
+            if b_shape[rank - 1] > self.lanes {
+                return Err((
+                    format!("a computed right operand of {} columns that must be moved", b_shape[rank - 1]),
+                    "split the product in the model".into(),
+                ));
+            }
+            let (axes, rows, _) = layout(&b_shape, Some(rank - 1), self.lanes);
+            b = self.relayout(&b, axes, 0, rows)?;
+        }
+        let lane_batch: Vec<usize> = (0..rank - 2).filter(|&i| b.axes[i].on_lanes()).collect();
+        // The result: lane batches and columns as in the right operand, the rest on rows.
+        let mut axes = vec![Axis::unit(); rank];
+        let mut step = 1usize;
+        for i in (0..rank - 1).rev() {
+            if lane_batch.contains(&i) {
+                axes[i] = b.axes[i].clone();
+            } else if out_shape[i] != 1 {
+                axes[i] = Axis::rows(out_shape[i], step as i64);
+                step *= out_shape[i];
+            }
+        }
+        axes[rank - 1] = if b_shape[rank - 1] == 1 { lane_axis(1, self.lanes, 0) } else { b.axes[rank - 1].clone() };
+        let lanes = Self::reach(&axes, b.lane0);
+        let (b_tables, x_table) = (b.tables(), x.axes[rank - 1].table());
+        let mut k_blocks: Vec<i64> = x_table.iter().map(|t| t.0).collect();
+        k_blocks.sort_unstable();
+        k_blocks.dedup();
+        let k_extent = out_k(&x);
+        let row_batch: Vec<usize> =
+            (0..rank - 2).map(|i| if lane_batch.contains(&i) { 1 } else { out_shape[i] }).collect();
+        let lane_shape: Vec<usize> =
+            (0..rank - 2).map(|i| if lane_batch.contains(&i) { out_shape[i] } else { 1 }).collect();
+        let out_tables: Vec<Vec<(i64, i64)>> = axes.iter().map(Axis::table).collect();
+        let x_tables = x.tables();
+        let mut blocks = Vec::new();
+        for r in indices(&row_batch) {
+            let mut drafts = Vec::new();
+            for l in indices(&lane_shape) {
+                let at: Vec<usize> = r.iter().zip(&l).map(|(a, b)| a + b).collect();
+                let own = |v: &View| -> Vec<usize> {
+                    at.iter().enumerate().map(|(i, &k)| if v.axes[i].extent == 1 { 0 } else { k }).collect()
+                };
+                let x_at = own(&x);
+                let x_lane: i64 = x.lane0 + x_at.iter().enumerate().map(|(i, &k)| x_tables[i][k].1).sum::<i64>();
+                let b_at = own(&b);
+                let keep = (!lane_batch.is_empty()).then(|| {
+                    let base: i64 = b.lane0 + b_at.iter().enumerate().map(|(i, &k)| b_tables[i][k].1).sum::<i64>();
+                    (0..b_shape[rank - 1]).map(|n| (base + b_tables[rank - 1][n].1) as usize).collect::<Vec<_>>()
+                });
+                for &block in &k_blocks {
+                    let rows = (0..k_extent)
+                        .filter(|&k| x_table[k].0 == block)
+                        .map(|k| {
+                            let mut index = b_at.clone();
+                            index.extend([k, 0]);
+                            ((x_lane + x_table[k].1) as usize, b.row_of(&b_tables, &index))
+                        })
+                        .collect();
+                    let act = Rows { tensor: x.tensor, rows: Self::left_rows(&x, std::slice::from_ref(&at), block) };
+                    drafts.push(DynamicDraft { act, rows, keep: keep.clone() });
+                }
+            }
+            let chains = self.dynamic_chains(b.tensor, drafts)?;
+            let base: i64 = r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum();
+            let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
+            blocks.push(MatBlock { out_rows, chains });
+        }
+        self.product(node, axes, b.lane0, step, lanes, blocks, epilogue, 2)
+    }
+}
+
+fn out_k(x: &View) -> usize {
+    x.axes[x.axes.len() - 1].extent
+}
+
+/// A constant with its last two axes exchanged.
+fn turned(w: &[f32], shape: &[usize]) -> (Vec<f32>, Vec<usize>) {
+    let (m, k) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let mut values = Vec::with_capacity(w.len());
+    for matrix in w.chunks_exact((m * k).max(1)) {
+        values.extend((0..k).flat_map(|c| (0..m).map(move |r| matrix[r * k + c])));
+    }
+    let mut shape = shape.to_vec();
+    let rank = shape.len();
+    shape.swap(rank - 1, rank - 2);
+    (values, shape)
+}

@@ -1,0 +1,189 @@
+//! Passes over planes: which activation rows meet which weights, and the weight tensors.
+
+use super::constant::to_bytes;
+use super::expr::Why;
+use super::view::View;
+use super::{MatBlock, Select};
+use crate::tiled::{Init, Pass, Rows, Src, Step, TensorId};
+use quadrille_isa::numerics::{f16_to_f32, f32_to_f16};
+use quadrille_isa::tsp::{AluOp, AluType};
+
+/// A pass before its weights have a tensor: plane rows with their weights.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) act: Rows,
+    /// Plane row (lane of the activations) and its weights, one an output lane.
+    pub(super) weights: Vec<(usize, Vec<f32>)>,
+}
+
+impl Select<'_> {
+    /// Chains of passes with constant weights: two when there is more than one pass, for the two
+    /// hemispheres.
+    pub(super) fn chains(&mut self, drafts: Vec<Draft>, lanes: usize) -> Vec<Vec<Pass>> {
+        // Sums of bytes have one chain: planes share rows, not passes.
+        if drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor)) {
+            return vec![self.chain(&drafts, lanes)];
+        }
+        let first = if drafts.len() > 1 { drafts.len().div_ceil(2) } else { drafts.len() };
+        let (a, b) = drafts.split_at(first);
+        let mut chains = vec![self.chain(a, lanes)];
+        if !b.is_empty() {
+            chains.push(self.chain(b, lanes));
+        }
+        // Where a load fills half of its rows, even one pass is two: one a hemisphere.
+        if chains.len() == 1 && chains[0].len() > 1 {
+            let middle = chains[0].len().div_ceil(2);
+            let tail = chains[0].split_off(middle);
+            chains.push(tail);
+        }
+        chains
+    }
+
+    /// One chain of passes with constant weights.
+    pub(super) fn chain(&mut self, drafts: &[Draft], lanes: usize) -> Vec<Pass> {
+        let mut data: Vec<u32> = Vec::new();
+        let mut parts = Vec::new();
+        // Weights of a product of bytes are whole numbers of eight bits.
+        let ty = if drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor)) { AluType::I8 } else { AluType::F16 };
+        let bits = |x: f32| if ty == AluType::I8 { u32::from(x as i8 as u8) } else { u32::from(f32_to_f16(x)) };
+        for d in drafts {
+            let mut groups: Vec<usize> = d.weights.iter().map(|w| w.0 / 16).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            let base = data.len() / lanes;
+            data.resize(data.len() + groups.len() * 16 * lanes, 0);
+            for (k, w) in &d.weights {
+                let g = groups.binary_search(&(k / 16)).unwrap_or(0);
+                let row = base + g * 16 + k % 16;
+                for (l, x) in w.iter().enumerate() {
+                    data[row * lanes + l] = bits(*x);
+                }
+            }
+            let loads: Vec<(u16, u32)> =
+                groups.iter().enumerate().map(|(i, &g)| (g as u16, (base / 16 + i) as u32)).collect();
+            parts.push((d, loads));
+        }
+        let rows = data.len() / lanes;
+        let weights = self.tensor("weights", ty, rows, lanes, Init::Const(to_bytes(&data, ty)));
+        self.out.tensors[weights.0 as usize].weights = true;
+        let mut passes = Vec::new();
+        for (d, loads) in parts {
+            for slots in self.slot_windows() {
+                let inside = |k: usize| (usize::from(slots.0)..usize::from(slots.0 + slots.1)).contains(&(k % 16));
+                if d.weights.iter().any(|w| inside(w.0)) {
+                    passes.push(Pass { act: d.act.clone(), weights, loads: loads.clone(), slots });
+                }
+            }
+        }
+        passes
+    }
+
+    /// Activations whose lanes beyond their own are finite: a zero weight times an infinity is NaN.
+    pub(super) fn finite(&mut self, v: View) -> View {
+        let info = self.out.tensors[v.tensor.0 as usize].clone();
+        if info.ty != AluType::F16 {
+            return v;
+        }
+        if f16_to_f32(info.tail as u16).is_finite() || info.lanes as usize >= self.lanes {
+            return v;
+        }
+        let ones = vec![0xFFFFu32; info.lanes as usize];
+        let init = Init::Const(to_bytes(&ones, AluType::I16));
+        let mask = self.tensor("lane mask", AluType::I16, 1, info.lanes as usize, init);
+        let new = self.tensor(&info.name, info.ty, info.rows as usize, info.lanes as usize, Init::Computed);
+        let rows: Vec<u32> = (0..info.rows).collect();
+        let step = Step { op: AluOp::And, ty: AluType::I16, src: [Src::In(0), Src::In(1), Src::None] };
+        self.kernel(
+            rows.len(),
+            crate::tiled::Kind::Map {
+                ins: vec![
+                    Rows { tensor: v.tensor, rows: rows.clone() },
+                    Rows { tensor: mask, rows: vec![0; rows.len()] },
+                ],
+                steps: vec![step],
+                outs: vec![(Src::Op(0), Rows { tensor: new, rows })],
+            },
+        );
+        View { tensor: new, ..v }
+    }
+
+    /// Chains whose weights are computed: rows of `b` become a tile, optionally masked to some lanes.
+    /// Each entry: activation rows, (plane row, row of `b`) pairs, lanes kept.
+    pub(super) fn dynamic_chains(&mut self, b: TensorId, drafts: Vec<DynamicDraft>) -> Result<Vec<Vec<Pass>>, Why> {
+        let info = self.out.tensors[b.0 as usize].clone();
+        let mut passes = Vec::new();
+        for d in drafts {
+            let mut groups: Vec<usize> = d.rows.iter().map(|r| r.0 / 16).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            let mut source = vec![crate::tiled::FILL; groups.len() * 16];
+            for &(k, row) in &d.rows {
+                let g = groups.binary_search(&(k / 16)).unwrap_or(0);
+                source[g * 16 + k % 16] = row;
+            }
+            let mut from = b;
+            if source.contains(&crate::tiled::FILL) && !self.want_fill(from, 0) {
+                from = self.copied(from);
+                self.want_fill(from, 0);
+            }
+            let lanes = info.lanes as usize;
+            let tile = self.tensor(&info.name, AluType::F16, source.len(), lanes, Init::Computed);
+            self.out.tensors[tile.0 as usize].weights = true;
+            let n = source.len();
+            let out: Vec<u32> = (0..n as u32).collect();
+            let mut ins = vec![Rows { tensor: from, rows: source }];
+            // Lanes beyond the operand's own must not reach the sums.
+            let keep = if d.keep.is_none() && info.tail != 0 { Some((0..lanes).collect()) } else { d.keep.clone() };
+            let step = match &keep {
+                None => Step { op: AluOp::Or, ty: AluType::I16, src: [Src::In(0), Src::Imm(0), Src::None] },
+                Some(keep) => {
+                    let mut mask = vec![0u32; lanes];
+                    keep.iter().for_each(|&l| mask[l] = 0xFFFF);
+                    let init = Init::Const(to_bytes(&mask, AluType::I16));
+                    let mask = self.tensor("lane mask", AluType::I16, 1, lanes, init);
+                    ins.push(Rows { tensor: mask, rows: vec![0; n] });
+                    Step { op: AluOp::And, ty: AluType::I16, src: [Src::In(0), Src::In(1), Src::None] }
+                }
+            };
+            let outs = vec![(Src::Op(0), Rows { tensor: tile, rows: out })];
+            self.kernel(n, crate::tiled::Kind::Map { ins, steps: vec![step], outs });
+            let loads: Vec<(u16, u32)> = groups.iter().enumerate().map(|(i, &g)| (g as u16, i as u32)).collect();
+            for slots in self.slot_windows() {
+                let inside = |k: usize| (usize::from(slots.0)..usize::from(slots.0 + slots.1)).contains(&(k % 16));
+                if d.rows.iter().any(|r| inside(r.0)) {
+                    passes.push(Pass { act: d.act.clone(), weights: tile, loads: loads.clone(), slots });
+                }
+            }
+        }
+        if passes.len() < 2 {
+            return Ok(vec![passes]);
+        }
+        let middle = passes.len().div_ceil(2);
+        let tail = passes.split_off(middle);
+        Ok(vec![passes, tail])
+    }
+
+    /// True for tensors of bytes, whose products are exact in `i32`.
+    pub(super) fn is_bytes(&self, t: TensorId) -> bool {
+        matches!(self.out.tensors[t.0 as usize].ty, AluType::I8 | AluType::U8)
+    }
+
+    /// Joins the sums of two chains; the sequence of every block must have equally many chains.
+    pub(super) fn joined(&self, lazy: &mut super::Lazy) {
+        let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
+        lazy.result = if chains == 2 { lazy.expr.f2(AluOp::Add, Src::In(0), Src::In(1)) } else { Src::In(0) };
+    }
+
+    /// Chains of all blocks: the same number in each.
+    pub(super) fn chain_count(blocks: &[MatBlock]) -> usize {
+        blocks.first().map_or(0, |b| b.chains.len())
+    }
+}
+
+/// A pass whose weights are computed.
+#[derive(Clone, Debug)]
+pub(super) struct DynamicDraft {
+    pub(super) act: Rows,
+    pub(super) rows: Vec<(usize, u32)>,
+    pub(super) keep: Option<Vec<usize>>,
+}

@@ -1,0 +1,84 @@
+//! Concatenation: for every block of the common outer loops, the first input's share, then the
+//! second's, and so on.
+
+use super::{Core, InputUse, PeContext, in_queue};
+use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
+use crate::layout::Layout;
+use quadrille_isa::wafer::{Dst, ElemType, Src};
+
+/// Streams joined along an axis.
+#[derive(Debug)]
+pub(crate) struct Concat {
+    /// Blocks of the loops outside the axis.
+    pub(crate) outer: usize,
+    /// Runs that each input contributes to a block.
+    pub(crate) runs: Vec<usize>,
+    /// Elements of a run.
+    pub(crate) run: usize,
+    /// For eval: elements before the axis, extents of the axis, elements after it (row-major).
+    pub(crate) lead: usize,
+    pub(crate) extents: Vec<usize>,
+    pub(crate) tail: usize,
+    pub(crate) layout: Layout,
+}
+
+impl Core for Concat {
+    fn op(&self) -> &'static str {
+        "concat"
+    }
+
+    fn describe(&self) -> String {
+        format!("{:?}", self.extents)
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn input_use(&self, _: usize) -> InputUse {
+        InputUse::Passes
+    }
+
+    fn input_run(&self, _: usize) -> usize {
+        self.run
+    }
+
+    fn takes_steps(&self) -> bool {
+        false
+    }
+
+    fn sends_f16(&self, _: usize) -> bool {
+        // Joined along the innermost axis, shares may start in the middle of a wavelet.
+        self.run > 1
+    }
+
+    fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
+        let out = cx.output;
+        let mut body = Vec::new();
+        for (i, (&runs, f)) in self.runs.iter().zip(cx.inputs).enumerate() {
+            let (q, n1) = (fabric(in_queue(i), f.elem), num(runs));
+            let run = if out.elem == ElemType::F16 { out.pitch } else { self.run };
+            if f.elem == out.elem {
+                body.push(mov(n1, num(run), to_fabric(super::OUT, f.elem), q));
+                continue;
+            }
+            // Formats differ in the pad of odd runs: through SRAM, where the pad is zero.
+            let pitch = f.pitch.max(run);
+            let at = mem(out.elem, b.zeros(out.elem, runs * pitch), pitch, 1);
+            body.push(mov(n1, num(f.pitch), Dst::Mem(at), q));
+            body.push(mov(n1, num(run), to_fabric(super::OUT, out.elem), Src::Mem(at)));
+        }
+        b.sequence(in_queue(0), vec![("block".to_string(), self.outer, body)]);
+    }
+
+    fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {
+        let mut out = Vec::new();
+        for l in 0..self.lead {
+            for (x, e) in inputs.iter().zip(&self.extents) {
+                let n = e * self.tail;
+                out.extend_from_slice(&x[l * n..(l + 1) * n]);
+            }
+        }
+        out
+    }
+}

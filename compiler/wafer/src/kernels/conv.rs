@@ -1,0 +1,240 @@
+//! Convolution: dense, grouped, depthwise; strides, padding, dilation.
+//!
+//! Each PE makes some output channels. A row of results is one vector per channel: for every
+//! tap of the window a multiply-add runs along the row, over all input channels with a scalar
+//! weight each, into an f32 accumulator. Order of a sum: bias, then taps row by row, inside a
+//! tap the input channels ascending; every multiply-add rounded once; padding counts as zero.
+
+use super::{Core, Format, Geometry, InputUse, PeContext, rows::Window};
+use crate::code::{Builder, imm, mem, mov, num, op};
+use crate::layout::Layout;
+use crate::steps::{self, Arg};
+use quadrille_isa::numerics::{canonical, f16_to_f32, fma_f32};
+use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src, VecOp};
+use rayon::prelude::*;
+
+/// A convolution of an (n, c, h, w) image with constant weights.
+#[derive(Debug)]
+pub(crate) struct Conv {
+    pub(crate) g: Geometry,
+    pub(crate) m: usize,
+    pub(crate) groups: usize,
+    /// f16 bits, (m, c / groups, kh, kw).
+    pub(crate) weights: Vec<u16>,
+    /// One value an output channel.
+    pub(crate) bias: Option<Vec<f32>>,
+    pub(crate) layout: Layout,
+}
+
+impl Conv {
+    /// Input channels of a group.
+    fn cg(&self) -> usize {
+        self.g.c / self.groups
+    }
+
+    /// Output channels of a group.
+    fn mg(&self) -> usize {
+        self.m / self.groups
+    }
+
+    fn weight(&self, m: usize, c: usize, kh: usize, kw: usize) -> u16 {
+        self.weights[((m * self.cg() + c) * self.g.kh + kh) * self.g.kw + kw]
+    }
+
+    /// One output channel of a group from one input channel: the row operation runs over
+    /// channels instead of over the sum.
+    fn is_depthwise(&self) -> bool {
+        self.cg() == 1 && self.mg() == 1
+    }
+
+    /// Multiply-adds of a PE's channels for one row of results.
+    fn sums(&self, cx: &PeContext<'_>, b: &mut Builder, win: &Window, acc: &steps::Block) -> Vec<VecOp> {
+        let (g, first) = (self.g, cx.units.start);
+        let left = cx.columns.start * g.sw;
+        let (cg, taps) = (self.cg(), g.kh * g.kw);
+        let rows = cx.units.len();
+        let mut ops = Vec::new();
+        let mut fma = |n1: usize, a: quadrille_isa::wafer::Mem, w: u32, dst: u32, dst_stride: usize| {
+            let d = mem(ElemType::F32, dst, dst_stride, 1);
+            let args = [Src::Mem(a), Src::RowScalar(mem(ElemType::F16, w, 1, 0)), Src::Mem(d)];
+            ops.push(op(PeOp::Fma, num(n1), num(cx.columns.len()), Dst::Mem(d), args));
+        };
+        let taps_of = || (0..g.kh).flat_map(|kh| (0..g.kw).map(move |kw| (kh, kw)));
+        if self.is_depthwise() {
+            let w = b.f16s(rows * taps, || {
+                taps_of().flat_map(|(kh, kw)| cx.units.clone().map(move |m| self.weight(m, 0, kh, kw))).collect()
+            });
+            for (t, (kh, kw)) in taps_of().enumerate() {
+                let a = mem(ElemType::F16, win.at(kh * g.dh, 0, left + kw * g.dw), win.pitch, g.sw);
+                fma(rows, a, w + (t * rows * 2) as u32, acc.base, acc.pitch);
+            }
+            return ops;
+        }
+        let w = b.f16s(rows * taps * cg, || {
+            let mut v = Vec::with_capacity(rows * taps * cg);
+            for m in cx.units.clone() {
+                for (kh, kw) in taps_of() {
+                    v.extend((0..cg).map(|c| self.weight(m, c, kh, kw)));
+                }
+            }
+            v
+        });
+        let first_group = first / self.mg();
+        for (j, m) in cx.units.clone().enumerate() {
+            let channel = (m / self.mg() - first_group) * cg;
+            let dst = acc.base + (j * acc.pitch * 4) as u32;
+            let w = w + (j * taps * cg * 2) as u32;
+            if cg == 1 {
+                // With one input channel the taps of a window row are the sum's inner loop.
+                for kh in 0..g.kh {
+                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, left), g.dw, g.sw);
+                    fma(g.kw, a, w + (kh * g.kw * 2) as u32, dst, 0);
+                }
+            } else {
+                for (t, (kh, kw)) in taps_of().enumerate() {
+                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, left + kw * g.dw), win.pitch, g.sw);
+                    fma(cg, a, w + (t * cg * 2) as u32, dst, 0);
+                }
+            }
+        }
+        ops
+    }
+}
+
+impl Core for Conv {
+    fn op(&self) -> &'static str {
+        "conv"
+    }
+
+    fn describe(&self) -> String {
+        let g = &self.g;
+        format!(
+            "{}x{} stride {}x{} dilation {}x{} pad {},{} groups {}; sum: {}, taps, channels",
+            g.kh,
+            g.kw,
+            g.sh,
+            g.sw,
+            g.dh,
+            g.dw,
+            g.top,
+            g.left,
+            self.groups,
+            if self.bias.is_some() { "bias" } else { "zero" }
+        )
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn input_use(&self, _: usize) -> InputUse {
+        InputUse::Rounds
+    }
+
+    fn input_run(&self, _: usize) -> usize {
+        self.g.w
+    }
+
+    fn units(&self) -> usize {
+        self.m
+    }
+
+    fn max_parts(&self) -> usize {
+        // Shorter vectors than this drown in launches.
+        (self.g.ow / 8).clamp(1, 8)
+    }
+
+    fn allows(&self, per: usize, _: Format) -> bool {
+        // A PE holds whole groups or lies within one.
+        per <= self.m && (self.groups == 1 || per.is_multiple_of(self.mg()) || self.mg().is_multiple_of(per))
+    }
+
+    fn take_bias(&mut self, added: &Arg) -> bool {
+        if self.bias.is_none() {
+            self.bias = super::bias_values(added, self.m, |t| t.is_per_row().then(|| t.rows()));
+            return self.bias.is_some();
+        }
+        false
+    }
+
+    fn one_task(&self) -> bool {
+        false
+    }
+
+    fn macs(&self) -> u64 {
+        let g = &self.g;
+        (g.n * self.m * g.oh * g.ow * g.kh * g.kw * self.cg()) as u64
+    }
+
+    fn firings(&self) -> usize {
+        self.g.n
+    }
+
+    fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
+        let (cg, mg) = (self.cg(), self.mg());
+        let channels = cx.units.start / mg * cg..(cx.units.end - 1) / mg * cg + cg;
+        let win = Window::new(b, cx, self.g, ElemType::F16, channels, 0);
+        let acc = cx.block(b, cx.units.clone(), cx.columns.clone());
+        let start = match &self.bias {
+            Some(v) => {
+                let at = b.f32s(cx.units.len(), || v[cx.units.clone()].to_vec());
+                Src::Mem(mem(ElemType::F32, at, 1, 0))
+            }
+            None => imm(0.0),
+        };
+        let dst = Dst::Mem(mem(ElemType::F32, acc.base, acc.pitch, 1));
+        let mut body = vec![mov(num(cx.units.len()), num(cx.columns.len()), dst, start)];
+        body.extend(self.sums(cx, b, &win, &acc));
+        body.extend(steps::emit(cx.steps, b, &acc));
+        body.extend(cx.send(b, self, &acc));
+        win.tasks(b, &cx.columns, &body);
+    }
+
+    fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {
+        let g = &self.g;
+        let (cg, mg) = (self.cg(), self.mg());
+        let x = rounded(inputs[0]);
+        let plane = g.oh * g.ow;
+        let mut out = vec![0f32; g.n * self.m * plane];
+        // Buffered rows of padding are zeros, so the sum includes them.
+        let (pw, ph) = ((g.ow - 1) * g.sw + (g.kw - 1) * g.dw + 1, (g.oh - 1) * g.sh + g.span_h());
+        let padded: Vec<f32> = (0..g.n * g.c)
+            .into_par_iter()
+            .flat_map_iter(|nc| {
+                let x = &x;
+                (0..ph).flat_map(move |r| {
+                    (0..pw).map(move |q| match (r.checked_sub(g.top), q.checked_sub(g.left)) {
+                        (Some(r), Some(q)) if r < g.h && q < g.w => x[(nc * g.h + r) * g.w + q],
+                        _ => 0.0,
+                    })
+                })
+            })
+            .collect();
+        let w: Vec<f32> = self.weights.iter().map(|&b| f16_to_f32(b)).collect();
+        out.par_chunks_mut(plane.max(1)).enumerate().for_each(|(nm, out)| {
+            let (n, m) = (nm / self.m, nm % self.m);
+            let c0 = m / mg * cg;
+            out.fill(self.bias.as_ref().map_or(0.0, |b| b[m]));
+            for (kh, kw) in (0..g.kh).flat_map(|kh| (0..g.kw).map(move |kw| (kh, kw))) {
+                for c in 0..cg {
+                    let w = w[((m * cg + c) * g.kh + kh) * g.kw + kw];
+                    let image = &padded[(n * g.c + c0 + c) * ph * pw..][..ph * pw];
+                    for (r, out) in out.chunks_mut(g.ow).enumerate() {
+                        let row = &image[(r * g.sh + kh * g.dh) * pw + kw * g.dw..];
+                        for (q, o) in out.iter_mut().enumerate() {
+                            *o = fma_f32(row[q * g.sw], w, *o);
+                        }
+                    }
+                }
+            }
+            out.iter_mut().for_each(|o| *o = canonical(*o));
+        });
+        out
+    }
+}
+
+/// The values rounded to f16.
+pub(super) fn rounded(x: &[f32]) -> Vec<f32> {
+    use quadrille_isa::numerics::f32_to_f16;
+    x.iter().map(|&v| f16_to_f32(f32_to_f16(v))).collect()
+}

@@ -1,0 +1,65 @@
+//! Elementwise work on one stream, in the stream's own order: blocks go into SRAM, the steps
+//! run over them, blocks go out. Without steps it is a copy or a cast from port to port.
+
+use super::{Core, InputUse, PeContext, blocks, in_queue};
+use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
+use crate::layout::Layout;
+use crate::steps;
+use quadrille_isa::wafer::{Dst, ElemType};
+
+/// Largest block, elements: a few registers of it fit beside tables.
+const BLOCK: usize = 1024;
+
+/// A copy with steps.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    layout: Layout,
+}
+
+impl Copy {
+    /// For a stream of that order.
+    pub(crate) fn new(order: &Layout) -> Copy {
+        Copy { layout: blocks(order, BLOCK) }
+    }
+}
+
+impl Core for Copy {
+    fn op(&self) -> &'static str {
+        "map"
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn input_use(&self, _: usize) -> InputUse {
+        InputUse::Passes
+    }
+
+    fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
+        let loops = &self.layout.loops;
+        let (outer, block) = loops.split_at(loops.len() - 2);
+        let (rows, cols) = (block[0].count, block[1].count);
+        let repeat = outer.iter().map(|l| l.count).product();
+        let (f, q) = (cx.inputs[0], in_queue(0));
+        let body = if cx.steps.is_empty() && f == cx.output {
+            vec![mov(num(rows), num(f.pitch), to_fabric(super::OUT, f.elem), fabric(q, f.elem))]
+        } else {
+            let mut x = cx.block(b, 0..rows, 0..cols);
+            if f.pitch > x.pitch {
+                x.pitch = f.pitch;
+                x.base = b.zeros(ElemType::F32, rows * x.pitch);
+            }
+            let into = Dst::Mem(mem(ElemType::F32, x.base, x.pitch, 1));
+            let mut ops = vec![mov(num(rows), num(f.pitch), into, fabric(q, f.elem))];
+            ops.extend(steps::emit(cx.steps, b, &x));
+            ops.extend(cx.send(b, self, &x));
+            ops
+        };
+        b.sequence(q, vec![("block".to_string(), repeat, body)]);
+    }
+
+    fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {
+        inputs[0].to_vec()
+    }
+}

@@ -1,0 +1,283 @@
+//! A window that slides over the rows of an image stream: which rows arrive when, and the
+//! buffer that holds those under the window.
+//!
+//! The buffer holds the window's rows at fixed addresses; after each row of results the rows
+//! that stay are moved up (f16 moves run at four elements a cycle, so for a 3x3 window this
+//! costs about a ninth of one output channel's sum). Rows of padding are filled, not received.
+
+use super::{Format, PeContext, discard, in_queue, size};
+use crate::code::{Builder, fabric, mem, mov, num};
+use quadrille_isa::wafer::{Dst, ElemType, Src, VecOp};
+use std::ops::Range;
+
+/// Extents of a two-dimensional window operation. One-dimensional ones have height 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub(crate) struct Geometry {
+    pub(crate) n: usize,
+    pub(crate) c: usize,
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) kh: usize,
+    pub(crate) kw: usize,
+    pub(crate) sh: usize,
+    pub(crate) sw: usize,
+    pub(crate) dh: usize,
+    pub(crate) dw: usize,
+    /// Padding above and to the left.
+    pub(crate) top: usize,
+    pub(crate) left: usize,
+    pub(crate) oh: usize,
+    pub(crate) ow: usize,
+}
+
+/// A row at one place of the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Row {
+    /// Received into a slot.
+    Take(usize),
+    /// Filled with the padding value.
+    Fill(usize),
+    /// Received and dropped.
+    Drop,
+}
+
+/// The rows of one image: those before the first result, those for each result (runs of equal
+/// ones together: how many results, the rows for each), and how many are left over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Schedule {
+    pub(crate) prologue: Vec<Row>,
+    pub(crate) groups: Vec<(usize, Vec<Row>)>,
+    pub(crate) left_over: usize,
+}
+
+impl Geometry {
+    /// Rows under the window.
+    pub(crate) fn span_h(&self) -> usize {
+        self.dh * (self.kh - 1) + 1
+    }
+
+    /// Columns of a buffered row: padding, the stream's run, and as far as the window reaches.
+    fn buffer_pitch(&self, run_pitch: usize) -> usize {
+        let reach = (self.ow - 1) * self.sw + (self.kw - 1) * self.dw + 1;
+        (self.left + run_pitch).max(reach)
+    }
+
+    /// Row-by-row schedule of an image.
+    pub(crate) fn schedule(&self) -> Schedule {
+        let span = self.span_h();
+        let real = |v: usize| (self.top..self.top + self.h).contains(&v);
+        let keep = span.saturating_sub(self.sh);
+        let row = |v: usize, slot: usize| if real(v) { Row::Take(slot) } else { Row::Fill(slot) };
+        let prologue = (0..keep).map(|v| row(v, v)).collect();
+        let mut groups: Vec<(usize, Vec<Row>)> = Vec::new();
+        for i in 0..self.oh {
+            let first = keep + i * self.sh;
+            let rows: Vec<Row> = (0..self.sh)
+                .filter_map(|k| {
+                    let slot = keep + k;
+                    if slot < span { Some(row(first + k, slot)) } else { real(first + k).then_some(Row::Drop) }
+                })
+                .collect();
+            match groups.last_mut() {
+                Some((n, r)) if *r == rows => *n += 1,
+                _ => groups.push((1, rows)),
+            }
+        }
+        let used = keep + self.oh * self.sh;
+        Schedule { prologue, groups, left_over: (self.top + self.h).saturating_sub(used.max(self.top)) }
+    }
+}
+
+/// The rows under the window, of the channels that a PE needs, in SRAM.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    pub(crate) ty: ElemType,
+    base: u32,
+    /// Elements of a buffered channel row.
+    pub(crate) pitch: usize,
+    channels: Range<usize>,
+    g: Geometry,
+    fill: Src,
+    format: Format,
+    scratch: u32,
+    before: Option<quadrille_isa::wafer::Val>,
+    after: Option<quadrille_isa::wafer::Val>,
+    /// A padded odd run leaves its zero where the window may look for another padding value.
+    patch: bool,
+}
+
+impl Window {
+    /// Buffer for `channels` of the image; `fill` is the padding value in type `ty`.
+    pub(crate) fn new(
+        b: &mut Builder,
+        cx: &PeContext<'_>,
+        g: Geometry,
+        ty: ElemType,
+        channels: Range<usize>,
+        fill_bits: u32,
+    ) -> Window {
+        let format = cx.inputs[0];
+        let pitch = g.buffer_pitch(format.pitch);
+        let n = g.span_h() * channels.len() * pitch;
+        let base = match (ty, fill_bits) {
+            (ElemType::F16, bits) => b.f16s(n, || vec![bits as u16; n]),
+            (_, bits) => b.f32s(n, || vec![f32::from_bits(bits); n]),
+        };
+        let scratch = b.zeros(format.elem, 1);
+        let mut edge = |n: usize| (n > 0).then(|| b.param(n));
+        let (before, after) = (edge(channels.start), edge(g.c - channels.end));
+        let patch = fill_bits != 0 && format.pitch > g.w && pitch > g.left + g.w;
+        Window { ty, base, pitch, channels, g, fill: Src::Imm(fill_bits, ty), format, scratch, before, after, patch }
+    }
+
+    /// Byte address of (window row, local channel, column).
+    pub(crate) fn at(&self, row: usize, channel: usize, column: usize) -> u32 {
+        self.base + ((row * self.channels.len() + channel) * self.pitch + column) as u32 * size(self.ty)
+    }
+
+    /// The operations for one row.
+    pub(crate) fn row(&self, row: Row) -> Vec<VecOp> {
+        let q = in_queue(0);
+        let (n, run) = (self.channels.len(), self.format.pitch);
+        match row {
+            Row::Fill(slot) => {
+                let dst = Dst::Mem(mem(self.ty, self.at(slot, 0, 0), self.pitch, 1));
+                vec![mov(num(n), num(self.pitch), dst, self.fill)]
+            }
+            Row::Drop => vec![discard(q, self.format, num(self.g.c), run, self.scratch)],
+            Row::Take(slot) => {
+                let mut ops = Vec::new();
+                if let Some(v) = self.before {
+                    ops.push(discard(q, self.format, v, run, self.scratch));
+                }
+                let dst = Dst::Mem(mem(self.ty, self.at(slot, 0, self.g.left), self.pitch, 1));
+                ops.push(mov(num(n), num(run), dst, fabric(q, self.format.elem)));
+                if let Some(v) = self.after {
+                    ops.push(discard(q, self.format, v, run, self.scratch));
+                }
+                if self.patch {
+                    let dst = Dst::Mem(mem(self.ty, self.at(slot, 0, self.g.left + self.g.w), self.pitch, 1));
+                    ops.push(mov(num(n), num(1), dst, self.fill));
+                }
+                ops
+            }
+        }
+    }
+
+    /// Moves the rows that stay under the window to its top, as far as results of `columns` look.
+    fn shift(&self, columns: &Range<usize>) -> Vec<VecOp> {
+        let keep = self.g.span_h().saturating_sub(self.g.sh);
+        if keep == 0 {
+            return Vec::new();
+        }
+        let rows = keep * self.channels.len();
+        let first = columns.start * self.g.sw;
+        let width = (columns.len() - 1) * self.g.sw + (self.g.kw - 1) * self.g.dw + 1;
+        let at = |row| mem(self.ty, self.at(row, 0, first), self.pitch, 1);
+        vec![mov(num(rows), num(width), Dst::Mem(at(0)), Src::Mem(at(self.g.sh)))]
+    }
+
+    /// The rows of results that each task of [`Window::tasks_each`] makes.
+    pub(crate) fn groups(&self) -> Vec<Range<usize>> {
+        let mut start = 0;
+        self.g
+            .schedule()
+            .groups
+            .iter()
+            .map(|(n, _)| {
+                start += n;
+                start - n..start
+            })
+            .collect()
+    }
+
+    /// The tasks of a PE that makes `columns` of one row of results by `body` for every place of
+    /// the window.
+    pub(crate) fn tasks(&self, b: &mut Builder, columns: &Range<usize>, body: &[VecOp]) {
+        self.tasks_each(b, columns, &vec![body.to_vec(); self.groups().len()]);
+    }
+
+    /// The same with a body for each of [`Window::groups`].
+    pub(crate) fn tasks_each(&self, b: &mut Builder, columns: &Range<usize>, bodies: &[Vec<VecOp>]) {
+        let s = self.g.schedule();
+        let rows = |rows: &[Row]| -> Vec<VecOp> { rows.iter().flat_map(|&r| self.row(r)).collect() };
+        let mut parts = vec![("begin".to_string(), 1, rows(&s.prologue))];
+        for (i, (n, r)) in s.groups.iter().enumerate() {
+            let mut ops = rows(r);
+            ops.extend_from_slice(&bodies[i]);
+            ops.extend(self.shift(columns));
+            parts.push((format!("rows{i}"), *n, ops));
+        }
+        parts.push(("rest".to_string(), s.left_over, rows(&[Row::Drop])));
+        b.sequence(in_queue(0), parts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn g(h: usize, k: usize, s: usize, top: usize, bottom: usize) -> Geometry {
+        let oh = (h + top + bottom - k) / s + 1;
+        Geometry { n: 1, c: 1, h, w: 4, kh: k, kw: 1, sh: s, sw: 1, dh: 1, dw: 1, top, left: 0, oh, ow: 4 }
+    }
+
+    /// Plays a schedule: the rows under the window for every result, `None` for padding.
+    fn play(g: &Geometry) -> (Vec<Vec<Option<usize>>>, usize) {
+        let s = g.schedule();
+        let mut next = 0;
+        let mut window = vec![None; g.span_h()];
+        let mut take = |window: &mut Vec<Option<usize>>, r: Row| match r {
+            Row::Take(slot) => {
+                window[slot] = Some(next);
+                next += 1;
+            }
+            Row::Fill(slot) => window[slot] = None,
+            Row::Drop => next += 1,
+        };
+        for &r in &s.prologue {
+            take(&mut window, r);
+        }
+        let mut seen = Vec::new();
+        for (n, rows) in &s.groups {
+            for _ in 0..*n {
+                for &r in rows {
+                    take(&mut window, r);
+                }
+                seen.push(window.clone());
+                let keep = g.span_h().saturating_sub(g.sh);
+                for i in 0..keep {
+                    window[i] = window[i + g.sh];
+                }
+            }
+        }
+        (seen, next + s.left_over)
+    }
+
+    #[test]
+    fn every_window_sees_its_rows() {
+        for (h, k, s, top, bottom) in [
+            (5, 3, 1, 0, 0),
+            (5, 3, 1, 1, 1),
+            (6, 3, 2, 1, 1),
+            (7, 2, 2, 0, 0),
+            (7, 1, 2, 0, 0),
+            (7, 1, 3, 0, 0),
+            (8, 3, 2, 0, 1),
+            (5, 5, 1, 4, 4),
+            (6, 2, 3, 1, 1),
+            (9, 3, 3, 2, 0),
+        ] {
+            let g = g(h, k, s, top, bottom);
+            let (seen, used) = play(&g);
+            assert_eq!(used, h, "{g:?} must take every row");
+            assert_eq!(seen.len(), g.oh);
+            for (i, w) in seen.iter().enumerate() {
+                let want: Vec<Option<usize>> =
+                    (0..k).map(|r| (i * s + r).checked_sub(top).filter(|&v| v < h)).collect();
+                assert_eq!(w, &want, "{g:?} result {i}");
+            }
+        }
+    }
+}

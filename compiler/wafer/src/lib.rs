@@ -1,0 +1,122 @@
+//! The wafer compiler: tensor graph -> kernels and streams -> places, routes, colors -> program.
+//!
+//! Pipeline mode: every node has PEs of its own, activations stream from west to east, one
+//! stream an edge of the graph, no work replicated, no switch positions. [`compile`] does it
+//! all; [`check`] says for each node whether it could. `docs/wafer-mapping.md` has pictures.
+//! Knows nothing of the runtime that checks and runs the program.
+
+mod buffers;
+mod code;
+mod color;
+mod emit;
+mod error;
+mod estimate;
+pub mod floorplan;
+mod functions;
+mod kernels;
+mod lane;
+mod layout;
+mod partition;
+mod place;
+mod plan;
+mod route;
+mod steps;
+mod streams;
+mod tiled;
+
+pub use error::{CompileError, NodeProblem};
+pub use estimate::Estimate;
+pub use tiled::{TiledEvalError, TiledGraph};
+
+use quadrille_compiler::ir::{Graph, NodeId};
+use quadrille_isa::wafer::{Machine, Program};
+use std::collections::HashMap;
+use tiled::Named;
+
+/// What the user may decide.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// At most this many PEs a kernel; `None` leaves it to the cost model.
+    pub max_pes_per_kernel: Option<usize>,
+}
+
+/// A compiled model.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What the machine runs.
+    pub program: Program,
+    /// What it means, bit for bit.
+    pub tiled: TiledGraph,
+    /// What it will cost.
+    pub estimate: Estimate,
+}
+
+/// Support of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSupport {
+    /// The primitive.
+    pub id: NodeId,
+    /// Name of the user's node that it serves.
+    pub node: String,
+    /// Operation.
+    pub op: String,
+    /// What is in the way, if anything.
+    pub problem: Option<NodeProblem>,
+}
+
+/// Support of every node, in the graph's order: all problems, not the first.
+pub fn check(graph: &Graph, _machine: &Machine) -> Vec<NodeSupport> {
+    let problems = partition::partition(graph).problems;
+    let mut first: HashMap<NodeId, &NodeProblem> = HashMap::new();
+    problems.iter().for_each(|(id, p)| _ = first.entry(*id).or_insert(p));
+    let nodes = graph.nodes().iter().enumerate();
+    nodes
+        .map(|(i, n)| {
+            let id = NodeId(i as u32);
+            let problem = first.get(&id).map(|p| (*p).clone());
+            NodeSupport { id, node: graph.origin_name(n).to_string(), op: n.op.name().to_string(), problem }
+        })
+        .collect()
+}
+
+/// Compiles a graph for a mesh.
+///
+/// The same graph gives the same program. Errors name the node that cannot be mapped or what
+/// does not fit, and what to do.
+pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
+    let partition::Partition { graph: mut g, mut problems } = partition::partition(graph);
+    if !problems.is_empty() {
+        return Err(problems.swap_remove(0).1.into());
+    }
+    let named = |v: quadrille_compiler::ir::ValueId, name: &str| Named {
+        name: name.to_string(),
+        dtype: graph.ty(v).dtype,
+        shape: graph.shape(v).to_vec(),
+    };
+    let inputs: Vec<Named> = graph.inputs.iter().map(|&v| named(v, &graph.value(v).name)).collect();
+    let outputs: Vec<Named> = graph.outputs.iter().map(|o| named(o.value, &o.name)).collect();
+    buffers::add_buffers(&mut g)?;
+    // A mesh too small for the fastest cut gets a slower one.
+    let mut slack = 1.0;
+    let placement = loop {
+        plan::choose(&mut g, machine, options.max_pes_per_kernel, slack)?;
+        let order: Vec<(usize, usize)> = g.order().iter().map(|k| (k.0, g.kernels[k.0].pes())).collect();
+        match place::place(&order, g.kernels.len(), machine) {
+            Ok(p) => break p,
+            Err(_) if slack < 1e6 => slack *= 1.25,
+            Err(rows) => {
+                return Err(CompileError::DoesNotFit {
+                    what: format!("the pipeline of {} kernels", g.kernels.len()),
+                    need: rows as u64,
+                    have: u64::from(machine.geometry.height_pes),
+                    reason: "rows of the mesh, with as few PEs a kernel as there can be".to_string(),
+                    remedy: "use a larger mesh, or --target tsp".to_string(),
+                });
+            }
+        }
+    };
+    let program = emit::emit(&graph.name, &g, &placement, &inputs, &outputs, machine)?;
+    let estimate = estimate::estimate(&g, machine);
+    let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
+    Ok(Compiled { program, tiled, estimate })
+}

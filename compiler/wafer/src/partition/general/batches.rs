@@ -1,0 +1,114 @@
+//! A product of two computed matrices that is too large for one PE, batch by batch: the right
+//! operand of one batch stays on a PE, and the rows of the left one are its rounds.
+
+use super::super::{Obstacle, Partitioner, Source, axis_order, torn};
+use super::Given;
+use crate::kernels::{Core, Slice};
+use crate::layout::Layout;
+use crate::streams::{Operand, StreamId};
+use quadrille_compiler::ir::{Binary, DType, EpilogueStep, Op, Unary};
+
+impl Partitioner<'_> {
+    /// The product by batches; `None` for other nodes, and where that makes nothing smaller.
+    pub(super) fn by_batches(
+        &mut self,
+        name: &str,
+        op: &Op,
+        given: &[Given],
+        (dtype, shape): (DType, &[usize]),
+    ) -> Result<Option<StreamId>, Obstacle> {
+        let Op::MatMul { epilogue } = op else { return Ok(None) };
+        let r = shape.len();
+        let count: usize = shape[..r - 2].iter().product();
+        let whole = |g: &Given| {
+            let b: usize = g.shape[..g.shape.len() - 2].iter().product();
+            b == 1 || b == count
+        };
+        if count < 2 || dtype != DType::F32 || !given[..2].iter().all(whole) {
+            return Ok(None);
+        }
+        let mut parts = Vec::new();
+        for b in 0..count {
+            let mut operands: Vec<Given> =
+                given[..2].iter().map(|g| self.batch(name, g, b)).collect::<Result<_, _>>()?;
+            // The rows wait until the other operand has come: on a PE that takes them whole, if one
+            // can, so that what both are made of goes on.
+            let rows = operands[0].shape.clone();
+            let hold = Op::Reshape { shape: rows.clone() };
+            if operands[0].stream().is_some()
+                && let Ok(id) = self.general_op(&format!("{name}#{b}"), &hold, &operands[..1], (dtype, &rows), None)
+            {
+                operands[0] = given_stream(id, dtype, rows);
+            }
+            let out = [1, shape[r - 2], shape[r - 1]];
+            let plain = Op::MatMul { epilogue: Vec::new() };
+            let id = self.general_op(&format!("{name}#{b}"), &plain, &operands, (dtype, &out), None)?;
+            parts.push(given_stream(id, dtype, out.to_vec()));
+        }
+        let stacked = [count, shape[r - 2], shape[r - 1]];
+        let mut id = self.general_op(name, &Op::Concat { axis: 0 }, &parts, (dtype, &stacked), None)?;
+        let mut extra = given[2..].iter();
+        for s in epilogue {
+            let mut args = vec![given_stream(id, dtype, shape.to_vec())];
+            let op = match s {
+                EpilogueStep::Add => Op::Binary(Binary::Add),
+                EpilogueStep::Mul => Op::Binary(Binary::Mul),
+                EpilogueStep::Prelu => Op::Binary(Binary::Prelu),
+                EpilogueStep::Relu => Op::Unary(Unary::Relu),
+                EpilogueStep::Sigmoid => Op::Unary(Unary::Sigmoid),
+                EpilogueStep::Tanh => Op::Unary(Unary::Tanh),
+                _ => return Ok(None),
+            };
+            if s.takes_operand() {
+                args.extend(extra.next().cloned());
+            }
+            id = self.general_op(name, &op, &args, (dtype, shape), None)?;
+        }
+        Ok(Some(id))
+    }
+
+    /// One batch of an operand.
+    fn batch(&mut self, name: &str, g: &Given, b: usize) -> Result<Given, Obstacle> {
+        let n = g.shape.len();
+        let count: usize = g.shape[..n - 2].iter().product();
+        let flat = Given { shape: vec![count, g.shape[n - 2], g.shape[n - 1]], ..g.clone() };
+        if count == 1 {
+            return Ok(flat);
+        }
+        let out = vec![1, flat.shape[1], flat.shape[2]];
+        let Source::Stream { id, views, .. } = &flat.source else {
+            let op = Op::Slice { start: vec![b, 0, 0], step: vec![1; 3], shape: out.clone() };
+            let Source::Constant(t) = &flat.source else { return Err(torn()) };
+            let whole = quadrille_compiler::ir::eval::eval_op(&Op::Reshape { shape: flat.shape.clone() }, &[t])
+                .and_then(|t| quadrille_compiler::ir::eval::eval_op(&op, &[&t]))
+                .map_err(|e| Obstacle::new(format!("a constant cannot be computed: {e}"), "check the model"))?;
+            return Ok(Given { shape: out, source: Source::Constant(whole), ..flat });
+        };
+        self.settle(*id, views, &flat.shape);
+        let arrives = self.order_of(*id, views).ok_or_else(torn)?;
+        let order = axis_order(&arrives, &flat.shape).unwrap_or_else(|| vec![0, 1, 2]);
+        let core = Slice {
+            shape: flat.shape.clone(),
+            start: vec![b, 0, 0],
+            step: vec![1; 3],
+            out_shape: out.clone(),
+            layout: Layout::axes(&out, &order),
+            order: order.clone(),
+        };
+        if let Some(o) = core.obstacle() {
+            return Err(Obstacle::new(o, "slice one axis after the other, or use --target tsp"));
+        }
+        let wanted = Layout::axes(&flat.shape, &order);
+        if !arrives.same_order(&wanted) {
+            return Err(torn());
+        }
+        let operand = Operand { stream: *id, layout: wanted };
+        let core: Box<dyn Core> = Box::new(core);
+        let (_, part) = self.out.add_kernel(&format!("{name}#{b}"), core, vec![operand], out.clone());
+        Ok(given_stream(part, g.dtype, out))
+    }
+}
+
+fn given_stream(id: StreamId, dtype: DType, shape: Vec<usize>) -> Given {
+    Given { dtype, shape, source: Source::Stream { id, views: Vec::new(), solo: false }, range: None }
+}

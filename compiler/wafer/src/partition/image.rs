@@ -1,0 +1,72 @@
+//! Convolution and pooling: windows over images.
+
+use super::{Obstacle, Partitioner, Source};
+use crate::kernels::{Conv, Geometry, Pool, PoolKind};
+use crate::layout::Layout;
+use quadrille_compiler::ir::{EpilogueStep, Node, Pool as IrPool, Window};
+use quadrille_isa::numerics::f32_to_f16;
+
+/// The geometry of a window over one or two spatial axes; one axis is a row of pixels.
+fn geometry(x: &[usize], out: &[usize], w: &Window) -> Result<Geometry, Obstacle> {
+    let two = |v: &[usize], fill: usize| match *v {
+        [q] => Some((fill, q)),
+        [r, q] => Some((r, q)),
+        _ => None,
+    };
+    let all = (|| {
+        let ((h, wd), (kh, kw), (sh, sw)) = (two(&x[2..], 1)?, two(&w.kernel, 1)?, two(&w.stride, 1)?);
+        let ((dh, dw), (top, left), (oh, ow)) = (two(&w.dilation, 1)?, two(&w.before, 0)?, two(&out[2..], 1)?);
+        Some(Geometry { n: x[0], c: x[1], h, w: wd, kh, kw, sh, sw, dh, dw, top, left, oh, ow })
+    })();
+    all.ok_or_else(|| {
+        Obstacle::new(
+            format!("windows over {} spatial axes have no kernel; one and two have", x.len() - 2),
+            "reshape the node to two spatial axes, or use --target tsp",
+        )
+    })
+}
+
+impl Partitioner<'_> {
+    pub(super) fn conv(
+        &mut self,
+        node: &Node,
+        window: &Window,
+        groups: usize,
+        epilogue: &[EpilogueStep],
+    ) -> Result<Source, Obstacle> {
+        let (x, w) = (node.inputs[0], node.inputs[1]);
+        let weights = self.constant_f32(w).ok_or_else(|| {
+            Obstacle::new("the weights are not constant", "export the model with its weights as initializers")
+        })?;
+        let shape = self.g.shape(x).to_vec();
+        let out = self.g.shape(node.output).to_vec();
+        let g = geometry(&shape, &out, window)?;
+        let input = self.want(x, &Layout::image([g.n, g.c, g.h, g.w]))?;
+        let m = out[1];
+        let core = Conv {
+            g,
+            m,
+            groups,
+            weights: weights.iter().map(|&v| f32_to_f16(v)).collect(),
+            bias: None,
+            layout: Layout::image([g.n, m, g.oh, g.ow]),
+        };
+        let (_, source) = self.add(node, Box::new(core), vec![input]);
+        self.epilogue(node, source, epilogue)
+    }
+
+    pub(super) fn pool(&mut self, node: &Node, kind: IrPool, window: &Window) -> Result<Source, Obstacle> {
+        let x = node.inputs[0];
+        let shape = self.g.shape(x).to_vec();
+        let out = self.g.shape(node.output).to_vec();
+        let g = geometry(&shape, &out, window)?;
+        let input = self.want(x, &Layout::image([g.n, g.c, g.h, g.w]))?;
+        let kind = match kind {
+            IrPool::Max => PoolKind::Max,
+            IrPool::AverageExcludePad => PoolKind::AverageInside,
+            IrPool::AverageIncludePad => PoolKind::AverageAll,
+        };
+        let core = Pool { g, kind, layout: Layout::image([g.n, g.c, g.oh, g.ow]) };
+        Ok(self.add(node, Box::new(core), vec![input]).1)
+    }
+}

@@ -118,6 +118,14 @@ impl Net {
     }
 }
 
+/// Elements of an f32 tensor, or of an i32 one whose values f32 holds exactly.
+fn numbers(t: &Tensor) -> Vec<f32> {
+    t.as_f32().unwrap_or_else(|| {
+        assert_eq!(t.dtype, DType::I32, "the tests here compute in f32 and i32");
+        t.data.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32).collect()
+    })
+}
+
 fn run(g: &Graph, machine: &str, options: &Options, inputs: &[Tensor]) -> u64 {
     let m = Machine::builtin(machine).expect("a built-in machine");
     let c = wafer::compile(g, &m, options).unwrap_or_else(|e| panic!("{}: {e}", g.name));
@@ -127,7 +135,7 @@ fn run(g: &Graph, machine: &str, options: &Options, inputs: &[Tensor]) -> u64 {
     let tiled = c.tiled.eval(inputs).expect("inputs fit");
     for ((s, t), o) in sim.outputs.iter().zip(&tiled).zip(&g.outputs) {
         assert_eq!(s.shape, t.shape);
-        let (a, b) = (s.as_f32().expect("f32"), t.as_f32().expect("f32"));
+        let (a, b) = (numbers(s), numbers(t));
         let differ = a.iter().zip(&b).position(|(a, b)| a.to_bits() != b.to_bits());
         if let Some(i) = differ {
             panic!("{}: output {} element {i}: simulated {}, tiled {}\n{}", g.name, o.name, a[i], b[i], c.tiled);
@@ -135,7 +143,7 @@ fn run(g: &Graph, machine: &str, options: &Options, inputs: &[Tensor]) -> u64 {
     }
     let oracle = eval::eval(g, inputs).expect("the oracle evaluates");
     for (t, o) in tiled.iter().zip(&oracle) {
-        let (a, b) = (t.as_f32().expect("f32"), o.as_f32().expect("f32"));
+        let (a, b) = (numbers(t), numbers(o));
         let scale = b.iter().fold(0f32, |m, v| m.max(v.abs()));
         let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
         assert!(worst <= 5e-3 * scale + 1e-6, "{}: off by {worst} at scale {scale}\n{}", g.name, c.tiled);
@@ -385,6 +393,27 @@ fn concatenations_and_slices() {
         let z = n.conv(a, 2, [1, 1], [1, 1], 0, 1);
         n.output(z);
         n.run("wafer-small");
+    }
+}
+
+/// A part that is dense in memory but does not begin where its buffer does.
+#[test]
+fn slices_of_integers() {
+    for (shape, start, part) in [
+        (vec![12], vec![1], vec![11]),
+        (vec![12], vec![11], vec![1]),
+        (vec![4, 5], vec![2, 0], vec![2, 5]),
+        (vec![4, 5], vec![3, 1], vec![1, 3]),
+        (vec![2, 3, 4], vec![1, 1, 0], vec![1, 2, 4]),
+    ] {
+        let mut n = Net::new(&format!("slice {start:?} {part:?} of {shape:?}"));
+        let x = n.g.add_input("x", TensorType::new(DType::I32, shape.clone()));
+        let step = vec![1; shape.len()];
+        let z = n.op(Op::Slice { start, step, shape: part }, &[x]);
+        n.output(z);
+        let values: Vec<u8> = (0..shape.iter().product::<usize>() as i32).flat_map(i32::to_le_bytes).collect();
+        let x = Tensor::new(DType::I32, shape, values).expect("as many values as elements");
+        run(&n.g, "wafer-small", &Options::default(), &[x]);
     }
 }
 

@@ -199,6 +199,17 @@ impl Asm {
         t
     }
 
+    /// The same elements alone, in row-major order from the first of their buffer: what can leave a PE.
+    pub(super) fn alone(&mut self, x: &T) -> T {
+        let dims = x.dims.clone();
+        if x.view.offset == 0 {
+            return self.dense(x, &dims);
+        }
+        let t = self.fresh_as(x.elem(), x.dtype, &dims);
+        self.copy(&t, x);
+        t
+    }
+
     /// Operations that run `n` times, with views that move.
     pub(super) fn repeat(&mut self, n: usize, body: impl FnOnce(&mut Asm)) {
         self.body = Some(Vec::new());

@@ -373,7 +373,7 @@ impl Partitioner<'_> {
         }
         let ranges: Vec<Option<Range>> = given.iter().map(|g| g.range).chain([range]).collect();
         let value = lower::lower(&mut asm, op, &operands, &cut.out, dtype, &ranges)?;
-        let value = asm.dense(&value, &value.dims.clone());
+        let value = asm.alone(&value);
         let out_len = cut.out.iter().product();
         let prog = asm.prog;
         let source = (cut.rounds == 1 && self.fuses).then(|| (prog.clone(), value.clone()));

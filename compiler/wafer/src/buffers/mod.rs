@@ -1,0 +1,123 @@
+//! Buffers on short branches, so that streams that part and meet again do not deadlock.
+//!
+//! Where one stream feeds two branches that join later (a residual, a concatenation), the short
+//! branch must hold what the long one has taken but not yet given back. The kernels are run
+//! untimed, as wavelet counts through small queues; where that stops at a join with one operand
+//! waiting and another full, a buffer of one block goes before the full operand, and the run goes on.
+//! The graph with all its buffers is then run from the start.
+//! Real queues are larger than those assumed here, and more room never stops such a network.
+
+mod actor;
+mod flow;
+
+use super::error::CompileError;
+use super::kernels::Delay;
+use super::streams::{KernelId, Operand, WaferGraph};
+use flow::{Network, Stop};
+
+/// Blocks that one model may buffer before the compiler gives up.
+const MAX_BUFFERS: usize = 600;
+
+/// True when two operands of some kernel come from one stream.
+fn has_reconvergence(g: &WaferGraph) -> bool {
+    let mut from: Vec<Vec<bool>> = vec![Vec::new(); g.streams.len()];
+    for (i, f) in from.iter_mut().enumerate() {
+        *f = vec![false; g.streams.len()];
+        f[i] = true;
+    }
+    let mut found = false;
+    for k in g.order() {
+        let kernel = &g.kernels[k.0];
+        let mut seen = vec![0u32; g.streams.len()];
+        for o in &kernel.inputs {
+            for (n, &b) in seen.iter_mut().zip(&from[o.stream.0]) {
+                *n += u32::from(b);
+            }
+        }
+        found |= seen.iter().any(|&n| n > 1);
+        for (f, n) in from[kernel.output.0].iter_mut().zip(seen) {
+            *f |= n > 0;
+        }
+    }
+    found
+}
+
+/// Puts buffers where the graph would deadlock without them.
+///
+/// Runs the graph a few times, however many buffers it needs.
+pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
+    if !has_reconvergence(g) {
+        return Ok(());
+    }
+    let mut left = MAX_BUFFERS;
+    loop {
+        let mut added = Vec::new();
+        let mut network = Network::new(g);
+        loop {
+            match network.run() {
+                Stop::Done => break,
+                Stop::Full(k, i) if left > 0 => {
+                    network.add_room(k, i, block_wavelets(g, k, i));
+                    added.push((k, i));
+                    left -= 1;
+                }
+                // A run that went on after room was added may be up to a block ahead of its buffers.
+                Stop::Stuck(_) if !added.is_empty() => break,
+                Stop::Full(k, _) | Stop::Stuck(k) => return Err(unbuffered(g, k)),
+            }
+        }
+        if added.is_empty() {
+            return Ok(());
+        }
+        for (k, i) in added {
+            insert(g, k, i);
+        }
+    }
+}
+
+/// Wavelets of the block that a buffer before this operand holds.
+fn block_wavelets(g: &WaferGraph, k: KernelId, i: usize) -> u64 {
+    let Some(layout) = &g.stream(g.kernels[k.0].inputs[i].stream).layout else { return 1 };
+    let runs = layout.loops.len().checked_sub(2).map_or(1, |n| layout.loops[n].count);
+    let format = g.input_format(&g.kernels[k.0], i);
+    ((runs * format.pitch) as u64).div_ceil(u64::from(format.elem.per_wavelet()))
+}
+
+fn unbuffered(g: &WaferGraph, k: KernelId) -> CompileError {
+    let kernel = &g.kernels[k.0];
+    CompileError::Unsupported {
+        node: kernel.names[0].clone(),
+        op: kernel.core.op().to_string(),
+        shape: format!("{:?}", g.stream(kernel.output).shape),
+        reason: "its operands come from one stream over branches of different length, and no number of row \
+                 buffers on the short one lets the long one finish"
+            .to_string(),
+        remedy: "use --target tsp".to_string(),
+    }
+}
+
+/// One more block of buffer before operand `i` of a kernel.
+fn insert(g: &mut WaferGraph, k: KernelId, i: usize) {
+    let id = g.kernels[k.0].inputs[i].stream;
+    let (shape, layout, narrow, format) = {
+        let s = g.stream(id);
+        (s.shape.clone(), s.layout.clone(), s.narrow, s.format)
+    };
+    let Some(mut layout) = layout else { return };
+    while layout.loops.len() < 2 {
+        layout.loops.insert(0, super::layout::Loop { count: 1, step: 0 });
+    }
+    let loops = &layout.loops;
+    let n = loops.len();
+    let images = if n > 3 { loops[0].count } else { 1 };
+    let outer: usize = loops[usize::from(n > 3)..n - 2].iter().map(|l| l.count).product();
+    let core = Delay { images, blocks: outer, runs: loops[n - 2].count, layout: layout.clone() };
+    let name = g.kernels[k.0].names[0].clone();
+    g.streams[id.0].readers.retain(|r| *r != (k, i));
+    let operand = Operand { stream: id, layout };
+    let (_, buffered) = g.add_kernel(&name, Box::new(core), vec![operand], shape);
+    let s = &mut g.streams[buffered.0];
+    (s.narrow, s.format) = (narrow, format);
+    s.readers.push((k, i));
+    g.kernels[k.0].inputs[i].stream = buffered;
+}

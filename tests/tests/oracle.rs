@@ -173,9 +173,8 @@ models! {
 }
 
 /// A quantised model: its steps, and the whole. ONNX Runtime's kernels differ among themselves (integers, floats
-/// between the quantisations, floats in another order). A step that falls on the other side of a tie goes on
-/// growing from layer to layer, so the whole of a deep model is one draw among such differences: it must not be
-/// much farther from the plain float kernels than the others are.
+/// between the quantisations, floats in another order), and the difference grows from layer to layer; the oracle
+/// must be no farther from its plain float kernels than its others are.
 fn check_quantised(name: &str) {
     check_steps(name);
     let model = corpus::model(name);
@@ -187,7 +186,8 @@ fn check_quantised(name: &str) {
         "{name:<24}ONNX Runtime's integer kernels are {:.1e} away, its optimised float kernels {:.1e}",
         own[0], own[1]
     );
-    let allowed = own[0].max(own[1]).max(OF_RANGE) * 1.5;
+    // A quantum has the same size on both sides up to the rounding of its last product.
+    let allowed = own[0].max(own[1]).max(OF_RANGE) * 1.001;
     assert!(error <= allowed, "{name}: {error}, but {own:?} among ONNX Runtime's kernels");
 }
 

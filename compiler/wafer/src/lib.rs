@@ -95,9 +95,11 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     };
     let inputs: Vec<Named> = graph.inputs.iter().map(|&v| named(v, &graph.value(v).name)).collect();
     let outputs: Vec<Named> = graph.outputs.iter().map(|o| named(o.value, &o.name)).collect();
-    // What fits no PE is said before the longer search for buffers.
-    plan::choose(&mut g, machine, options.max_pes_per_kernel, 1.0)?;
-    buffers::add_buffers(&mut g)?;
+    if buffers::has_reconvergence(&g) {
+        // What fits no PE is said before the longer search for buffers.
+        plan::choose(&mut g, machine, options.max_pes_per_kernel, 1.0)?;
+        buffers::add_buffers(&mut g)?;
+    }
     // A mesh too small for the fastest cut gets a slower one.
     let mut slack = 1.0;
     let placement = loop {

@@ -12,14 +12,15 @@ mod flow;
 
 use super::error::CompileError;
 use super::kernels::Delay;
-use super::streams::{KernelId, Operand, WaferGraph};
+use super::layout::{Layout, Loop};
+use super::streams::{KernelId, Operand, Stream, WaferGraph};
 use flow::{Network, Stop};
 
 /// Blocks that one model may buffer before the compiler gives up.
 const MAX_BUFFERS: usize = 600;
 
-/// True when two operands of some kernel come from one stream.
-fn has_reconvergence(g: &WaferGraph) -> bool {
+/// True when two operands of some kernel come from one stream; other graphs need no buffers.
+pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
     let mut from: Vec<Vec<bool>> = vec![Vec::new(); g.streams.len()];
     for (i, f) in from.iter_mut().enumerate() {
         *f = vec![false; g.streams.len()];
@@ -46,9 +47,6 @@ fn has_reconvergence(g: &WaferGraph) -> bool {
 ///
 /// Runs the graph a few times, however many buffers it needs.
 pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
-    if !has_reconvergence(g) {
-        return Ok(());
-    }
     let mut left = MAX_BUFFERS;
     loop {
         let mut added = Vec::new();
@@ -75,12 +73,22 @@ pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
     }
 }
 
+/// The order of a stream in loops of blocks, runs and elements, as a buffer on it takes it.
+fn in_blocks(s: &Stream) -> Option<Layout> {
+    let mut layout = s.layout.clone()?;
+    while layout.loops.len() < 2 {
+        layout.loops.insert(0, Loop { count: 1, step: 0 });
+    }
+    Some(layout)
+}
+
 /// Wavelets of the block that a buffer before this operand holds.
 fn block_wavelets(g: &WaferGraph, k: KernelId, i: usize) -> u64 {
-    let Some(layout) = &g.stream(g.kernels[k.0].inputs[i].stream).layout else { return 1 };
-    let runs = layout.loops.len().checked_sub(2).map_or(1, |n| layout.loops[n].count);
-    let format = g.input_format(&g.kernels[k.0], i);
-    ((runs * format.pitch) as u64).div_ceil(u64::from(format.elem.per_wavelet()))
+    let stream = g.stream(g.kernels[k.0].inputs[i].stream);
+    let layout = in_blocks(stream);
+    let Some([.., runs, run]) = layout.as_ref().map(|l| &l.loops[..]) else { return 1 };
+    // Runs of packed elements are padded to whole wavelets.
+    runs.count as u64 * (run.count as u64).div_ceil(u64::from(stream.format.elem.per_wavelet()))
 }
 
 fn unbuffered(g: &WaferGraph, k: KernelId) -> CompileError {
@@ -101,12 +109,9 @@ fn insert(g: &mut WaferGraph, k: KernelId, i: usize) {
     let id = g.kernels[k.0].inputs[i].stream;
     let (shape, layout, narrow, format) = {
         let s = g.stream(id);
-        (s.shape.clone(), s.layout.clone(), s.narrow, s.format)
+        (s.shape.clone(), in_blocks(s), s.narrow, s.format)
     };
-    let Some(mut layout) = layout else { return };
-    while layout.loops.len() < 2 {
-        layout.loops.insert(0, super::layout::Loop { count: 1, step: 0 });
-    }
+    let Some(layout) = layout else { return };
     let loops = &layout.loops;
     let n = loops.len();
     let images = if n > 3 { loops[0].count } else { 1 };

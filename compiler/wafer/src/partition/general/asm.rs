@@ -194,18 +194,20 @@ impl Asm {
         if x.dims == dims && x.is_dense() {
             return x.clone();
         }
-        let t = self.fresh_as(x.elem(), x.dtype, dims);
-        self.copy(&t, x);
-        t
+        self.copied(x, dims)
     }
 
     /// The same elements alone, in row-major order from the first of their buffer: what can leave a PE.
     pub(super) fn alone(&mut self, x: &T) -> T {
-        let dims = x.dims.clone();
-        if x.view.offset == 0 {
-            return self.dense(x, &dims);
+        if x.view.offset == 0 && x.is_dense() {
+            return x.clone();
         }
-        let t = self.fresh_as(x.elem(), x.dtype, &dims);
+        self.copied(x, &x.dims)
+    }
+
+    /// A copy in a buffer of its own.
+    fn copied(&mut self, x: &T, dims: &[usize]) -> T {
+        let t = self.fresh_as(x.elem(), x.dtype, dims);
         self.copy(&t, x);
         t
     }

@@ -71,6 +71,40 @@ fn run(files: &corpus::Model, machine_name: &str) -> Ran {
     Ran { outputs: simulated.outputs, figures }
 }
 
+/// A quantised model in its own integers: the checker finds nothing, and tiled graph and simulator give the bits of
+/// the integer graph's oracle.
+fn run_int8(files: &corpus::Model) -> String {
+    let (machine, target) = machine("tsp");
+    let model = pipeline::load(&files.path).expect("the model loads");
+    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
+    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
+    let graph = pipeline::import(&files.path, &model, &BTreeMap::new(), &feeds).expect("the model imports");
+    let how = Preparation { precision: Some(Precision::Int8), ..Preparation::default() };
+    let integers = pipeline::prepare(&graph, target, &how).expect("the passes run");
+    let compiled = pipeline::compile(&integers, &machine, Precision::Int8).unwrap_or_else(|e| panic!("{e}"));
+    let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
+    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
+
+    let inputs = feeds.for_graph(&integers, 0).expect("inputs for every input of the graph");
+    let oracle = quadrille_compiler::ir::eval::eval(&integers, &inputs).expect("the integer graph evaluates");
+    let tiled = compiled.tiled.eval(&inputs).expect("the tiled graph evaluates");
+    assert!(tiled == oracle, "the tiled graph's bits differ from the oracle's");
+    let simulated = pipeline::simulate(&compiled.program, &machine, &inputs).expect("the simulation ends");
+    assert!(simulated.outputs == oracle, "simulated bits differ from the oracle's");
+    format!("cycles {}\nbound_cycles {}\n", simulated.cycles, compiled.estimate.bound_cycles)
+}
+
+/// Activations with a zero point of -128, so padding is with that byte.
+#[test]
+fn resnet50_int8_on_tsp() {
+    assert_snapshot!(run_int8(&corpus::model("resnet50-int8-qdq")));
+}
+
+#[test]
+fn mobilenet_v2_int8_on_tsp() {
+    assert_snapshot!(run_int8(&corpus::model("mobilenet-v2-int8-qdq")));
+}
+
 #[test]
 fn mtcnn_pnet_on_tsp() {
     assert_snapshot!(run(&corpus::model("mtcnn-pnet"), "tsp").figures);

@@ -2,7 +2,7 @@
 //! or wrapped once, as the oracle does.
 
 use super::build::Builder;
-use crate::ir::{Binary, DType, Op, TypeError, Unary, ValueId};
+use crate::ir::{Binary, DType, Op, Pool, TypeError, Unary, ValueId};
 
 /// True for operations that move elements and compute nothing.
 fn moves(op: &Op) -> bool {
@@ -35,6 +35,8 @@ impl Builder<'_> {
             (DType::F16 | DType::BF16, _) => DType::F32,
             (DType::U32, _) => return self.unsigned(op, x),
             (DType::U16, _) => DType::I32,
+            // Machines compare bytes as they are, four times as many at once.
+            (DType::I8 | DType::U8, Op::Pool { kind: Pool::Max, .. }) => return Ok(None),
             // Exact in f32, and there is one kernel for all.
             (DType::I8 | DType::U8 | DType::I16, Op::Pool { .. } | Op::ArgReduce { .. }) => DType::F32,
             (DType::Bool, Op::Reduce { .. } | Op::ArgReduce { .. } | Op::Binary(Binary::Lt | Binary::Gt)) => DType::I32,

@@ -20,7 +20,7 @@ impl Builder<'_> {
     }
 
     fn filled(&mut self, before: &[isize], after: &[isize], x: &[ValueId]) -> Result<Option<ValueId>, TypeError> {
-        if self.constant_of(x[1]).is_some_and(|t| t.data.iter().all(|&b| b == 0)) {
+        if self.constant_of(x[1]).is_some_and(|t| t.data.iter().all(|&b| b == 0)) || self.convolved() {
             return Ok(None);
         }
         if !before.iter().chain(after).any(|&n| n > 0) {

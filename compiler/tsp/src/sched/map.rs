@@ -54,13 +54,33 @@ impl Scheduler<'_> {
         let plan = plan(steps, ins.len());
         for rows in bursts(k.n as usize) {
             for part in self.parts(outs) {
-                let mut b = Burst::new(k.node.0);
-                let mut e = Effects::default();
-                let none = &mut Shared::default();
-                self.alus(&mut b, &mut e, &plan, &[], ins, steps, outs, rows.clone(), 1, part, none);
-                self.place(k, b, e)?;
+                self.map_rows(k, &plan, ins, steps, outs, rows.clone(), part)?;
             }
         }
+        Ok(())
+    }
+
+    /// One burst of rows, or two of half as many where chunks of operands share a slice.
+    #[allow(clippy::too_many_arguments)]
+    fn map_rows(
+        &mut self,
+        k: &Kernel,
+        plan: &Plan,
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+        rows: std::ops::Range<usize>,
+        part: Part,
+    ) -> Result<(), CompileError> {
+        let mut b = Burst::new(k.node.0);
+        let mut e = Effects::default();
+        self.alus(&mut b, &mut e, plan, &[], ins, steps, outs, rows.clone(), 1, part, &mut Shared::default());
+        if rows.len() > 1 && b.collides().is_some() {
+            let middle = rows.start + rows.len() / 2;
+            self.map_rows(k, plan, ins, steps, outs, rows.start..middle, part)?;
+            return self.map_rows(k, plan, ins, steps, outs, middle..rows.end, part);
+        }
+        self.place(k, b, e)?;
         Ok(())
     }
 

@@ -37,6 +37,9 @@ struct Plane {
     last_install: Option<u32>,
 }
 
+/// Weights that a plane of bytes holds: the tile, and the install that brought it, with its cycle.
+type Held = (TensorId, Vec<(u16, u32)>, (u8, u8), PlacedNo, u32);
+
 /// A scheduled tiled graph.
 pub(crate) struct Schedule {
     pub(crate) placements: Placements,
@@ -50,6 +53,8 @@ struct Scheduler<'a> {
     board: Board,
     out: Placements,
     planes: Vec<Plane>,
+    /// What each plane was last loaded with for a product of bytes.
+    held: Vec<Option<Held>>,
     /// Hemispheres of each int8 product.
     sides: Vec<Vec<Hemisphere>>,
     /// Number of the hemisphere that the next single chain takes.
@@ -67,6 +72,7 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
         board: Board::new(m),
         out: Placements::default(),
         planes: vec![Plane::default(); usize::from(m.planes())],
+        held: vec![None; usize::from(m.planes())],
         turn: 0,
     };
     // Tables first: they need word 0. Then all that is there from the start.

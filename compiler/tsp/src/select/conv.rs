@@ -87,14 +87,16 @@ impl Select<'_> {
         let pixels: usize = batch * out_spatial.iter().product::<usize>();
         let (axes, rows, lanes) = layout(&out_shape, Some(1), self.lanes);
         let out_table = axes[1].table();
-        let x_shape = self.graph.shape(node.inputs[0]).to_vec();
+        let padded = self.behind_padding(node.inputs[0], window);
+        let (window, fill) = (&padded.window, padded.fill);
+        let x_shape = self.graph.shape(padded.x).to_vec();
         let channels = x_shape[1];
         let (per, out_per) = (channels / groups, m / groups);
         let all_taps = taps(&window.kernel);
         let weight = |o: usize, c: usize, t: usize| {
             if o / out_per == c / per { weights[(o * per + c % per) * all_taps.len() + t] } else { 0.0 }
         };
-        let c = Conv { node, window, channels, batch, m, spatial: out_spatial, taps: &all_taps };
+        let c = Conv { node, x: padded.x, fill, window, channels, batch, m, spatial: out_spatial, taps: &all_taps };
         if let Some(v) = self.packed_conv(&c, epilogue, &weight)? {
             return Ok(v);
         }
@@ -109,13 +111,11 @@ impl Select<'_> {
             }
             parts.push((rows, list));
         } else {
-            let x = self.multiplicand(node.inputs[0])?;
+            let x = self.multiplicand(padded.x)?;
             let x = self.pixel_rows(x, &x_shape)?;
             let mut x = self.finite(x);
-            let padded = all_taps.iter().any(|t| tap_rows(&x, out_spatial, window, t, batch, 0).contains(&FILL));
-            if padded && !self.want_fill(x.tensor, 0) {
-                x.tensor = self.copied(x.tensor);
-                self.want_fill(x.tensor, 0);
+            if all_taps.iter().any(|t| tap_rows(&x, out_spatial, window, t, batch, 0).contains(&FILL)) {
+                x.tensor = self.filled(x.tensor, fill);
             }
             let table = x.axes[1].table();
             let mut blocks: Vec<i64> = table.iter().map(|t| t.0).collect();
@@ -195,7 +195,7 @@ impl Select<'_> {
         if c.taps.len() * c.channels > self.lanes {
             return Ok(None);
         }
-        let Some(host) = self.host_window(c.node.inputs[0], c.window)? else { return Ok(None) };
+        let Some(host) = self.host_window(c)? else { return Ok(None) };
         let last = c.spatial[c.spatial.len() - 1];
         let out = PixelLayout::new(1, c.m, c.batch, c.spatial, last);
         let keys: Vec<Vec<i64>> =
@@ -204,7 +204,8 @@ impl Select<'_> {
     }
 
     /// A value that the host can lay out as a window wants it: a model input of few channels, more than one tap.
-    pub(super) fn host_window(&self, v: ValueId, window: &Window) -> Result<Option<HostWindow>, Why> {
+    pub(super) fn host_window(&self, c: &Conv<'_>) -> Result<Option<HostWindow>, Why> {
+        let (v, window) = (c.x, c.window);
         let count: usize = window.kernel.iter().product();
         if count == 1
             || self.graph.shape(v)[1] > 4
@@ -216,6 +217,22 @@ impl Select<'_> {
         let Some((input, strides)) = self.host_strides(v) else { return Ok(None) };
         let ValueDef::Input(index) = self.graph.value(input).def else { return Ok(None) };
         if super::device_type(self.graph.ty(input).dtype).is_none() {
+            return Ok(None);
+        }
+        // Outside of the image the host leaves zeros, and elementwise nodes work on them.
+        let mut expr = super::Expr::default();
+        let mut src = Src::In(0);
+        for &n in &pointwise {
+            src = self.pointwise_steps(&mut expr, n, src)?;
+        }
+        let outside = match src {
+            Src::Imm(v) => v,
+            Src::Op(k) => super::finish::tails_of(&expr.steps, &[0])[usize::from(k)],
+            _ => 0,
+        };
+        let (own, pads) = (self.ty(c.x), window.before.iter().chain(&window.after).any(|&p| p > 0));
+        let minus_zero = own == AluType::F32 && outside << 1 == 0 && c.fill == 0;
+        if pads && outside & own.mask() != c.fill && !minus_zero {
             return Ok(None);
         }
         Ok(Some(HostWindow { input, index, strides, pointwise }))
@@ -230,7 +247,7 @@ impl Select<'_> {
         out: &PixelLayout,
         keys: &[Vec<i64>],
     ) -> Result<crate::tiled::TensorId, Why> {
-        let shape = self.graph.shape(c.node.inputs[0]).to_vec();
+        let shape = self.graph.shape(c.x).to_vec();
         let rank = c.spatial.len();
         let pixels = out.pixels;
         let mut pieces = Vec::new();
@@ -280,7 +297,7 @@ impl Select<'_> {
         for &n in &host.pointwise {
             src = self.pointwise_steps(&mut expr, n, src)?;
         }
-        let own = self.ty(c.node.inputs[0]);
+        let own = self.ty(c.x);
         let ty = if own == AluType::F32 { AluType::F16 } else { own };
         let src = expr.cast(own, ty, src);
         if src == Src::In(0) {

@@ -343,6 +343,18 @@ impl Select<'_> {
         }
     }
 
+    /// The tensor, or a copy, whose fill row holds `value`.
+    pub(super) fn filled(&mut self, t: TensorId, value: u32) -> TensorId {
+        if self.want_fill(t, value) {
+            return t;
+        }
+        let pixels = self.out.tensors[t.0 as usize].pixels;
+        let copy = self.copied(t);
+        self.out.tensors[copy.0 as usize].pixels = pixels;
+        self.want_fill(copy, value);
+        copy
+    }
+
     /// A copy of the rows of a tensor, row for row.
     pub(super) fn copied(&mut self, t: TensorId) -> TensorId {
         let info = self.out.tensors[t.0 as usize].clone();

@@ -19,9 +19,11 @@ mod packed;
 mod packed_conv;
 mod packed_pool;
 mod packing;
+mod padding;
 mod pool;
 mod prune;
 mod reduce;
+mod sums;
 mod tiles;
 mod view;
 mod wants;
@@ -224,6 +226,9 @@ impl Select<'_> {
             }
         }
         let val = match &node.op {
+            // The convolutions behind read the value inside, or a plane sums the bytes.
+            Op::Pad { .. } if self.taken_over(node).is_some() => Val::None,
+            Op::Cast(_) if self.summed_cast(node) => Val::None,
             Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => self.elementwise(node)?,
             Op::MatMul { epilogue } => self.matmul(node, epilogue)?,
             Op::Conv { window, groups, epilogue } => self.conv(node, window, *groups, epilogue)?,

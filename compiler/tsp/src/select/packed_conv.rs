@@ -7,7 +7,7 @@
 
 use super::conv::{HostWindow, taps};
 use super::expr::{Why, mild};
-use super::packing::{PixelLayout, WindowPlan, passes_at, plan, positions};
+use super::packing::{Class, PixelLayout, WindowPlan, passes_at, plan, positions};
 use super::tiles::Draft;
 use super::view::{View, layout};
 use super::{Lazy, LazyIn, MatBase, MatBlock, Select, Val};
@@ -40,6 +40,9 @@ struct Take {
 /// A window with what is known of its operands.
 pub(super) struct Conv<'a> {
     pub(super) node: &'a Node,
+    /// The operand, and the bits of what stands outside of it.
+    pub(super) x: ValueId,
+    pub(super) fill: u32,
     pub(super) window: &'a Window,
     pub(super) channels: usize,
     pub(super) batch: usize,
@@ -80,14 +83,14 @@ impl Select<'_> {
         epilogue: &[EpilogueStep],
         weight: &dyn Fn(usize, usize, usize) -> f32,
     ) -> Result<Option<Val>, Why> {
-        if !self.packing || self.graph.ty(c.node.inputs[0]).dtype.is_int() || c.spatial.is_empty() {
+        if !self.packing || c.spatial.is_empty() {
             return Ok(None);
         }
-        let v = c.node.inputs[0];
+        let v = c.x;
         let (full, _) = self.pixels_a_word(c.m);
         let wanted = if self.takes_packed(c.node.output) { full } else { 1 };
         let x_shape = self.graph.shape(v).to_vec();
-        let host = self.host_window(v, c.window)?;
+        let host = self.host_window(c)?;
         let x = if host.is_some() {
             None
         } else {
@@ -145,13 +148,9 @@ impl Select<'_> {
     /// True when everything that takes the value, elementwise nodes between, takes packed pixels.
     pub(super) fn takes_packed(&self, v: ValueId) -> bool {
         let users = self.takers(v);
-        // Maxima of bytes are taken one pixel a word.
-        let float = |n: &Node| self.graph.ty(n.inputs[0]).dtype.is_float();
-        users.iter().all(|n| match n.op {
-            Op::Pool { .. } => float(n),
-            Op::Conv { .. } | Op::Transpose { .. } | Op::Softmax { .. } => true,
-            _ => false,
-        })
+        let takes =
+            |n: &&Node| matches!(n.op, Op::Pool { .. } | Op::Conv { .. } | Op::Transpose { .. } | Op::Softmax { .. });
+        users.iter().all(takes)
     }
 
     /// Nodes that take a value, with elementwise nodes of its shape looked through.
@@ -164,7 +163,7 @@ impl Select<'_> {
                 let same = self.graph.shape(n.output) == self.graph.shape(v);
                 let pointwise = matches!(n.op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_));
                 let residual = matches!(n.op, Op::Conv { .. }) && n.inputs[0] != v;
-                if (pointwise || residual) && same {
+                if ((pointwise || residual) && same) || self.taken_over(n).is_some() {
                     if !seen.contains(&n.output) {
                         seen.push(n.output);
                         open.push(n.output);
@@ -194,7 +193,7 @@ impl Select<'_> {
     pub(super) fn planned(&self, c: &Conv<'_>, x: &View, wanted: usize) -> Option<(PixelLayout, WindowPlan)> {
         let fits = |o: &PixelLayout| o.words < self.bank_words;
         self.layouts(c, x, wanted).into_iter().filter(fits).take(TRIES).find_map(|out| {
-            let p = plan(x, self.pixels(x.tensor), &out, c.spatial, c.batch, c.window, c.taps)?;
+            let p = plan(x, self.pixels(x.tensor), &out, c.spatial, c.batch, c.window, c.taps, c.fill != 0)?;
             Some((out, p))
         })
     }
@@ -212,7 +211,9 @@ impl Select<'_> {
         let mut found: Vec<(usize, PixelLayout)> = Vec::new();
         for pitch in last..last + more {
             let part = PixelLayout::new(wanted, group, batch, &sample, pitch);
-            let Some(p) = plan(x, x_pixels, &part, &sample, batch, c.window, c.taps) else { continue };
+            let Some(p) = plan(x, x_pixels, &part, &sample, batch, c.window, c.taps, c.fill != 0) else {
+                continue;
+            };
             let out = PixelLayout::new(wanted, group, c.batch, c.spatial, pitch);
             let mut cost = 2 * p.rows() * out.words.div_ceil(part.words.max(1)) + 40 * p.passes();
             for f in &followers {
@@ -256,16 +257,25 @@ impl Select<'_> {
         let mut out = Vec::new();
         if x_pixels > 1 {
             let groups = self.lanes / GROUP_LANES;
+            // A gather brings zeros by itself.
+            let outside = if c.fill == 0 { NOTHING } else { FILL };
+            let missing = |k: &Class| {
+                let keys = k.keys.iter().flatten().flatten();
+                keys.into_iter().any(|&key| k.pixels.iter().any(|w| w[key].is_none()))
+            };
+            if outside == FILL && p.classes.iter().any(missing) {
+                x.tensor = self.filled(x.tensor, c.fill);
+            }
             let lanes: Vec<(usize, usize)> = (0..c.channels).map(|k| (k, (x.lane0 + table[k].1) as usize)).collect();
             for class in &p.classes {
                 let parts = class.keys.iter().map(|keys| {
                     let mut sources = vec![NOTHING; class.words.len() * groups];
                     for (w, pixels) in class.pixels.iter().enumerate() {
                         for (g, key) in keys.iter().enumerate() {
-                            if let Some(v) = key.and_then(|k| pixels[k]) {
-                                let first = w * groups + g * group / GROUP_LANES;
-                                sources[first..first + group / GROUP_LANES].fill(v / x_pixels as u32);
-                            }
+                            let Some(key) = *key else { continue };
+                            let source = pixels[key].map_or(outside, |v| v / x_pixels as u32);
+                            let first = w * groups + g * group / GROUP_LANES;
+                            sources[first..first + group / GROUP_LANES].fill(source);
                         }
                     }
                     let t = self.gathered(x.tensor, sources, class.words.len());
@@ -285,9 +295,8 @@ impl Select<'_> {
             .classes
             .iter()
             .any(|k| k.keys.iter().flatten().flatten().any(|&key| k.pixels.iter().any(|w| w[key].is_none())));
-        if padded && !self.want_fill(x.tensor, 0) {
-            x.tensor = self.copied(x.tensor);
-            self.want_fill(x.tensor, 0);
+        if padded {
+            x.tensor = self.filled(x.tensor, c.fill);
         }
         let mut blocks: Vec<i64> = table.iter().map(|t| t.0).collect();
         blocks.sort_unstable();

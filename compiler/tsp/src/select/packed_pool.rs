@@ -3,7 +3,8 @@
 //! Rows of an image that start words fold on the VXM, word by word. What is left of a window lies in other
 //! lane groups than the result, so it passes a plane whose weights are zeros and ones: in each pass a
 //! lane group brings one position and each pixel of the result takes one group. f16 times one, plus
-//! zeros, is exact, so the maximum of the passes is too.
+//! zeros, is exact, so the maximum of the passes is too. Bytes are summed in `i32`, which is exact as well; their planes
+//! share rows, so each kernel has one pass where those of f16 have two.
 
 use super::packed_conv::Conv;
 use super::packing::{Class, PixelLayout, WindowPlan};
@@ -14,8 +15,15 @@ use crate::tiled::{FILL, GROUP_LANES, Init, Kind, NOTHING, Pass, Rows, Src, Step
 use quadrille_compiler::ir::{Node, Window};
 use quadrille_isa::tsp::{AluOp, AluType};
 
-/// The least finite f16: what a maximum sees outside the image. Minus infinity times zero would not be zero.
-const LEAST: u32 = 0xFBFF;
+/// What a maximum sees outside the image: the least byte, or the least finite f16, since minus infinity times
+/// zero would not be zero.
+fn least(ty: AluType) -> u32 {
+    match ty {
+        AluType::I8 => 0x80,
+        AluType::U8 => 0,
+        _ => 0xFBFF,
+    }
+}
 
 /// What a lane group brings in a pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +42,7 @@ struct Choice {
 }
 
 impl Select<'_> {
-    /// The maximum over a window of a packed value, in f16; nothing where the value is not packed.
+    /// The maximum over a window of a packed value of f16 or bytes; nothing where the value is not packed.
     pub(super) fn packed_max_pool(&mut self, node: &Node, window: &Window, x: &View) -> Option<Val> {
         let pixels = self.pixels(x.tensor);
         if pixels == 1 || !Self::pixels_on_rows(x) {
@@ -45,6 +53,8 @@ impl Select<'_> {
         let taps = super::conv::taps(&window.kernel);
         let c = Conv {
             node,
+            x: node.inputs[0],
+            fill: 0,
             window: &window,
             channels: shape[1],
             batch: shape[0],
@@ -53,13 +63,15 @@ impl Select<'_> {
             taps: &taps,
         };
         let (out, p) = self.planned(&c, &x, pixels)?;
+        let ty = self.out.tensors[x.tensor.0 as usize].ty;
         let lists: Vec<Vec<Choice>> = p.classes.iter().map(|k| choices(k, &p, pixels)).collect();
-        x.tensor = self.with_least(x.tensor);
-        let kernels = |l: &Vec<Choice>| l.len().div_ceil(2);
+        x.tensor = self.filled(x.tensor, least(ty));
+        let passes = if self.is_bytes(x.tensor) { 1 } else { 2 };
+        let kernels = |l: &Vec<Choice>| l.len().div_ceil(passes);
         let most = lists.iter().map(kernels).max().unwrap_or(0);
         let made: Vec<TensorId> = (0..most)
             .map(|_| {
-                let t = self.tensor("", AluType::F16, out.words, out.pixels * out.group, Init::Computed);
+                let t = self.tensor("", ty, out.words, out.pixels * out.group, Init::Computed);
                 self.out.tensors[t.0 as usize].pixels = out.pixels as u32;
                 t
             })
@@ -67,26 +79,14 @@ impl Select<'_> {
         for (class, list) in p.classes.iter().zip(&lists) {
             // All classes end in the last tensor.
             let first = most - kernels(list);
-            for (n, pair) in list.chunks(2).enumerate() {
+            for (n, pair) in list.chunks(passes).enumerate() {
                 let chains = pair.iter().map(|q| self.chosen_chain(&x, &out, class, q)).collect();
                 let so_far = (n > 0).then(|| made[first + n - 1]);
                 self.max_kernel(chains, &class.words, so_far, made[first + n]);
             }
         }
         let axes = out.axes(&shape);
-        Some(Val::Forms(vec![Form { ty: AluType::F16, view: View { tensor: *made.last()?, axes, row0: 0, lane0: 0 } }]))
-    }
-
-    /// The tensor, or a copy, with the least number as its fill row.
-    fn with_least(&mut self, t: TensorId) -> TensorId {
-        if self.want_fill(t, LEAST) {
-            return t;
-        }
-        let pixels = self.out.tensors[t.0 as usize].pixels;
-        let copy = self.copied(t);
-        self.out.tensors[copy.0 as usize].pixels = pixels;
-        self.want_fill(copy, LEAST);
-        copy
+        Some(Val::Forms(vec![Form { ty, view: View { tensor: *made.last()?, axes, row0: 0, lane0: 0 } }]))
     }
 
     /// Folds the outer axes of a window where their rows start words: words meet words, no pixel leaves its
@@ -109,7 +109,7 @@ impl Select<'_> {
         if words >= self.bank_words {
             return same;
         }
-        let from = self.with_least(x.tensor);
+        let from = self.filled(x.tensor, least(self.out.tensors[x.tensor.0 as usize].ty));
         let lists: Vec<Vec<u32>> = super::conv::taps(&window.kernel[..rank - 1])
             .iter()
             .map(|tap| {
@@ -133,7 +133,8 @@ impl Select<'_> {
             .collect();
         let lanes = self.out.tensors[from.0 as usize].lanes as usize;
         let out: Vec<u32> = (0..words as u32).collect();
-        let t = self.fold(AluOp::Max, AluType::F16, from, lists, out, words, lanes);
+        let ty = self.out.tensors[from.0 as usize].ty;
+        let t = self.fold(AluOp::Max, ty, from, lists, out, words, lanes);
         self.out.tensors[t.0 as usize].pixels = pixels as u32;
         let mut step = a_row * pixels;
         let mut axes = x.axes.clone();
@@ -153,6 +154,9 @@ impl Select<'_> {
     /// `t = max(chains, so_far)` for some words.
     fn max_kernel(&mut self, chains: Vec<Vec<Pass>>, words: &[u32], so_far: Option<TensorId>, t: TensorId) {
         let n = chains.len() as u16;
+        let ty = self.out.tensors[t.0 as usize].ty;
+        // What a plane sums in.
+        let wide = if self.is_bytes(t) { AluType::I32 } else { AluType::F32 };
         let mut steps = Vec::new();
         let mut step = |op, ty, a, b| {
             steps.push(Step { op, ty, src: [a, b, Src::None] });
@@ -160,12 +164,12 @@ impl Select<'_> {
         };
         let mut best = Src::In(0);
         if n == 2 {
-            best = step(AluOp::Max, AluType::F32, best, Src::In(1));
+            best = step(AluOp::Max, wide, best, Src::In(1));
         }
-        best = step(AluOp::Cast(AluType::F16), AluType::F32, best, Src::None);
+        best = step(AluOp::Cast(ty), wide, best, Src::None);
         let mut ins = Vec::new();
         if let Some(a) = so_far {
-            best = step(AluOp::Max, AluType::F16, best, Src::In(n));
+            best = step(AluOp::Max, ty, best, Src::In(n));
             ins.push(Rows { tensor: a, rows: words.to_vec() });
         }
         let outs = vec![(best, Rows { tensor: t, rows: words.to_vec() })];

@@ -115,7 +115,9 @@ pub(super) fn positions(pixels: usize, window: &Window, taps: &[Vec<usize>]) -> 
 }
 
 /// Plans a window: input pixels of `x` (its virtual rows, `x_pixels` a word) for the words of `out`. `None` when a
-/// position would have to be two pixels at once, or too many weight sets were needed.
+/// position would have to be two pixels at once, or too many weight sets were needed. `outside`: what lies outside of
+/// the image is not zero, so that it must be brought too.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn plan(
     x: &View,
     x_pixels: usize,
@@ -124,6 +126,7 @@ pub(super) fn plan(
     batch: usize,
     window: &Window,
     taps: &[Vec<usize>],
+    outside: bool,
 ) -> Option<WindowPlan> {
     let tables = x.tables();
     let (key_of, keys) = positions(out.pixels, window, taps);
@@ -207,6 +210,16 @@ pub(super) fn plan(
                         passes.push(p);
                     }
                 }
+            }
+            // What is outside for all words of the class may come in any group.
+            let away = |key: usize| groups[key].is_none() && words.iter().any(|&w| need[w as usize][key] == PAD);
+            for key in (0..groups.len()).filter(|&key| outside && away(key)) {
+                let free = |p: &&mut Vec<Option<usize>>| p.iter().any(Option::is_none);
+                if passes.iter_mut().find(free).is_none() {
+                    passes.push(vec![None; x_pixels]);
+                }
+                let slot = passes.iter_mut().flatten().find(|s| s.is_none());
+                slot.into_iter().for_each(|s| *s = Some(key));
             }
             let pixels = words
                 .iter()

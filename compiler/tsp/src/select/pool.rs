@@ -21,8 +21,9 @@ impl Select<'_> {
         };
         let half = max && wanted == [AluType::F16];
         let shape = self.graph.shape(node.inputs[0]).to_vec();
-        if half {
-            let x = self.any_form(node.inputs[0], AluType::F16)?;
+        if half || bytes.is_some() {
+            let ty = if half { AluType::F16 } else { self.ty(node.output) };
+            let x = self.any_form(node.inputs[0], ty)?;
             if let Some(v) = self.packed_max_pool(node, window, &x) {
                 return Ok(v);
             }

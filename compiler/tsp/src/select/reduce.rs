@@ -43,6 +43,9 @@ impl Select<'_> {
         if dtype != DType::F32 && !whole && !ordered {
             return Err((format!("{} over {dtype} is not mapped", kind.name()), "cast to f32 first".into()));
         }
+        if let Some(sum) = self.sum_of_bytes(node, axes, keep)? {
+            return Ok(sum);
+        }
         let shape = self.graph.shape(node.inputs[0]).to_vec();
         let mut v = self.view(node.inputs[0])?;
         let mut count = 1usize;

@@ -17,6 +17,9 @@ use crate::tiled::{Init, Kernel, Pass, Rows, Src, Step};
 use quadrille_isa::tsp::{AccMode, ActType, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE};
 use std::ops::Range;
 
+/// Rows of a wave of a single pass.
+const SHORT_WAVE: usize = 128;
+
 /// A plane's part of a pass: number within the hemisphere, and its rows.
 #[derive(Clone, Debug)]
 struct Part {
@@ -47,6 +50,8 @@ impl Scheduler<'_> {
         let tail = Tail { plan: &plan, ins, steps, outs };
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let most = self.m.geometry.accumulator_rows_per_plane as usize;
+        // One pass holds its weights from wave to wave, so shorter waves cost nothing, and what follows starts earlier.
+        let most = if passes.len() == 1 { most.min(SHORT_WAVE) } else { most };
         for wave in waves(k.n as usize, sides, planes, most) {
             let mut left: Vec<Vec<Option<PlacedNo>>> = vec![vec![None; planes]; wave.len()];
             // Sums of bytes are exact in any order, so what is ready first goes first.

@@ -117,6 +117,9 @@ struct Ask {
 /// Rows of a chunk at most.
 const CHUNK_ROWS: u32 = 640;
 
+/// Rows of a product of bytes at most for which each hemisphere reads its own copy.
+const SHORT_ROWS: u32 = 64;
+
 impl Memory {
     pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], compact: bool) -> Memory {
         let n = g.tensors.len();
@@ -246,6 +249,14 @@ impl Memory {
             }
             if self.usable >= 32 && matches!(g.tensor(r.tensor).init, Init::Const(_)) {
                 self.copies[t] = self.copies[t].max(2);
+            }
+        }
+        // Blocks of one node, one a hemisphere, read the same rows at once: a copy for each, where a pass is so short
+        // that waiting for the other block's reads would show. Longer ones pass each other, and copies cost ports.
+        if sides.len() == 1 && k.n <= SHORT_ROWS && self.usable >= 32 && !self.compact {
+            for p in passes.iter().filter(|p| matches!(g.tensor(p.act.tensor).init, Init::Computed)) {
+                let copies = &mut self.copies[p.act.tensor.0 as usize];
+                *copies = (*copies).max(2);
             }
         }
         // A gather names one run of words, so each plane has a copy to gather from.

@@ -139,7 +139,7 @@ impl Select<'_> {
         for &start in &starts {
             let outs: Vec<(usize, usize)> =
                 (0..m).filter(|&o| out_table[o].0 == start).map(|o| (o, out_table[o].1 as usize)).collect();
-            let drafts = parts
+            let mut drafts: Vec<Draft> = parts
                 .iter()
                 .map(|(act, list)| Draft {
                     act: act.clone(),
@@ -153,6 +153,15 @@ impl Select<'_> {
                         .collect(),
                 })
                 .collect();
+            // A block of a grouped convolution needs its own groups' channels alone; zeros add nothing to integers.
+            if drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor)) {
+                let rest = drafts.split_off(1);
+                let counts = |d: &Draft| d.weights.iter().any(|(_, row)| row.iter().any(|w| *w != 0.0));
+                drafts.extend(rest.into_iter().filter(counts));
+                if drafts.len() > 1 && !counts(&drafts[0]) {
+                    drafts.remove(0);
+                }
+            }
             let chains = self.chains(drafts, lanes);
             let out_rows = (0..pixels as u32).map(|p| start as u32 + p).collect();
             blocks.push(MatBlock { out_rows, chains });

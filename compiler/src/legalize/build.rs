@@ -75,17 +75,9 @@ impl<'a> Builder<'a> {
         Legal { graph: self.new, from: self.from }
     }
 
-    /// True when the old node is a padding of bytes that convolutions alone read: a machine fills around their
-    /// windows with any byte.
-    pub(super) fn convolved(&self) -> bool {
-        let node = &self.old.nodes()[self.node];
-        let v = node.output;
-        matches!(node.op, Op::Pad { .. })
-            && matches!(self.old.ty(v).dtype, DType::I8 | DType::U8)
-            && self.old.outputs.iter().all(|o| o.value != v)
-            && self.old.nodes().iter().filter(|n| n.inputs.contains(&v)).all(|n| {
-                matches!(n.op, Op::Conv { .. }) && n.inputs[0] == v && self.old.constant(n.inputs[1]).is_some()
-            })
+    /// True when the old node is a padding that convolutions take over.
+    pub(super) fn taken_over(&self) -> bool {
+        super::pad::taken_over(self.old, &self.old.nodes()[self.node]).is_some()
     }
 
     pub(super) fn ty(&self, v: ValueId) -> &TensorType {

@@ -24,6 +24,7 @@ mod tests;
 
 use crate::ir::{Graph, Op, TypeError, ValueId};
 use build::Builder;
+pub use pad::taken_over;
 
 /// Elements that a rule may make at most where it compares everything with everything.
 const MAX_ELEMENTS: usize = 1 << 22;

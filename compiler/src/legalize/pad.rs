@@ -2,7 +2,32 @@
 //! padding by zeros and a choice.
 
 use super::build::Builder;
-use crate::ir::{Binary, DType, Op, PadMode, Tensor, TypeError, ValueId};
+use crate::ir::{Binary, DType, Graph, Node, Op, PadMode, Tensor, TypeError, ValueId};
+
+/// The fill of a padding of bytes that a machine can leave to the convolutions behind it: a constant along spatial
+/// axes, read by nothing but convolutions with constant weights, none of which pads again. Legalisation leaves
+/// such a padding as it is.
+pub fn taken_over(graph: &Graph, node: &Node) -> Option<u8> {
+    let Op::Pad { mode: PadMode::Constant, before, after } = &node.op else { return None };
+    let (x, v) = (graph.ty(node.output), node.output);
+    if !matches!(x.dtype, DType::I8 | DType::U8) || graph.outputs.iter().any(|o| o.value == v) {
+        return None;
+    }
+    let fill = graph.constant(node.inputs[1]).filter(|t| t.len() == 1)?;
+    let grows = before.iter().chain(after).all(|&n| n >= 0);
+    let spatial = before.iter().take(2).chain(after.iter().take(2)).all(|&n| n == 0);
+    let takes = |n: &Node| match &n.op {
+        Op::Conv { window, .. } => {
+            n.inputs[0] == v
+                && !n.inputs[1..].contains(&v)
+                && graph.constant(n.inputs[1]).is_some()
+                && window.before.iter().chain(&window.after).all(|&p| p == 0)
+        }
+        _ => false,
+    };
+    let taken = graph.nodes().iter().filter(|n| n.inputs.contains(&v)).all(takes);
+    (grows && spatial && taken).then(|| fill.data[0])
+}
 
 impl Builder<'_> {
     pub(super) fn pad(
@@ -20,7 +45,7 @@ impl Builder<'_> {
     }
 
     fn filled(&mut self, before: &[isize], after: &[isize], x: &[ValueId]) -> Result<Option<ValueId>, TypeError> {
-        if self.constant_of(x[1]).is_some_and(|t| t.data.iter().all(|&b| b == 0)) || self.convolved() {
+        if self.constant_of(x[1]).is_some_and(|t| t.data.iter().all(|&b| b == 0)) || self.taken_over() {
             return Ok(None);
         }
         if !before.iter().chain(after).any(|&n| n > 0) {

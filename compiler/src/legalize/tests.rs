@@ -161,6 +161,47 @@ fn padding() {
     same(&graph(op, &[(DType::F32, &[3, 5]), (DType::F32, &[])]), &[x, tensor(&mut rng, DType::F32, &[], 3, 4)]);
 }
 
+/// A padding of bytes stays only where convolutions take it over: a constant, along spatial axes.
+#[test]
+fn padding_before_a_convolution() {
+    let mut rng = Rng::new(11);
+    let x = tensor(&mut rng, DType::I8, &[1, 2, 4, 4], -9, 9);
+    let fill = Tensor { dtype: DType::I8, shape: Vec::new(), data: vec![3].into() };
+    for (computed, before, stays) in
+        [(false, [0, 0, 1, 1], true), (true, [0, 0, 1, 1], false), (false, [0, 1, 1, 1], false)]
+    {
+        let mut g = Graph::new("g");
+        let origin = g.add_origin("n");
+        let input = g.add_input("x", TensorType::new(DType::I8, x.shape.clone()));
+        let (mut inputs, value) = (vec![x.clone()], "value");
+        let value = if computed {
+            inputs.push(fill.clone());
+            g.add_input(value, TensorType::new(DType::I8, Vec::new()))
+        } else {
+            g.add_const(value, fill.clone())
+        };
+        let pad = Op::Pad { mode: PadMode::Constant, before: before.to_vec(), after: vec![0; 4] };
+        let y = g.add_node(pad.clone(), &[input, value], origin).expect("types agree");
+        let w = tensor(&mut rng, DType::I8, &[2, 2 + before[1] as usize, 2, 2], -9, 9);
+        let w = g.add_const("w", w);
+        let window = Window {
+            kernel: vec![2; 2],
+            stride: vec![1; 2],
+            dilation: vec![1; 2],
+            before: vec![0; 2],
+            after: vec![0; 2],
+        };
+        let conv = Op::Conv { window, groups: 1, epilogue: Vec::new() };
+        let y = g.add_node(conv, &[y, w], origin).expect("types agree");
+        g.add_output("y", y);
+        let legal = legalize(&g).expect("the rules agree with the types").graph;
+        let as_it_was = |n: &crate::ir::Node| n.op == pad && legal.constant(n.inputs[1]).is_none_or(|t| t.data[0] != 0);
+        assert_eq!(legal.nodes().iter().any(as_it_was), stays, "{pad:?}, computed: {computed}");
+        let (want, got) = (eval(&g, &inputs).expect("evaluates"), eval(&legal, &inputs).expect("evaluates"));
+        assert_eq!(got, want);
+    }
+}
+
 #[test]
 fn convolutions() {
     let mut rng = Rng::new(6);

@@ -33,6 +33,7 @@ use super::error::{CompileError, Unsupported};
 use super::tiled::{HostPiece, Init, InputDef, Kernel, Kind, NodeNo, OutputDef, RowTensor, TensorId, TiledGraph};
 use expr::{Expr, Why};
 use quadrille_compiler::ir::{Graph, Node, Op, ValueDef, ValueId};
+use quadrille_compiler::legalize::taken_over;
 use quadrille_isa::tsp::{AluType, Machine};
 use quadrille_isa::{DType, Tensor};
 use std::collections::BTreeMap;
@@ -227,7 +228,7 @@ impl Select<'_> {
         }
         let val = match &node.op {
             // The convolutions behind read the value inside, or a plane sums the bytes.
-            Op::Pad { .. } if self.taken_over(node).is_some() => Val::None,
+            Op::Pad { .. } if taken_over(self.graph, node).is_some() => Val::None,
             Op::Cast(_) if self.summed_cast(node) => Val::None,
             Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => self.elementwise(node)?,
             Op::MatMul { epilogue } => self.matmul(node, epilogue)?,

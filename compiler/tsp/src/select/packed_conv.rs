@@ -13,6 +13,7 @@ use super::view::{View, layout};
 use super::{Lazy, LazyIn, MatBase, MatBlock, Select, Val};
 use crate::tiled::{FILL, GROUP_LANES, Init, NOTHING, Pass, Rows, Src, TensorId};
 use quadrille_compiler::ir::{EpilogueStep, Node, Op, ValueId, Window};
+use quadrille_compiler::legalize::taken_over;
 use quadrille_isa::tsp::AluType;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -163,7 +164,7 @@ impl Select<'_> {
                 let same = self.graph.shape(n.output) == self.graph.shape(v);
                 let pointwise = matches!(n.op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_));
                 let residual = matches!(n.op, Op::Conv { .. }) && n.inputs[0] != v;
-                if ((pointwise || residual) && same) || self.taken_over(n).is_some() {
+                if ((pointwise || residual) && same) || taken_over(self.graph, n).is_some() {
                     if !seen.contains(&n.output) {
                         seen.push(n.output);
                         open.push(n.output);

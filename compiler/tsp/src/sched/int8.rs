@@ -108,27 +108,13 @@ impl Scheduler<'_> {
         p: &Pass,
     ) -> Result<Vec<PlacedNo>, CompileError> {
         let planes: Vec<u8> = (0..planes).map(|n| self.plane_of(h, n)).collect();
+        let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
         // Passes of the same weights, one after another, need them loaded once.
-        let held = planes.iter().map(|&n| match &self.held[usize::from(n)] {
-            Some((t, loads, slots, install, at))
-                if (*t, loads, *slots) == (p.weights, &p.loads, p.slots)
-                    && self.planes[usize::from(n)].last_install == Some(*at) =>
-            {
-                Some(*install)
-            }
-            _ => None,
-        });
-        if let Some(installs) = held.collect::<Option<Vec<PlacedNo>>>() {
+        if let Some(installs) = planes.iter().map(|&n| self.held(n, 0, &tile)).collect() {
             return Ok(installs);
         }
-        let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
         let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
-        let installs = self.install_planes(k, &planes, 0, &tile, free)?;
-        for (&n, &install) in planes.iter().zip(&installs) {
-            let n = usize::from(n);
-            self.held[n] = self.planes[n].last_install.map(|at| (p.weights, p.loads.clone(), p.slots, install, at));
-        }
-        Ok(installs)
+        self.install_planes(k, &planes, 0, &tile, free)
     }
 
     /// One pass, in one burst if it can be.

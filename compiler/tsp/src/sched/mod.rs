@@ -37,9 +37,6 @@ struct Plane {
     last_install: Option<u32>,
 }
 
-/// Weights that a plane of bytes holds: the tile, and the install that brought it, with its cycle.
-type Held = (TensorId, Vec<(u16, u32)>, (u8, u8), PlacedNo, u32);
-
 /// A scheduled tiled graph.
 pub(crate) struct Schedule {
     pub(crate) placements: Placements,
@@ -53,8 +50,8 @@ struct Scheduler<'a> {
     board: Board,
     out: Placements,
     planes: Vec<Plane>,
-    /// What each plane was last loaded with for a product of bytes.
-    held: Vec<Option<Held>>,
+    /// What each plane was last loaded with.
+    held: Vec<Option<weights::Held>>,
     /// Hemispheres of each int8 product.
     sides: Vec<Vec<Hemisphere>>,
     /// Number of the hemisphere that the next single chain takes.

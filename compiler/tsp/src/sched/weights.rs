@@ -16,7 +16,24 @@ pub(super) struct Tile<'a> {
     pub(super) slots: (u8, u8),
 }
 
+/// What a plane holds: one byte of the elements of a tile, and the install that brought it.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    tensor: TensorId,
+    loads: Vec<(u16, u32)>,
+    slots: (u8, u8),
+    byte: u8,
+    install: PlacedNo,
+}
+
 impl Scheduler<'_> {
+    /// The install that brought this byte of the tile, while the plane still holds it.
+    pub(super) fn held(&self, plane: u8, byte: u8, tile: &Tile<'_>) -> Option<PlacedNo> {
+        let held = self.held[usize::from(plane)].as_ref()?;
+        let same = (held.tensor, &held.loads[..], held.slots, held.byte) == (tile.tensor, tile.loads, tile.slots, byte);
+        same.then_some(held.install)
+    }
+
     /// Loads byte `byte` of a tile into a plane and installs it as early as may be: after the plane's (or
     /// its pair's) activations so far have entered, which end at `act_free`.
     pub(super) fn install(
@@ -94,7 +111,10 @@ impl Scheduler<'_> {
         let mut installs = Vec::new();
         for (number, plane) in planes.iter().enumerate() {
             self.planes[usize::from(*plane)].last_install = Some(landing.start);
-            installs.push(landing.inst(InstNo(number)));
+            let install = landing.inst(InstNo(number));
+            let (tensor, slots) = (tile.tensor, tile.slots);
+            self.held[usize::from(*plane)] = Some(Held { tensor, loads: tile.loads.to_vec(), slots, byte, install });
+            installs.push(install);
         }
         Ok(installs)
     }

@@ -47,8 +47,9 @@ pub(super) struct HostWindow {
     input: ValueId,
     index: u32,
     strides: Vec<i64>,
-    /// Elementwise nodes from the input to the value, outermost last.
-    pointwise: Vec<NodeId>,
+    /// From the input to the value, element by element.
+    expr: super::Expr,
+    src: Src,
 }
 
 /// Every tap of a window, row-major.
@@ -155,11 +156,11 @@ impl Select<'_> {
                 .collect();
             // A block of a grouped convolution needs its own groups' channels alone; zeros add nothing to integers.
             if drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor)) {
-                let rest = drafts.split_off(1);
                 let counts = |d: &Draft| d.weights.iter().any(|(_, row)| row.iter().any(|w| *w != 0.0));
-                drafts.extend(rest.into_iter().filter(counts));
-                if drafts.len() > 1 && !counts(&drafts[0]) {
-                    drafts.remove(0);
+                match drafts.iter().any(counts) {
+                    true => drafts.retain(counts),
+                    // A block of zeros is one pass of them.
+                    false => drafts.truncate(1),
                 }
             }
             let chains = self.chains(drafts, lanes);
@@ -244,7 +245,7 @@ impl Select<'_> {
         if pads && outside & own.mask() != c.fill && !minus_zero {
             return Ok(None);
         }
-        Ok(Some(HostWindow { input, index, strides, pointwise }))
+        Ok(Some(HostWindow { input, index, strides, expr, src }))
     }
 
     /// F16 rows of a model input, one a word of `out` (rows of an image start new words): positions `keys`, relative to
@@ -301,14 +302,10 @@ impl Select<'_> {
         let init = Init::Input { index: host.index, pieces };
         let raw = self.tensor(&name, self.ty(host.input), out.words, lanes, init);
         let rows: Vec<u32> = (0..out.words as u32).collect();
-        let mut expr = super::Expr::default();
-        let mut src = Src::In(0);
-        for &n in &host.pointwise {
-            src = self.pointwise_steps(&mut expr, n, src)?;
-        }
         let own = self.ty(c.x);
         let ty = if own == AluType::F32 { AluType::F16 } else { own };
-        let src = expr.cast(own, ty, src);
+        let mut expr = host.expr.clone();
+        let src = expr.cast(own, ty, host.src);
         if src == Src::In(0) {
             return Ok(raw);
         }

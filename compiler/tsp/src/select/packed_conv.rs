@@ -256,17 +256,13 @@ impl Select<'_> {
         let table = x.axes[1].table();
         let group = info.lanes as usize / x_pixels;
         let mut out = Vec::new();
+        // A gather brings zeros by itself.
+        let outside = if x_pixels > 1 && c.fill == 0 { NOTHING } else { FILL };
+        if outside == FILL && p.classes.iter().any(Class::reads_outside) {
+            x.tensor = self.filled(x.tensor, c.fill);
+        }
         if x_pixels > 1 {
             let groups = self.lanes / GROUP_LANES;
-            // A gather brings zeros by itself.
-            let outside = if c.fill == 0 { NOTHING } else { FILL };
-            let missing = |k: &Class| {
-                let keys = k.keys.iter().flatten().flatten();
-                keys.into_iter().any(|&key| k.pixels.iter().any(|w| w[key].is_none()))
-            };
-            if outside == FILL && p.classes.iter().any(missing) {
-                x.tensor = self.filled(x.tensor, c.fill);
-            }
             let lanes: Vec<(usize, usize)> = (0..c.channels).map(|k| (k, (x.lane0 + table[k].1) as usize)).collect();
             for class in &p.classes {
                 let parts = class.keys.iter().map(|keys| {
@@ -291,13 +287,6 @@ impl Select<'_> {
                 out.push((class.words.clone(), parts));
             }
             return out;
-        }
-        let padded = p
-            .classes
-            .iter()
-            .any(|k| k.keys.iter().flatten().flatten().any(|&key| k.pixels.iter().any(|w| w[key].is_none())));
-        if padded {
-            x.tensor = self.filled(x.tensor, c.fill);
         }
         let mut blocks: Vec<i64> = table.iter().map(|t| t.0).collect();
         blocks.sort_unstable();

@@ -75,6 +75,14 @@ pub(super) struct Class {
     pub(super) pixels: Vec<Vec<Option<u32>>>,
 }
 
+impl Class {
+    /// True when a pass takes a position that lies outside the image for some word.
+    pub(super) fn reads_outside(&self) -> bool {
+        let mut taken = self.keys.iter().flatten().flatten();
+        taken.any(|&key| self.pixels.iter().any(|word| word[key].is_none()))
+    }
+}
+
 /// How a window over packed pixels is computed.
 #[derive(Clone, Debug)]
 pub(super) struct WindowPlan {

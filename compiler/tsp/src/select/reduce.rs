@@ -35,6 +35,11 @@ fn identity(kind: Reduce, ty: AluType) -> u32 {
     }
 }
 
+/// The axes that are left.
+pub(super) fn without(axes: &[Axis], gone: &[usize]) -> Vec<Axis> {
+    axes.iter().enumerate().filter(|(a, _)| !gone.contains(a)).map(|(_, axis)| axis.clone()).collect()
+}
+
 impl Select<'_> {
     pub(super) fn reduce(&mut self, node: &Node, kind: Reduce, axes: &[usize], keep: bool) -> Result<Val, Why> {
         let (ty, dtype) = (self.ty(node.inputs[0]), self.graph.ty(node.inputs[0]).dtype);
@@ -55,11 +60,7 @@ impl Select<'_> {
         }
         let out_shape = self.graph.shape(node.output).to_vec();
         if !keep {
-            let mut left = v.axes.clone();
-            axes.iter().rev().for_each(|&a| {
-                left.remove(a);
-            });
-            v.axes = left;
+            v.axes = without(&v.axes, axes);
         }
         if kind == Reduce::Mean {
             let mut lazy = self.start(&out_shape);

@@ -30,10 +30,7 @@ impl Select<'_> {
 
     /// True for a cast that [`Self::sum_of_bytes`] takes over from its one reader.
     pub(super) fn summed_cast(&self, node: &Node) -> bool {
-        let mut readers = self.graph.nodes().iter().filter(|n| n.inputs.contains(&node.output));
-        let (first, second) = (readers.next(), readers.next());
-        let exposed = self.graph.outputs.iter().any(|o| o.value == node.output);
-        second.is_none() && !exposed && first.is_some_and(|n| self.summed_bytes(n).is_some())
+        self.wants.only_user(self.graph, node.output).is_some_and(|n| self.summed_bytes(n).is_some())
     }
 
     /// A sum over rows of bytes as one product, if the node is one; a cast that was left out is made up for.
@@ -83,11 +80,7 @@ impl Select<'_> {
         };
         let chain: Vec<Pass> = pass.iter().flat_map(|p| steps.iter().map(move |&s| at(p, s))).collect();
         if !keep {
-            let mut sorted = axes.to_vec();
-            sorted.sort_unstable();
-            sorted.iter().rev().for_each(|&a| {
-                out_axes.remove(a);
-            });
+            out_axes = super::reduce::without(&out_axes, axes);
         }
         let blocks = vec![MatBlock { out_rows: own, chains: vec![chain] }];
         let mut lazy = self.start(self.graph.shape(node.output));

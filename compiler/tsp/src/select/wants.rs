@@ -2,7 +2,7 @@
 //! axis belongs on the lanes. Knows the graph alone.
 
 use quadrille_compiler::ir::Pool;
-use quadrille_compiler::ir::{Graph, Op, Unary, ValueId};
+use quadrille_compiler::ir::{Graph, Node, Op, Unary, ValueId};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::AluType;
 
@@ -97,11 +97,15 @@ impl Wants {
             })
     }
 
+    /// The only consumer, of what is no output.
+    pub(crate) fn only_user<'g>(&self, g: &'g Graph, v: ValueId) -> Option<&'g Node> {
+        let w = self.values[v.0 as usize];
+        (w.uses == 1).then(|| &g.nodes()[w.user as usize])
+    }
+
     /// True when the only consumer is elementwise and keeps the shape.
     pub(crate) fn stays_lazy(&self, g: &Graph, v: ValueId) -> bool {
-        let w = self.values[v.0 as usize];
-        let user = &g.nodes()[w.user as usize];
-        w.uses == 1 && is_elementwise(&user.op) && g.shape(user.output) == g.shape(v)
+        self.only_user(g, v).is_some_and(|user| is_elementwise(&user.op) && g.shape(user.output) == g.shape(v))
     }
 
     /// Axis of an input that the first consumer wants on lanes.

@@ -140,6 +140,21 @@ fn mtcnn_onet_on_wafer() {
     assert_snapshot!(run(&corpus::model("mtcnn-onet"), "wafer").figures);
 }
 
+#[test]
+fn mtcnn_rnet_on_wafer() {
+    assert_snapshot!(run(&corpus::model("mtcnn-rnet"), "wafer").figures);
+}
+
+#[test]
+fn oww_embedding_on_wafer() {
+    assert_snapshot!(run(&corpus::model("oww-embedding"), "wafer").figures);
+}
+
+#[test]
+fn gpt2_tiny_on_wafer() {
+    assert_snapshot!(run(&corpus::model("gpt2-tiny"), "wafer").figures);
+}
+
 /// Digits of the held-out set, classified rightly by both machines.
 #[test]
 fn digits_on_both() {

@@ -3,11 +3,12 @@
 
     operators.py OUT
 
-writes OUT/CASE/{model.onnx,test_data_set_0/{input,output}_k.pb}, one case an operator and variant: those of
+writes OUT/CASE/{model.onnx,data.json,test_data_set_0/{input,output}_k.pb} like the official tests, one case an operator and variant: those of
 `com.microsoft`, the recurrent layers in all directions, and control flow. Seeded. A case whose name ends in
 `_f16` is left out when ONNX Runtime has no such kernel; any other that fails is an error.
 """
 
+import json
 import os
 import sys
 
@@ -22,6 +23,11 @@ import operators_quantised
 import operators_recurrent
 
 MODULES = [operators_attention, operators_control, operators_float, operators_quantised, operators_recurrent]
+
+# Those of most official tests; where each step of a composed function is rounded to half precision, four units of
+# the last place of values about one.
+TOLERANCES = {"rtol": 1e-3, "atol": 1e-7}
+HALF = {"rtol": 4e-3, "atol": 4e-3}
 
 
 def build(case):
@@ -67,6 +73,8 @@ def main(out):
                     continue
                 sys.exit(f"{case.name}: {e}")
             write_model(os.path.join(out, case.name), data)
+            with open(os.path.join(out, case.name, "data.json"), "w") as f:
+                json.dump(HALF if case.name.endswith("_f16") else TOLERANCES, f)
             folder = os.path.join(out, case.name, "test_data_set_0")
             write(folder, "input", feeds.items())
             write(folder, "output", zip(wanted, results))

@@ -103,3 +103,40 @@ def cases(rng):
     yield Case("matmul_integer_mixed", "MatMulInteger", integer, domain="")
     convolution = [q((1, 4, 5, 5)), fixed(q((6, 4, 3, 3))), z(120), z(128)]
     yield Case("conv_integer_stride", "ConvInteger", convolution, {"strides": [2, 2], "pads": [0, 1, 1, 0]}, domain="")
+    yield from attention(rng, n, q, weights, s, z)
+    yield from embedding(n, q, s, z)
+
+
+def attention(rng, n, q, weights, s, z):
+    """`QAttention`: the projection is a product of integers."""
+    batch, length, heads, size = 2, 4, 3, 8
+    width = 3 * heads * size
+    columns = fixed(np.abs(n(width, scale=0.01)) + np.float32(0.01))
+
+    def case(name, weight_scale=s(0.0137), mask=None, zero=fixed(np.array(0, np.int8)), past=None, attributes=None):
+        operands = [q((batch, length, 16)), fixed(weights(16, width)), fixed(n(width, scale=0.1)), s(0.00831), weight_scale]
+        outputs = (True, True) if past is not None else (True,)
+        more = {"num_heads": heads, **(attributes or {})}
+        return Case(f"qattention_{name}", "QAttention", [*operands, mask, z(121), zero, past], more, outputs)
+
+    yield case("plain")
+    yield case("weight_zero", zero=fixed(np.array(5, np.int8)))
+    yield case("columns", weight_scale=columns, zero=fixed(np.zeros(width, np.int8)))
+    yield case("causal", attributes={"unidirectional": 1})
+    yield case("mask", mask=(np.arange(length) < np.array([[2], [4]])).astype(np.int32))
+    yield case("key_lengths", mask=np.array([2, 4], np.int32))
+    yield case("past", past=n(2, batch, heads, 3, size), attributes={"unidirectional": 1})
+
+
+def embedding(n, q, s, z):
+    """`QEmbedLayerNormalization`: tables of bytes."""
+    ids, kinds = np.array([[3, 0, 9, 1], [2, 2, 7, 5]], np.int32), np.array([[0, 0, 1, 1], [1, 0, 0, 1]], np.int32)
+    tables = [fixed(q((10, 16))), fixed(q((6, 16))), fixed(q((2, 16))), fixed(q((16,))), fixed(q((16,)))]
+    scales = [s(v) for v in (0.0213, 0.0117, 0.0191, 0.0079, 0.0053)]
+    zeros = [z(v) for v in (128, 117, 130, 96, 120)]
+    mask = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], np.int32)
+    both = (True, True)
+    name = "QEmbedLayerNormalization"
+    yield Case("qembed_layer_norm", name, [ids, kinds, *tables, mask, *scales, *zeros], {"epsilon": 1e-5}, both)
+    tables, scales, zeros = ([*v[:2], None, *v[3:]] for v in (tables, scales, zeros))
+    yield Case("qembed_layer_norm_no_segments", name, [ids, None, *tables, None, *scales, *zeros], outputs=both)

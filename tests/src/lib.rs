@@ -8,6 +8,8 @@ pub mod fuzz;
 pub mod fuzz_model;
 pub mod listed;
 pub mod machine_cases;
+pub mod machine_lists;
 pub mod node_cases;
+pub mod operator_cases;
 pub mod scope;
 pub mod suite_cases;

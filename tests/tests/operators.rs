@@ -6,31 +6,21 @@
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use quadrille_compiler::ir::{DType, Tensor, eval, verify};
-use quadrille_tests::corpus;
 use quadrille_tests::node_cases::NodeCase;
+use quadrille_tests::operator_cases::operator_cases;
 use std::process::ExitCode;
-
-/// What the cases are made from.
-const SOURCES: &[&str] = &[
-    "cases.py",
-    "fetch.py",
-    "operators_attention.py",
-    "operators_control.py",
-    "operators_float.py",
-    "operators_quantised.py",
-    "operators_recurrent.py",
-];
 
 /// Part of the elements of a quantised result that may be off by one, beside one element at least.
 const OFF_BY_ONE: f64 = 0.01;
 
 fn main() -> ExitCode {
-    let folder = corpus::made_by("operators.py", SOURCES);
-    let mut cases: Vec<NodeCase> = std::fs::read_dir(&folder)
-        .expect("the cases are made")
-        .map(|e| NodeCase::at(e.expect("a readable entry").path()))
-        .collect();
-    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    let cases = match operator_cases() {
+        Ok(cases) => cases,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let trials =
         cases.into_iter().map(|c| Trial::test(c.name.clone(), move || run(&c).map_err(Failed::from))).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -5,7 +5,9 @@ use quadrille::machine::Target;
 use quadrille_compiler::import::supported_ops;
 use quadrille_tests::corpus::repository;
 use quadrille_tests::machine_cases::Verdict;
+use quadrille_tests::machine_lists;
 use quadrille_tests::node_cases::node_cases;
+use quadrille_tests::operator_cases::operator_cases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -18,12 +20,16 @@ const HEAD: &str = "\
 Generated from the importer's table and the lists in `tests/corpus`; a test compares (run it with `QUADRILLE_BLESS=1` to
 write this page).
 
-Counts are official node tests of ONNX whose model is this one operator. **since** is the operator set that introduced it;
+Counts are official node tests of ONNX whose model is this one operator, and our own of that kind with ONNX Runtime's results
+(`tests/corpus/operators.py`). **since** is the operator set that introduced it;
 all later versions up to 28 are covered. **imports** counts cases that import and whose values the
 oracle gets right. **tsp** and **wafer** count cases that compile, pass the checker, simulate and give the right values, out of
 those that a machine with lanes of 32 bits can be asked to run: `yes` is all of them, and where it is none, the reason of
 the first is given. `-` is no such case. What a target does with a model of yours: `quadrille check MODEL`.
 ";
+
+/// Names of the lists of `machine_lists`.
+const STEMS: [&str; 2] = ["", "-operators"];
 
 #[derive(Default)]
 struct Row {
@@ -36,14 +42,10 @@ fn list(name: &str) -> Vec<String> {
     text.lines().map(str::to_string).collect()
 }
 
+/// What the machines do with the official cases and with ours.
 fn verdicts(target: Target) -> BTreeMap<String, Verdict> {
-    let lines = ["pass", "refused"].map(|kind| list(&format!("{}-{kind}.txt", target.name())));
-    lines
-        .iter()
-        .flatten()
-        .filter_map(|l| l.split_once(": "))
-        .filter_map(|(n, v)| Some((n.into(), Verdict::parse(v)?)))
-        .collect()
+    let lists = STEMS.map(|stem| machine_lists::read(stem, target).expect("the lists can be read"));
+    lists.into_iter().flatten().collect()
 }
 
 /// The operators of all node tests, each with the cases that are nothing but it.
@@ -52,7 +54,8 @@ fn rows() -> BTreeMap<Op, Row> {
     for o in supported_ops() {
         rows.entry((o.domain.to_string(), o.name.to_string())).or_default();
     }
-    for case in node_cases().expect("the node tests are generated") {
+    let ours = operator_cases().expect("our own are generated");
+    for case in node_cases().expect("the node tests are generated").into_iter().chain(ours) {
         let bytes = case.model_bytes().expect("the case has a model");
         let Ok(model) = quadrille_onnx::from_bytes(bytes.into(), None) else { continue };
         if let [n] = &model.graph.nodes[..] {
@@ -82,7 +85,9 @@ fn on_target(cases: &[String], verdicts: &BTreeMap<String, Verdict>) -> String {
 }
 
 fn page() -> String {
-    let right: BTreeSet<String> = list("node-pass.txt").into_iter().collect();
+    // All of ours must be right.
+    let ours = operator_cases().expect("our own are generated").into_iter().map(|c| c.name);
+    let right: BTreeSet<String> = list("node-pass.txt").into_iter().chain(ours).collect();
     let (tsp, wafer) = (verdicts(Target::Tsp), verdicts(Target::Wafer));
     let since: BTreeMap<Op, i64> =
         supported_ops().iter().map(|o| ((o.domain.to_string(), o.name.to_string()), o.since)).collect();

@@ -65,11 +65,14 @@ fn error_of_range(got: &Tensor, want: &Tensor) -> f64 {
     }
     let (got, want) = (got.as_f32().expect("f32"), want.as_f32().expect("f32"));
     assert!(want.iter().chain(&got).all(|v| v.is_finite()));
-    let (lo, hi) = want.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)));
     let worst = got.iter().zip(&want).map(|(&g, &w)| (f64::from(g) - f64::from(w)).abs()).fold(0.0, f64::max);
-    // An output of one element has no range; its size stands in.
-    let range = if hi > lo { f64::from(hi - lo) } else { f64::from(hi.abs()).max(1.0) };
-    worst / range
+    worst / range(&want)
+}
+
+/// Largest minus smallest. An output of one element has no range; its size stands in.
+fn range(want: &[f32]) -> f64 {
+    let (lo, hi) = want.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)));
+    if hi > lo { f64::from(hi - lo) } else { f64::from(hi.abs()).max(1.0) }
 }
 
 /// The worst error of the outputs.
@@ -172,23 +175,53 @@ models! {
     voicefilter "voicefilter-lite-int8"
 }
 
+/// Root of the mean square difference, over the range of `want`; of the outputs the worst.
+fn rms_error(got: &[Tensor], want: &[Tensor]) -> f64 {
+    let of = |(got, want): (&Tensor, &Tensor)| {
+        let (got, want) = (got.as_f32().expect("f32"), want.as_f32().expect("f32"));
+        let squares = got.iter().zip(&want).map(|(&g, &w)| (f64::from(g) - f64::from(w)).powi(2)).sum::<f64>();
+        (squares / want.len().max(1) as f64).sqrt() / range(&want)
+    };
+    got.iter().zip(want).map(of).fold(0.0, f64::max)
+}
+
 /// A quantised model: its steps, and the whole. ONNX Runtime's kernels differ among themselves (integers, floats
-/// between the quantisations, floats in another order), and the difference grows from layer to layer; the oracle
-/// must be no farther from its plain float kernels than its others are.
+/// between the quantisations, floats in another order) in a fifth of the elements and more: a rounding that falls
+/// otherwise spreads from layer to layer. The oracle must be no farther from its plain float kernels than any two of
+/// its kernels are from each other, in the mean of all elements: the worst element is an accident of one draw.
 fn check_quantised(name: &str) {
     check_steps(name);
     let model = corpus::model(name);
     let outputs = |folder: &str| tensors(&model.folder().join(folder), "output");
-    let plain = outputs("unfused");
-    let own = ["test_data_set_0", "reordered"].map(|f| worst_error(&outputs(f), &plain));
-    let error = measure(name, "unfused");
+    let kernels = ["unfused", "test_data_set_0", "reordered"].map(outputs);
+    let inputs = tensors(&model.data, "input");
+    let (graph, ..) = import(&model.path, &inputs);
+    let got = eval::eval(&graph, &inputs).expect("the model evaluates");
+    let error = rms_error(&got, &kernels[0]);
+    let own = [(0, 1), (0, 2), (1, 2)].map(|(a, b)| rms_error(&kernels[a], &kernels[b]));
     println!(
-        "{name:<24}ONNX Runtime's integer kernels are {:.1e} away, its optimised float kernels {:.1e}",
-        own[0], own[1]
+        "{name:<24}the oracle is {error:.2e} of the range (rms) from ONNX Runtime's plain float kernels (at most {:.1e}); \
+         plain and integer kernels are {:.2e} apart, plain and optimised floats {:.2e}, integers and those {:.2e}; \
+         {} of {} elements of plain and integer kernels differ",
+        measure(name, "unfused"),
+        own[0],
+        own[1],
+        own[2],
+        differing(&kernels[0], &kernels[1]),
+        kernels[0].iter().map(|t| t.shape.iter().product::<usize>()).sum::<usize>(),
     );
     // A quantum has the same size on both sides up to the rounding of its last product.
-    let allowed = own[0].max(own[1]).max(OF_RANGE) * 1.001;
+    let allowed = own.into_iter().fold(OF_RANGE, f64::max) * 1.001;
     assert!(error <= allowed, "{name}: {error}, but {own:?} among ONNX Runtime's kernels");
+}
+
+/// Elements that differ by more than the rounding of a last product.
+fn differing(a: &[Tensor], b: &[Tensor]) -> usize {
+    let of = |(a, b): (&Tensor, &Tensor)| {
+        let (a, b) = (a.as_f32().expect("f32"), b.as_f32().expect("f32"));
+        a.iter().zip(&b).filter(|(a, b)| (*a - *b).abs() > 1e-6 * a.abs()).count()
+    };
+    a.iter().zip(b).map(of).sum()
 }
 
 macro_rules! quantised {

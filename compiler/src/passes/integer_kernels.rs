@@ -31,7 +31,8 @@ pub const PASS: Pass = Pass {
               Products of integers that were widened to `i32` (QLinearConv, ConvInteger and so on) are narrowed again. \
               Weights with zero points that do not fit `i8` after subtraction, computed weights, and everything that no \
               quantisation follows stay as they are.\n\n\
-              The result is within one quantum of the float graph for each quantisation; a graph that quantises nothing is left as it is.",
+              The result is within one quantum of the float graph for each quantisation; a graph that neither quantises nor \
+              multiplies integers is left as it is.",
     run,
 };
 
@@ -43,9 +44,11 @@ fn run(graph: &Graph) -> Result<Graph, TypeError> {
     })
 }
 
-/// True when the graph has something that [`PASS`] would make integer: a quantisation of a float value.
+/// True when the graph has something that [`PASS`] would make integer: a quantisation of a float value, or a product of
+/// integers that were widened.
 pub fn applies(graph: &Graph) -> bool {
-    graph.nodes().iter().any(|n| quantise(graph, n).is_some())
+    let islands = Islands { old: graph, uses: Vec::new() };
+    graph.nodes().iter().any(|n| quantise(graph, n).is_some() || islands.is_integer_product(n))
 }
 
 /// An integer value of the new graph: it stands for `(q - zero) * scale`.

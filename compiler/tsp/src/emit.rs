@@ -52,8 +52,10 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
             }
             fills(&mut p, m, &s.memory, TensorId(n as u32), ValueIx(v), fill);
         }
-        if let Init::Const(bytes) = &t.init {
-            constant(&mut p, g, m, &s.memory, TensorId(n as u32), bytes);
+        match &t.init {
+            Init::Const(bytes) => constant(&mut p, g, m, &s.memory, TensorId(n as u32), bytes),
+            Init::Input { pieces, .. } => blanks(&mut p, g, m, &s.memory, TensorId(n as u32), pieces),
+            _ => {}
         }
     }
     for map in s.memory.map_homes() {
@@ -163,6 +165,26 @@ fn constant(p: &mut Program, g: &TiledGraph, m: &Machine, memory: &Memory, id: T
                 let r = copy[byte];
                 p.image.push(ImageSegment { value, slice: r.slice, addr: r.base, words: words.clone() });
             }
+        }
+    }
+}
+
+/// Zeros in the rows of an input in which the host places nothing: a window that lies outside of its image altogether.
+fn blanks(p: &mut Program, g: &TiledGraph, m: &Machine, memory: &Memory, id: TensorId, pieces: &[HostPiece]) {
+    let t = g.tensor(id);
+    let mut named = vec![false; t.rows as usize];
+    for piece in pieces.iter().filter(|p| p.loops.iter().all(|l| l.count > 0)) {
+        let loops = piece.loops.iter().filter(|l| l.row != 0).copied().collect();
+        let rows = HostPiece { loops, ..piece.clone() };
+        super::tiled::each_host_point(&rows, |row, _, _| named[row as usize] = true);
+    }
+    let home = &memory.homes[id.0 as usize];
+    for row in (0..t.rows).filter(|&r| !named[r as usize]) {
+        let copies = if t.weights { 1 } else { home.chunks[0].copies.len() };
+        for (copy, byte) in (0..copies).flat_map(|c| (0..t.ty.bytes()).map(move |b| (c, b))) {
+            let r = memory.place_of(g, id, copy, byte, row, 0);
+            let words = Bytes::from(vec![0u8; m.lanes()]);
+            p.image.push(ImageSegment { value: ValueIx(home.value), slice: r.slice, addr: r.base, words });
         }
     }
 }

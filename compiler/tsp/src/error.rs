@@ -28,7 +28,7 @@ pub enum CompileError {
     #[error("node `{node}` ({op} {shape}) cannot run on this machine: {reason}; {remedy}")]
     Unsupported { node: String, op: String, shape: String, reason: String, remedy: String },
     /// More of something than the machine has.
-    #[error("{what} does not fit: needs {need}, the machine has {have}: {reason}; {remedy}")]
+    #[error("{what} does not fit: needs {need}, available {have}: {reason}; {remedy}")]
     DoesNotFit { what: String, need: u64, have: u64, reason: String, remedy: String },
 }
 

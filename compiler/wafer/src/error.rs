@@ -31,7 +31,7 @@ pub enum CompileError {
     #[allow(missing_docs)]
     Unsupported { node: String, op: String, shape: String, reason: String, remedy: String },
     /// Something is larger than the machine.
-    #[error("does not fit the wafer: {what} needs {need}, the machine has {have}: {reason}; {remedy}")]
+    #[error("does not fit the wafer: {what} needs {need}, available {have}: {reason}; {remedy}")]
     #[allow(missing_docs)]
     DoesNotFit { what: String, need: u64, have: u64, reason: String, remedy: String },
 }

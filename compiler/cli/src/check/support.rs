@@ -173,8 +173,10 @@ fn attempt(
         let message =
             format!("does not fit `{}`: the weights need {weights} bytes, the machine has {capacity}", machine.name());
         let reason = "both machines keep all weights in SRAM";
-        let problem =
-            Problem { reason: reason.into(), remedy: Some("quantise or cut the model".into()), ..Problem::default() };
+        let chips = weights.div_ceil(capacity.max(1));
+        let remedy =
+            format!("quantise or cut the model; not fewer than {chips} machines of this size hold its weights");
+        let problem = Problem { reason: reason.into(), remedy: Some(remedy), ..Problem::default() };
         return Err(Failure::new(Cause::DoesNotFit, message).with(problem));
     }
     let graph = prepared(q, machine, imported)?;

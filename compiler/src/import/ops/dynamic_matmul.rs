@@ -12,22 +12,22 @@ pub(super) const OPS: &[OpDef] =
     &[microsoft("DynamicQuantizeMatMul", dynamic_quantize_matmul), microsoft("MatMulIntegerToFloat", integer_to_float)];
 
 /// The product as `f32`: sum times both scales, plus bias.
-fn to_float(
+pub(super) fn to_float(
     c: &mut Call<'_, '_>,
     sum: ValueId,
     sa: ValueId,
     sb: ValueId,
     bias: Option<ValueId>,
-) -> Result<Vec<Val>, Fail> {
+) -> Result<ValueId, Fail> {
     let columns = c.shape(sum).last().copied().unwrap_or(1);
     let sb = scale_along(c, sb, &[columns])?;
     let wide = c.cast(sum, DType::F32)?;
     let s = c.mul(sa, sb)?;
     let y = c.mul(wide, s)?;
-    one(match bias {
-        Some(b) => c.add(y, b)?,
-        None => y,
-    })
+    match bias {
+        Some(b) => c.add(y, b),
+        None => Ok(y),
+    }
 }
 
 /// Operands: a (floats, quantised by its own range), b, its scale and zero point, bias.
@@ -36,7 +36,7 @@ fn dynamic_quantize_matmul(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let (a, b, sb, zb, bias) = (c.x(0)?, c.x(1)?, c.x(2)?, c.opt(3)?, c.opt(4)?);
     let Dynamic { values, scale, zero } = dynamic_value(c, a)?;
     let sum = integer_matmul(c, values, b, Some(zero), zb)?;
-    to_float(c, sum, scale, sb, bias)
+    one(to_float(c, sum, scale, sb, bias)?)
 }
 
 /// Operands: a, b, their scales, their zero points, bias.
@@ -47,5 +47,5 @@ fn integer_to_float(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     let sum = integer_matmul(c, a, b, za, zb)?;
     let rows = c.shape(a).iter().rev().nth(1).copied().unwrap_or(1);
     let sa = scale_along(c, sa, &[rows, 1])?;
-    to_float(c, sum, sa, sb, bias)
+    one(to_float(c, sum, sa, sb, bias)?)
 }

@@ -54,6 +54,7 @@ mod pool;
 mod qlinear;
 mod quantize;
 mod quantized;
+mod quantized_attention;
 mod range;
 mod reduce;
 mod resample;
@@ -135,6 +136,7 @@ pub(super) const TABLES: &[&[OpDef]] = &[
     qlinear::OPS,
     quantize::OPS,
     quantized::OPS,
+    quantized_attention::OPS,
     range::OPS,
     reduce::OPS,
     reshape::OPS,

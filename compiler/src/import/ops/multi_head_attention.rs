@@ -11,8 +11,8 @@ use crate::ir::{Binary, DType, ValueId};
 pub(super) const OPS: &[OpDef] =
     &[microsoft("Attention", attention), microsoft("MultiHeadAttention", multi_head_attention)];
 
-/// What both operators say in the same words.
-struct Settings {
+/// What the operators of this family say in the same words.
+pub(super) struct Settings {
     heads: usize,
     causal: bool,
     scale: Option<f64>,
@@ -33,14 +33,10 @@ fn settings(c: &mut Call<'_, '_>) -> Result<Settings, Fail> {
 /// scores. Results: y, the keys and values of past and input.
 fn attention(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     c.at_most(7)?;
-    let set = settings(c)?;
-    if c.flag("do_rotary", false)? || c.flag("past_present_share_buffer", false)? || c.opt(6)?.is_some() {
-        return Err(Fail::unsupported(
-            "rotary embedding and shared caches are not supported here",
-            "use GroupQueryAttention, or export without them",
-        ));
+    let set = packed_settings(c)?;
+    if c.opt(6)?.is_some() {
+        return Err(no_shared_cache());
     }
-    c.ignore(&["rotary_embedding_dim"]);
     let sizes = c.int_list("qkv_hidden_sizes")?;
     let (x, w, bias, mask, past, extra) = (c.x(0)?, c.x(1)?, c.opt(2)?, c.opt(3)?, c.opt(4)?, c.opt(5)?);
     let columns = c.shape(w).get(1).copied().unwrap_or(0);
@@ -55,15 +51,53 @@ fn attention(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
     if let Some(b) = bias {
         all = c.add(all, b)?;
     }
+    of_projection(c, &set, all, &sizes, &Context { mask, past, extra })
+}
+
+/// The settings of an operator that projects by itself.
+pub(super) fn packed_settings(c: &mut Call<'_, '_>) -> Result<Settings, Fail> {
+    let set = settings(c)?;
+    if c.flag("do_rotary", false)? || c.flag("past_present_share_buffer", false)? {
+        return Err(no_shared_cache());
+    }
+    c.ignore(&["rotary_embedding_dim"]);
+    Ok(set)
+}
+
+fn no_shared_cache() -> Fail {
+    Fail::unsupported(
+        "rotary embedding and shared caches are not supported here",
+        "use GroupQueryAttention, or export without them",
+    )
+}
+
+/// What attention knows beside the tokens of now.
+pub(super) struct Context {
+    pub mask: Option<ValueId>,
+    /// Keys and values of before, `[2, B, heads, P, size]`.
+    pub past: Option<ValueId>,
+    /// A bias of the scores.
+    pub extra: Option<ValueId>,
+}
+
+/// Attention over queries, keys and values side by side, `[B, S, q + k + v]`. Results: y, and if wanted the
+/// keys and values of past and input.
+pub(super) fn of_projection(
+    c: &mut Call<'_, '_>,
+    set: &Settings,
+    all: ValueId,
+    sizes: &[usize],
+    with: &Context,
+) -> Result<Vec<Val>, Fail> {
     let mut parts = Vec::new();
     let mut at = 0;
-    for &n in &sizes {
+    for &n in sizes {
         let part = c.slice_axis(all, 2, at, n)?;
         parts.push(split_heads(c, part, set.heads)?);
         at += n;
     }
     let (q, mut k, mut v) = (parts[0], parts[1], parts[2]);
-    if let Some(past) = past {
+    if let Some(past) = with.past {
         let s = c.shape(past);
         if s.len() != 5 || s[0] != 2 {
             return Err(Fail::invalid(format!("past {} is not [2, batch, heads, length, size]", c.ty(past))));
@@ -74,7 +108,7 @@ fn attention(c: &mut Call<'_, '_>) -> Result<Vec<Val>, Fail> {
             *new = c.concat(2, &[old, *new])?;
         }
     }
-    let y = masked(c, &set, q, k, v, mask, extra)?;
+    let y = masked(c, set, q, k, v, with.mask, with.extra)?;
     let mut results = vec![Val::Tensor(y)];
     if c.wants(1) {
         let mut halves = Vec::new();

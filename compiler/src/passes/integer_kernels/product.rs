@@ -153,6 +153,14 @@ impl Islands<'_> {
         (padded == want && values.iter().all(|v| v.is_finite())).then_some(values)
     }
 
+    /// True for a product with a constant whose integer operand was widened to `i32`.
+    pub(super) fn is_integer_product(&self, node: &Node) -> bool {
+        matches!(node.op, Op::Conv { .. } | Op::MatMul { .. })
+            && self.old.ty(node.output).dtype == DType::I32
+            && self.widened(node.inputs[0]).is_some()
+            && self.constant(node.inputs[1]).is_some_and(|t| narrow(&t, None).is_some())
+    }
+
     /// A product whose integer operands were widened to `i32`, narrowed again: the same integers.
     pub(super) fn integer_product(&self, r: &mut Rebuild<'_>, node: &Node) -> Made<ValueId> {
         let conv = match &node.op {

@@ -5,6 +5,7 @@
 //! kernels find free ports. Words are used again after the last read. Knows no instruction.
 
 use super::maps::Maps;
+use super::shortage::shortage;
 use super::split::{distance, int8_passes};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, RowTensor, TensorId, TiledGraph};
@@ -301,6 +302,16 @@ impl Memory {
         self.values
     }
 
+    /// SRAM bytes for tensors.
+    pub(super) fn capacity(&self) -> u64 {
+        u64::from(self.bank_words) * 4 * u64::from(self.usable) * self.machine.lanes() as u64
+    }
+
+    /// SRAM bytes in use now.
+    pub(super) fn now_bytes(&self) -> u64 {
+        self.now_bytes
+    }
+
     /// Most SRAM bytes in use at once.
     pub(crate) fn peak_bytes(&self) -> u64 {
         self.peak_bytes
@@ -385,17 +396,11 @@ impl Memory {
             (n, n, chunk_rows + extra, chunk_rows)
         };
         let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
-        let (copies, lanes) = (self.copies[i], self.machine.lanes() as u64);
-        let have = u64::from(self.bank_words) * 4 * u64::from(self.usable) * lanes;
-        let fail = |reason: String| CompileError::DoesNotFit {
-            what: format!("tensor `{}` ({} rows of {} lanes, {copies} copies)", info.name, info.rows, info.lanes),
-            need: u64::from(words) * u64::from(regions) * u64::from(chunks) * lanes,
-            have,
-            reason,
-            remedy: "a smaller batch or input, or a machine description with more SRAM".into(),
-        };
+        let lanes = self.machine.lanes() as u64;
+        let need = u64::from(words) * u64::from(regions) * u64::from(chunks) * lanes;
+        let fail = |mem: &Memory, reason: &str| shortage(mem, (g, &mem.machine), (t, need), reason);
         if (info.table || gathered) && info.rows + extra > self.bank_words {
-            return Err(fail(format!("a gather reads one bank of {} words", self.bank_words)));
+            return Err(fail(self, &format!("a gather reads one bank of {} words", self.bank_words)));
         }
         let mut found: Option<Found> = None;
         let spread = info.weights && self.usable < per_chunk;
@@ -420,10 +425,8 @@ impl Memory {
             };
         }
         let Some((h, sets)) = found else {
-            return Err(fail(
-                "no hemisphere has enough slices with that much room that keep clear of the tensors read with it"
-                    .into(),
-            ));
+            let reason = "no hemisphere has enough slices with room that keep clear of the tensors read with it";
+            return Err(fail(self, reason));
         };
         let mut home = Home {
             chunk_rows,

@@ -15,6 +15,7 @@ mod matmul;
 pub(crate) mod memory;
 mod moves;
 mod rows;
+mod shortage;
 mod split;
 mod transpose;
 pub(crate) mod vxm;

@@ -169,7 +169,7 @@ fn unsupported_on(machine: &str, first: Problem, all: Vec<Problem>) -> Failure {
 
 /// More of something than a machine has.
 fn does_not_fit(machine: &str, what: &str, (need, have): (u64, u64), reason: String, remedy: String) -> Failure {
-    let message = format!("does not fit `{machine}`: {what}: needs {need}, the machine has {have}");
+    let message = format!("does not fit `{machine}`: {what}: needs {need}, available {have}");
     Failure::new(Cause::DoesNotFit, message).with(Problem {
         reason,
         remedy: Some(remedy).filter(|r| !r.is_empty()),

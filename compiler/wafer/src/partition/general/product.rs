@@ -116,7 +116,7 @@ impl Asm {
             let n = x.dims[i + 2].min(reach.saturating_sub(w.before[i]));
             inside = inside.slice(i + 2, 0, 1, n);
         }
-        if dims == x.dims {
+        if dims == x.dims && w.before.iter().all(|&b| b == 0) {
             return x.clone();
         }
         let p = self.make(x.dtype, &dims, PeOp::Mov, &[A::F(fill)]);

@@ -16,6 +16,7 @@ pub use estimate::Estimate;
 use quadrille_compiler::ir::Graph;
 use quadrille_compiler::legalize::{Legal, legalize};
 use quadrille_isa::tsp::{Machine, Program};
+pub use sched::waits::{Cause, Waits};
 use std::collections::HashMap;
 pub use tiled::TiledGraph;
 
@@ -32,6 +33,8 @@ pub struct Compiled {
     pub tiled: TiledGraph,
     /// Its cost.
     pub estimate: Estimate,
+    /// Why planes stood still.
+    pub(crate) idle: Vec<sched::waits::Idle>,
 }
 
 /// Support of one node.
@@ -97,7 +100,8 @@ fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Res
     let schedule = sched::schedule(&tiled, machine, plan)?;
     let program = emit::emit(&tiled, machine, &schedule)?;
     let estimate = estimate::estimate(graph, &tiled, machine, &schedule, &program);
-    Ok(Compiled { program, tiled, estimate })
+    let idle = schedule.placements.idle;
+    Ok(Compiled { program, tiled, estimate, idle })
 }
 
 /// The graph in primitives that the machine has.

@@ -2,8 +2,8 @@
 //!
 //! The demand is counted on the tiled graph, resource by resource; the time is read off the program.
 
-use super::Compiled;
 use super::tiled::{Kernel, Kind, TiledGraph};
+use super::{Compiled, Waits};
 use quadrille_isa::tsp::{Inst, Machine};
 
 /// Cycles that work would take on each resource alone.
@@ -38,6 +38,10 @@ pub struct NodeProfile {
     pub demand: Demand,
     /// First and last cycle in which an instruction of it issues.
     pub cycles: (u32, u32),
+    /// Cycles by which it moved the end of the program so far.
+    pub actual: u32,
+    /// Cycles that planes stood still before its rows, summed over the planes, by cause.
+    pub waits: Waits,
 }
 
 /// Demand of one kernel, in cycles times `scale` (so that sums of small kernels do not round away).
@@ -75,7 +79,14 @@ pub(crate) fn demand(t: &TiledGraph, m: &Machine, k: &Kernel, scale: u64) -> Dem
 pub fn profile(c: &Compiled, m: &Machine) -> Vec<NodeProfile> {
     const SCALE: u64 = 64;
     let mut all: Vec<NodeProfile> = (c.tiled.nodes.iter())
-        .map(|n| NodeProfile { node: n.clone(), kernels: 0, demand: Demand::default(), cycles: (u32::MAX, 0) })
+        .map(|n| NodeProfile {
+            node: n.clone(),
+            kernels: 0,
+            demand: Demand::default(),
+            cycles: (u32::MAX, 0),
+            actual: 0,
+            waits: Waits::default(),
+        })
         .collect();
     for k in &c.tiled.kernels {
         let d = demand(&c.tiled, m, k, SCALE);
@@ -93,7 +104,14 @@ pub fn profile(c: &Compiled, m: &Machine) -> Vec<NodeProfile> {
         let Some(p) = all.get_mut(i.node.0 as usize) else { continue };
         p.cycles = (p.cycles.0.min(i.cycle), p.cycles.1.max(i.last_cycle()));
     }
+    for i in &c.idle {
+        let Some(p) = all.get_mut(i.node.0 as usize) else { continue };
+        p.waits.0.iter_mut().zip(i.waits.0).for_each(|(sum, w)| *sum += w);
+    }
+    let mut end = 0;
     for p in &mut all {
+        p.actual = p.cycles.1.saturating_sub(end);
+        end = end.max(p.cycles.1);
         let d = &mut p.demand;
         for x in [&mut d.planes, &mut d.loads, &mut d.alus, &mut d.writes] {
             *x = x.div_ceil(SCALE);

@@ -5,6 +5,7 @@
 //! ALUs. Knows the chip's resources; knows nothing of kernels.
 
 use super::board::{Board, Flow};
+use super::waits::{Cause, Idle, Waits};
 use quadrille_isa::tsp::{
     AccMode, ActType, AluOp, AluType, Column, Dir, Inst, Machine, NodeIx, OUT_CHAIN, Operand, QueueId, Repeat, Slice,
     Stream, StreamGroup, ValueIx,
@@ -116,10 +117,23 @@ pub(super) struct Burst {
     pub(super) node: u32,
     pub(super) insts: Vec<BurstInst>,
     pub(super) streams: Vec<BurstStream>,
-    /// Earliest start that data, space and planes allow.
-    pub(super) not_before: i64,
-    /// Provenance between instructions that is not a stream: (use, slot, def, def step, count).
-    pub(super) state: Vec<(InstNo, u8, StateDef, u32, u32)>,
+    /// Earliest start that each of [`Cause::FIXED`] allows.
+    pub(super) earliest: [i64; Cause::FIXED],
+    /// Provenance between instructions that is not a stream.
+    pub(super) state: Vec<StateUse>,
+}
+
+/// Executions `first .. first + count` of an instruction use what executions `def_first, def_first + def_step, …` of
+/// another left in its unit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StateUse {
+    pub(super) inst: InstNo,
+    pub(super) slot: u8,
+    pub(super) first: u32,
+    pub(super) count: u32,
+    pub(super) def: StateDef,
+    pub(super) def_first: u32,
+    pub(super) def_step: u32,
 }
 
 /// Definition of a piece of unit state.
@@ -168,6 +182,8 @@ pub(crate) struct Placements {
     pub(crate) insts: Vec<Placed>,
     pub(crate) links: Vec<Link>,
     pub(crate) mem: Vec<MemLink>,
+    /// Idle cycles of planes.
+    pub(crate) idle: Vec<Idle>,
 }
 
 /// A burst that collides with itself: a mistake of the compiler, reported and never panicked on.
@@ -184,6 +200,10 @@ pub(super) struct Landing {
     pub(super) start: u32,
     /// Number of the burst's instruction 0; the others follow.
     pub(super) first: PlacedNo,
+    /// Starts that each fixed cause would have allowed.
+    pub(super) earliest: [i64; Cause::FIXED],
+    /// Cycles lost to each unit that was taken.
+    pub(super) waits: Waits,
 }
 
 impl Landing {
@@ -198,7 +218,13 @@ fn span(i: &BurstInst) -> u32 {
 
 impl Burst {
     pub(super) fn new(node: u32) -> Burst {
-        Burst { node, not_before: i64::MIN, ..Burst::default() }
+        Burst { node, earliest: [i64::MIN; Cause::FIXED], ..Burst::default() }
+    }
+
+    /// Starts no earlier than `t`, because of `why`.
+    pub(super) fn after(&mut self, why: Cause, t: i64) {
+        let held = &mut self.earliest[why as usize];
+        *held = (*held).max(t);
     }
 
     pub(super) fn stream(&mut self, dir: Dir, width: u8, step: u32) -> StreamNo {
@@ -209,6 +235,11 @@ impl Burst {
     pub(super) fn inst(&mut self, at: At, t: i64, repeat: Repeat, proto: Proto, touch: Option<Touch>) -> InstNo {
         self.insts.push(BurstInst { at, t, repeat, proto, touch });
         InstNo(self.insts.len() - 1)
+    }
+
+    /// The first `count` executions of an instruction use the state that those of another left, step by step.
+    pub(super) fn uses_state(&mut self, inst: InstNo, slot: u8, def: StateDef, def_step: u32, count: u32) {
+        self.state.push(StateUse { inst, slot, first: 0, count, def, def_first: 0, def_step });
     }
 
     pub(super) fn def(&mut self, s: StreamNo, d: Def) {
@@ -261,7 +292,9 @@ impl Burst {
     /// Finds the earliest start, books it, and adds the instructions to the program.
     pub(super) fn place(self, m: &Machine, board: &mut Board, out: &mut Placements) -> Result<Landing, NoPlace> {
         let least = self.insts.iter().map(|i| i.t).min().unwrap_or(0);
-        let mut start = self.not_before.max(i64::from(m.latency.barrier) - least);
+        let mut waits = Waits::default();
+        let not_before = self.earliest.iter().copied().max().unwrap_or(i64::MIN);
+        let mut start = not_before.max(i64::from(m.latency.barrier) - least);
         let flows: Vec<_> = self.streams.iter().map(|s| self.flows(s)).collect();
         if let Some(what) = self.collides() {
             return Err(NoPlace { what });
@@ -273,16 +306,70 @@ impl Burst {
                 return Err(NoPlace { what: "streams or ALUs: more than the chip has".into() });
             }
             if let Some(jump) = self.blocked(board, start) {
+                if std::env::var("PORTS").is_ok() && self.insts.iter().any(|i| matches!(i.proto, Proto::Act { .. })) {
+                    for i in &self.insts {
+                        let (t, len) = ((start + i.t) as u32, span(i));
+                        let kind = format!("{:?}", i.proto).split(' ').next().unwrap_or("").to_string();
+                        let mut hits: Vec<(String, u32, Option<Slice>)> = Vec::new();
+                        if let At::Queue(q) = i.at
+                            && !matches!(i.proto, Proto::Install)
+                            && let Some(last) = board.queue_taken(q, t, len)
+                        {
+                            let sl = if let QueueId::Mem(s, _) = q { Some(s) } else { None };
+                            hits.push((format!("queue {q}"), last, sl));
+                        }
+                        if let Some(x) = i.touch
+                            && let Some(last) = board.bank_taken(x.slice, x.bank, t, len)
+                        {
+                            hits.push((format!("bank {} {}", x.slice, x.bank), last, Some(x.slice)));
+                        }
+                        for (what, last, sl) in hits {
+                            if last - t + 1 == jump {
+                                let holder = out.insts.iter().rev().find(|p| {
+                                    let same = match p.queue {
+                                        QueueId::Mem(s, _) => Some(s) == sl,
+                                        q => sl.is_none() && format!("queue {q}") == what,
+                                    };
+                                    let d = p.repeat.n * p.repeat.d;
+                                    same && p.cycle <= last && last <= p.cycle + d
+                                });
+                                println!(
+                                    "PORT {} {} {} jump {} {} held by {:?}",
+                                    self.node,
+                                    start,
+                                    kind,
+                                    jump,
+                                    what,
+                                    holder.map(|h| (
+                                        h.node.0,
+                                        format!("{:?}", h.inst).split(' ').next().unwrap_or("").to_string(),
+                                        h.cycle,
+                                        h.repeat.n + 1
+                                    ))
+                                );
+                            }
+                        }
+                    }
+                }
                 start += i64::from(jump);
+                waits.add(Cause::Port, jump);
                 continue;
             }
             let Some(alus) = self.pick_alus(m, board, start) else {
                 start += 1;
+                waits.add(Cause::Vxm, 1);
                 continue;
             };
             match self.pick_streams(board, &flows, start) {
-                Some(bases) => return Ok(self.commit(board, out, start, &alus, &bases)),
-                None => start += 1,
+                Some(bases) => {
+                    let earliest = self.earliest;
+                    let landing = self.commit(board, out, start, &alus, &bases);
+                    return Ok(Landing { earliest, waits, ..landing });
+                }
+                None => {
+                    start += 1;
+                    waits.add(Cause::Stream, 1);
+                }
             }
         }
     }
@@ -350,7 +437,12 @@ impl Burst {
     }
 
     fn commit(self, board: &mut Board, out: &mut Placements, start: i64, alus: &[Option<u8>], bases: &[u8]) -> Landing {
-        let landing = Landing { start: start as u32, first: PlacedNo(out.insts.len() as u32) };
+        let landing = Landing {
+            start: start as u32,
+            first: PlacedNo(out.insts.len() as u32),
+            earliest: self.earliest,
+            waits: Waits::default(),
+        };
         let group = |s: StreamNo| {
             let b = &self.streams[s.0];
             StreamGroup { dir: b.dir, base: bases[s.0], width: b.width }
@@ -439,13 +531,22 @@ impl Burst {
                 }
             }
         }
-        for &(use_, slot, def, def_step, count) in &self.state {
-            let def = match def {
+        for u in &self.state {
+            let def = match u.def {
                 StateDef::Here(i) => landing.inst(i),
                 StateDef::Earlier(p) => p,
             };
-            let use_ = landing.inst(use_);
-            out.links.push(Link { use_, slot, width: 1, first: 0, count, def, out: 0, def_first: 0, def_step });
+            out.links.push(Link {
+                use_: landing.inst(u.inst),
+                slot: u.slot,
+                width: 1,
+                first: u.first,
+                count: u.count,
+                def,
+                out: 0,
+                def_first: u.def_first,
+                def_step: u.def_step,
+            });
         }
         landing
     }

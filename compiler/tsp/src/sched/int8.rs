@@ -6,11 +6,12 @@
 //! that both would read), each plane has one of its own.
 
 use super::Scheduler;
-use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef};
+use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StateUse};
 use super::map::Shared;
 use super::rows::{Effects, repeat, whole};
 use super::split::waves;
 use super::vxm::{Plan, plan};
+use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{Init, Kernel, Pass, Rows, Src, Step};
@@ -24,7 +25,16 @@ const SHORT_WAVE: usize = 128;
 #[derive(Clone, Debug)]
 struct Part {
     plane: usize,
+    /// Accumulator row of the first.
+    row: u16,
     rows: Range<usize>,
+}
+
+/// Accumulator rows, and the instruction that left the sums in them.
+#[derive(Clone, Debug)]
+struct Left {
+    rows: Range<u32>,
+    acc: PlacedNo,
 }
 
 /// What follows the last pass.
@@ -53,7 +63,7 @@ impl Scheduler<'_> {
         // One pass holds its weights from wave to wave, so shorter waves cost nothing, and what follows starts earlier.
         let most = if passes.len() == 1 { most.min(SHORT_WAVE) } else { most };
         for wave in waves(k.n as usize, sides, planes, most) {
-            let mut left: Vec<Vec<Option<PlacedNo>>> = vec![vec![None; planes]; wave.len()];
+            let mut left: Vec<Vec<Vec<Left>>> = vec![vec![Vec::new(); planes]; wave.len()];
             // Sums of bytes are exact in any order, so what is ready first goes first.
             let orders: Vec<Vec<usize>> = wave
                 .iter()
@@ -67,10 +77,16 @@ impl Scheduler<'_> {
                 let last = number + 1 == passes.len();
                 for ((share, left), order) in wave.iter().zip(&mut left).zip(&orders) {
                     let p = &passes[order[number]];
-                    let parts: Vec<Part> =
-                        share.runs.iter().enumerate().map(|(plane, r)| Part { plane, rows: r.clone() }).collect();
+                    let parts: Vec<Part> = share
+                        .runs
+                        .iter()
+                        .enumerate()
+                        .map(|(plane, r)| Part { plane, row: 0, rows: r.clone() })
+                        .collect();
                     let installs = self.install_shared(k, share.side, parts.len(), p)?;
-                    self.int8_pass(k, share.side, p, &parts, &installs, left, last.then_some(tail))?;
+                    let mut sums = vec![Vec::new(); planes];
+                    self.int8_pass(k, share.side, p, &parts, &installs, left, &mut sums, last.then_some(tail))?;
+                    *left = sums;
                 }
             }
         }
@@ -126,7 +142,8 @@ impl Scheduler<'_> {
         p: &Pass,
         parts: &[Part],
         installs: &[PlacedNo],
-        left: &mut [Option<PlacedNo>],
+        left: &[Vec<Left>],
+        sums: &mut [Vec<Left>],
         tail: Option<Tail<'_>>,
     ) -> Result<(), CompileError> {
         let mut b = Burst::new(k.node.0);
@@ -141,7 +158,7 @@ impl Scheduler<'_> {
                 p,
                 part,
                 installs[part.plane],
-                left[part.plane],
+                &left[part.plane],
                 tail,
                 &mut shared,
             ));
@@ -149,14 +166,29 @@ impl Scheduler<'_> {
         let alus = b.insts.iter().filter(|i| matches!(i.at, At::Alu)).count();
         if parts.len() > 1 && (alus > self.m.geometry.alus as usize || b.collides().is_some()) {
             for part in parts {
-                self.int8_pass(k, h, p, std::slice::from_ref(part), installs, left, tail)?;
+                self.int8_pass(k, h, p, std::slice::from_ref(part), installs, left, sums, tail)?;
+            }
+            return Ok(());
+        }
+        // Rows whose words lie in one slice are read in bursts of their own.
+        if parts.iter().any(|p| p.rows.len() > 1) && b.collides().is_some() {
+            let part = |p: &Part, first: bool| {
+                let middle = p.rows.start + p.rows.len().div_ceil(2);
+                let rows = if first { p.rows.start..middle } else { middle..p.rows.end };
+                Part { plane: p.plane, row: p.row + (rows.start - p.rows.start) as u16, rows }
+            };
+            for first in [true, false] {
+                let halves: Vec<Part> = parts.iter().map(|p| part(p, first)).filter(|p| !p.rows.is_empty()).collect();
+                self.int8_pass(k, h, p, &halves, installs, left, sums, tail)?;
             }
             return Ok(());
         }
         let landing = self.place(k, b, e)?;
         for (part, (acc, act)) in parts.iter().zip(made) {
-            left[part.plane] = Some(landing.inst(acc));
+            let row = u32::from(part.row);
+            sums[part.plane].push(Left { rows: row..row + part.rows.len() as u32, acc: landing.inst(acc) });
             let plane = usize::from(self.plane_of(h, part.plane));
+            self.note_idle(k, plane as u8, &landing, act);
             let state = &mut self.planes[plane];
             let end = (i64::from(landing.start) + act) as u32 + part.rows.len() as u32;
             state.act_free = state.act_free.max(end);
@@ -174,7 +206,7 @@ impl Scheduler<'_> {
         p: &Pass,
         part: &Part,
         install: PlacedNo,
-        left: Option<PlacedNo>,
+        left: &[Left],
         tail: Option<Tail<'_>>,
         shared: &mut Shared,
     ) -> (InstNo, i64) {
@@ -190,8 +222,8 @@ impl Scheduler<'_> {
             step - (to_vxm + sum_after + i64::from(l.mxm_sum_to_stream))
         });
         let state = self.planes[usize::from(plane)];
-        let free = state.act_free.max(state.last_install.unwrap_or(0));
-        b.not_before = b.not_before.max(i64::from(free) - at);
+        b.after(Cause::Plane, i64::from(state.act_free) - at);
+        b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)) - at);
         let rows = &p.act.rows[part.rows.clone()];
         let gathered = self.g.stored(p.act.tensor) != p.act.tensor;
         let side = usize::from(h == Hemisphere::East);
@@ -201,15 +233,28 @@ impl Scheduler<'_> {
         let queue = |part| At::Queue(QueueId::Mxm(plane, part));
         let act = b.inst(queue(MxmPart::Activations), at, repeat(n, 1, 0), Proto::Act { from: acts, ty }, None);
         b.use_(acts, whole(act, 0, 1, n, column));
-        b.state.push((act, SLOT_STATE, StateDef::Earlier(install), 0, n));
+        b.uses_state(act, SLOT_STATE, StateDef::Earlier(install), 0, n);
         let sum = at + sum_after;
         let emit = tail.map(|_| b.stream(h.inward(), 4, 1));
-        let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
-        let proto = Proto::Acc { row: 0, mode, emit };
+        let mode = if !left.is_empty() { AccMode::Add } else { AccMode::Over };
+        let proto = Proto::Acc { row: part.row, mode, emit };
         let acc = b.inst(queue(MxmPart::Accumulators), sum, repeat(n, 1, 1), proto, None);
-        b.state.push((acc, 0, StateDef::Here(act), 1, n));
-        if let Some(left) = left {
-            b.state.push((acc, SLOT_STATE, StateDef::Earlier(left), 1, n));
+        b.uses_state(acc, 0, StateDef::Here(act), 1, n);
+        // Sums so far, left by one burst or several.
+        let end = u32::from(part.row) + n;
+        for l in left {
+            let (from, to) = (l.rows.start.max(u32::from(part.row)), l.rows.end.min(end));
+            if from < to {
+                b.state.push(StateUse {
+                    inst: acc,
+                    slot: SLOT_STATE,
+                    first: from - u32::from(part.row),
+                    count: to - from,
+                    def: StateDef::Earlier(l.acc),
+                    def_first: from - l.rows.start,
+                    def_step: 1,
+                });
+            }
         }
         if let (Some(s), Some(t)) = (emit, tail) {
             let drive = sum + i64::from(l.mxm_sum_to_stream);

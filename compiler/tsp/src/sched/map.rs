@@ -145,7 +145,7 @@ impl Scheduler<'_> {
             if let Src::Op(s) = src {
                 let sides = match part {
                     Some((_, h)) => vec![h],
-                    None => self.memory.sides_of(r.tensor),
+                    None => self.memory.sides_holding(r.tensor, &r.rows[rows.clone()]),
                 };
                 for dir in sides.into_iter().map(towards) {
                     match results.iter_mut().find(|x| x.0 == *s && x.1 == dir) {

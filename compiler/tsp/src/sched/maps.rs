@@ -9,6 +9,7 @@ use super::burst::{At, Burst, Def, Proto, StreamNo, Touch, Use};
 use super::memory::{Memory, Region};
 use super::rows::{Effects, repeat, runs};
 use super::split::int8_passes;
+use super::waits::Cause;
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Column, Dir, MAP_NONE, QueueId, Slice, Thread, ValueIx};
@@ -211,7 +212,7 @@ impl Scheduler<'_> {
         for (k, &row) in rows.iter().enumerate() {
             let list = &sources[row as usize * *groups as usize..(row as usize + 1) * *groups as usize];
             let ready = list.iter().filter(|&&s| s < NOTHING).map(|&s| home.ready[s as usize]).max().unwrap_or(0);
-            b.not_before = b.not_before.max(i64::from(ready) - first - i64::from(k as u32 * step));
+            b.after(Cause::Data, i64::from(ready) - first - i64::from(k as u32 * step));
         }
         stream
     }

@@ -9,6 +9,7 @@ use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StreamNo};
 use super::map::Shared;
 use super::rows::{Effects, repeat, whole};
 use super::vxm::plan;
+use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, Pass, Rows, Src, Step};
@@ -67,6 +68,7 @@ impl Scheduler<'_> {
                         );
                         let landing = self.place(k, b, e)?;
                         left[c] = Some(landing.inst(part.acc));
+                        self.note_idle(k, self.pair(sides[c]), &landing, 0);
                         self.busy(sides[c], landing.start, rows.len() as u32);
                     }
                 }
@@ -103,6 +105,7 @@ impl Scheduler<'_> {
             );
             let landing = self.place(k, b, e)?;
             for (side, act) in entries {
+                self.note_idle(k, self.pair(side), &landing, act);
                 self.busy(side, (i64::from(landing.start) + act) as u32, rows.len() as u32);
             }
         }
@@ -148,8 +151,8 @@ impl Scheduler<'_> {
         let step = self.m.latency.mxm_f16_row_interval;
         let state = [self.planes[usize::from(plane)], self.planes[usize::from(plane) + 1]];
         for s in state {
-            b.not_before = b.not_before.max(i64::from(s.act_free) - at);
-            b.not_before = b.not_before.max(i64::from(s.last_install.unwrap_or(0)) - at);
+            b.after(Cause::Plane, i64::from(s.act_free) - at);
+            b.after(Cause::Load, i64::from(s.last_install.unwrap_or(0)) - at);
         }
         let copy = self.memory.copy_on(p.act.tensor, h, chain);
         let acts = self.read_rows(b, e, p.act.tensor, copy, &p.act.rows[rows], h.outward(), step, column, at);
@@ -162,17 +165,17 @@ impl Scheduler<'_> {
             None,
         );
         b.use_(acts, whole(act, 0, 2, n, column));
-        b.state.push((act, SLOT_STATE, StateDef::Earlier(installs[0]), 0, n));
-        b.state.push((act, SLOT_STATE + 1, StateDef::Earlier(installs[1]), 0, n));
+        b.uses_state(act, SLOT_STATE, StateDef::Earlier(installs[0]), 0, n);
+        b.uses_state(act, SLOT_STATE + 1, StateDef::Earlier(installs[1]), 0, n);
         let sum = at + i64::from(self.m.latency.mxm_activation_to_sum);
         let emit = last.then(|| b.stream(h.inward(), 4, step));
         // The last pass of a sum leaves its row behind too; nothing reads it.
         let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
         let acc =
             b.inst(queue(MxmPart::Accumulators), sum, repeat(n, step, 1), Proto::Acc { row: 0, mode, emit }, None);
-        b.state.push((acc, 0, StateDef::Here(act), 1, n));
+        b.uses_state(acc, 0, StateDef::Here(act), 1, n);
         if let Some(left) = left {
-            b.state.push((acc, SLOT_STATE, StateDef::Earlier(left), 1, n));
+            b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
         }
         if let Some(s) = emit {
             let t = sum + i64::from(self.m.latency.mxm_sum_to_stream);

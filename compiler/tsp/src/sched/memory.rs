@@ -6,9 +6,9 @@
 
 use super::maps::Maps;
 use super::shortage::shortage;
-use super::split::{distance, int8_passes};
+use super::split::{distance, int8_passes, plane_rows};
 use crate::error::CompileError;
-use crate::tiled::{FILL, Init, Kernel, Kind, RowTensor, TensorId, TiledGraph};
+use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,9 @@ pub(crate) struct Region {
     pub(crate) slice: Slice,
     pub(crate) base: u16,
 }
+
+/// `[hemisphere][plane][row]`, west first.
+type Needed = [Vec<Vec<bool>>; 2];
 
 /// A side, and the slices for each chunk with the first free word of each.
 type Found = (Hemisphere, Vec<Vec<(Slice, u32)>>);
@@ -78,6 +81,8 @@ pub(crate) struct Memory {
     opposite: Vec<Option<TensorId>>,
     /// Tensors of which a gather reads: one run of words, the same in every slice, on both sides.
     gathered: Vec<bool>,
+    /// Rows that the copy for each plane of each hemisphere (west first) must hold; nothing where every copy holds all.
+    needed: Vec<Option<Needed>>,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
     /// Chunks as long as it takes to leave half of the slices to other tensors.
@@ -143,6 +148,7 @@ impl Memory {
             zeros: BTreeMap::new(),
             opposite: vec![None; n],
             gathered: vec![false; n],
+            needed: vec![None; n],
             maps: Maps::default(),
             compact,
             apart: vec![u32::MAX; n],
@@ -224,6 +230,7 @@ impl Memory {
                 }
             }
         }
+        mem.needed_rows(g, sides);
         for o in &g.outputs {
             mem.last_use[o.tensor.0 as usize] = usize::MAX;
             mem.used[o.tensor.0 as usize] = true;
@@ -271,6 +278,59 @@ impl Memory {
             loaders.sort_unstable();
             loaders.dedup();
         }
+    }
+
+    /// What the planes gather, each from a copy of its own: a copy then need not hold what others gather, and the
+    /// writes of planes that work side by side go to different slices.
+    fn needed_rows(&mut self, g: &TiledGraph, sides: &[Vec<Hemisphere>]) {
+        let planes = self.machine.geometry.planes_per_hemisphere as usize;
+        let blank = |t: usize| [0, 1].map(|_| vec![vec![false; g.tensors[t].rows as usize]; planes]);
+        let mut all: Vec<bool> = self.gathered.iter().map(|g| !g).collect();
+        g.outputs.iter().for_each(|o| all[o.tensor.0 as usize] = true);
+        for (number, k) in g.kernels.iter().enumerate() {
+            k.each_whole(|t| all[t.0 as usize] = true);
+            k.each_read(|r| {
+                let stored = g.stored(r.tensor).0 as usize;
+                let gather = match &g.tensor(r.tensor).init {
+                    Init::Gather { sources, groups, .. } if int8_passes(g, k).is_some() => {
+                        Some((sources, *groups as usize))
+                    }
+                    _ => None,
+                };
+                let (Some((sources, groups)), false) = (gather, all[stored]) else {
+                    all[stored] = true;
+                    return;
+                };
+                let needed = self.needed[stored].get_or_insert_with(|| blank(stored));
+                for (h, plane, part) in plane_rows(k.n as usize, &sides[number], planes) {
+                    let marks = &mut needed[usize::from(h == Hemisphere::East)][plane];
+                    for &row in &r.rows[part] {
+                        let words = &sources[row as usize * groups..(row as usize + 1) * groups];
+                        words.iter().filter(|&&w| w < NOTHING).for_each(|&w| marks[w as usize] = true);
+                    }
+                }
+            });
+        }
+        self.needed.iter_mut().zip(all).filter(|(_, all)| *all).for_each(|(n, _)| *n = None);
+    }
+
+    /// True when a copy of a tensor must hold a row.
+    pub(super) fn holds(&self, t: TensorId, copy: usize, row: u32) -> bool {
+        let Some(needed) = &self.needed[t.0 as usize] else { return true };
+        let h = self.side_of(t, copy);
+        let plane = copy - self.copy_on(t, h, 0);
+        needed[usize::from(h == Hemisphere::East)].get(plane).is_none_or(|rows| rows[row as usize])
+    }
+
+    /// Sides on which a copy of a tensor must hold one of the rows, east first.
+    pub(super) fn sides_holding(&self, t: TensorId, rows: &[u32]) -> Vec<Hemisphere> {
+        let mut sides = self.sides_of(t);
+        if self.needed[t.0 as usize].is_some() {
+            let copies = self.homes[t.0 as usize].chunks.first().map_or(0, |c| c.copies.len());
+            sides
+                .retain(|h| (0..copies).any(|c| self.side_of(t, c) == *h && rows.iter().any(|&r| self.holds(t, c, r))));
+        }
+        sides
     }
 
     fn count_copies(&mut self, reads: &[u32]) {
@@ -377,52 +437,44 @@ impl Memory {
         // A gather names one value, so the fill word of its source is a word of that value.
         let fill = if gathered { info.fill.map(|_| value) } else { fill };
         let extra = u32::from(info.fill.is_some());
-        let (per_chunk, regions, words, chunk_rows) = if info.weights {
-            let p = weight_slices(&self.machine);
-            let rows = info.rows.div_ceil(p);
-            (p, p, rows * width, info.rows)
-        } else {
-            let n = width * self.copies[i];
-            let whole = info.table || gathered;
-            let most = if whole {
-                self.bank_words
-            } else {
-                let slices = if self.usable >= 32 { self.usable - 16 } else { self.usable };
-                let sets = (slices / (2 * n)).max(1);
-                let rows = if self.compact { CHUNK_ROWS.max(info.rows.div_ceil(sets) + extra) } else { CHUNK_ROWS };
-                rows.min(self.bank_words).min(self.apart[i].saturating_add(extra))
-            } - extra;
-            let chunk_rows = info.rows.min(most).max(1);
-            (n, n, chunk_rows + extra, chunk_rows)
-        };
-        let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
-        let lanes = self.machine.lanes() as u64;
-        let need = u64::from(words) * u64::from(regions) * u64::from(chunks) * lanes;
-        let fail = |mem: &Memory, reason: &str| shortage(mem, (g, &mem.machine), (t, need), reason);
-        if (info.table || gathered) && info.rows + extra > self.bank_words {
-            return Err(fail(self, &format!("a gather reads one bank of {} words", self.bank_words)));
-        }
-        let mut found: Option<Found> = None;
-        let spread = info.weights && self.usable < per_chunk;
+        let spread = info.weights && self.usable < weight_slices(&self.machine);
         // Weights that both hemispheres load have a home in each.
         let homes: Vec<Option<Hemisphere>> = match &self.loaders[i][..] {
             [] => vec![None],
             _ if spread => vec![None],
             l => l.iter().map(|h| Some(*h)).collect(),
         };
-        for own in homes {
-            let Some((h, sets)) = self.search(i, info, own, (width, per_chunk, words, chunks, spread)) else {
-                found = None;
+        let mut found: Option<Found> = None;
+        let (mut words, mut chunk_rows, mut regions) = (0, 1, 0);
+        for most in self.chunk_sizes(i, info, extra) {
+            let per_chunk = if info.weights { weight_slices(&self.machine) } else { width * self.copies[i] };
+            chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
+            words = if info.weights { info.rows.div_ceil(per_chunk) * width } else { chunk_rows + extra };
+            let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
+            regions = per_chunk * chunks;
+            for own in &homes {
+                let Some((h, sets)) = self.search(i, info, *own, (width, per_chunk, words, chunks, spread)) else {
+                    found = None;
+                    break;
+                };
+                found = match found {
+                    None => Some((h, sets)),
+                    // Of weights: one chunk, whose second copy follows the first.
+                    Some((first, mut all)) => {
+                        all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
+                        Some((first, all))
+                    }
+                };
+            }
+            if found.is_some() {
                 break;
-            };
-            found = match found {
-                None => Some((h, sets)),
-                // Of weights: one chunk, whose second copy follows the first.
-                Some((first, mut all)) => {
-                    all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
-                    Some((first, all))
-                }
-            };
+            }
+        }
+        let lanes = self.machine.lanes() as u64;
+        let need = u64::from(words) * u64::from(regions) * lanes;
+        let fail = |mem: &Memory, reason: &str| shortage(mem, (g, &mem.machine), (t, need), reason);
+        if (info.table || gathered) && info.rows + extra > self.bank_words {
+            return Err(fail(self, &format!("a gather reads one bank of {} words", self.bank_words)));
         }
         let Some((h, sets)) = found else {
             let reason = "no hemisphere has enough slices with room that keep clear of the tensors read with it";
@@ -444,7 +496,7 @@ impl Memory {
                 Some((base, at)) => (at, set.iter().map(|&(s, bank)| self.take_at(s, bank, base, words)).collect()),
                 None => (free_at, set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect::<Vec<Region>>()),
             };
-            let per_copy = if info.weights { per_chunk as usize } else { width as usize };
+            let per_copy = if info.weights { weight_slices(&self.machine) as usize } else { width as usize };
             self.now_bytes += u64::from(words) * taken.len() as u64 * lanes;
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
@@ -452,6 +504,23 @@ impl Memory {
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
         self.homes[i] = home;
         Ok(())
+    }
+
+    /// Rows of a chunk, the size to try first first: short chunks let what follows read the first rows while the last
+    /// are written, and two readers pass each other; long ones take fewer slices.
+    fn chunk_sizes(&self, i: usize, info: &RowTensor, extra: u32) -> Vec<u32> {
+        if info.weights {
+            return vec![info.rows];
+        }
+        if info.table || self.gathered[i] {
+            return vec![self.bank_words - extra];
+        }
+        let n = u32::from(info.ty.bytes()) * self.copies[i];
+        let slices = if self.usable >= 32 { self.usable - 16 } else { self.usable };
+        let sets = (slices / (2 * n)).max(1);
+        let rows = if self.compact { CHUNK_ROWS.max(info.rows.div_ceil(sets) + extra) } else { CHUNK_ROWS };
+        let most = rows.min(self.bank_words).min(self.apart[i].saturating_add(extra)) - extra;
+        vec![most]
     }
 
     /// A word of the bank from which all slices of a set have room, and when it is free.

@@ -19,6 +19,7 @@ mod shortage;
 mod split;
 mod transpose;
 pub(crate) mod vxm;
+pub(crate) mod waits;
 mod weights;
 
 use super::error::CompileError;

@@ -6,6 +6,7 @@
 use super::Scheduler;
 use super::burst::{At, Burst, Def, PlacedNo, Proto, StateDef};
 use super::rows::{Effects, repeat, whole};
+use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, MovePass, Rows};
@@ -51,21 +52,22 @@ impl Scheduler<'_> {
             let mut b = Burst::new(k.node.0);
             let mut e = Effects::default();
             let state = self.planes[usize::from(plane)];
-            b.not_before = i64::from(state.act_free.max(state.last_install.unwrap_or(0)));
+            b.after(Cause::Plane, i64::from(state.act_free));
+            b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)));
             let acts = b.stream(h.outward(), 1, 1);
             self.read_byte(&mut b, &mut e, acts, 0, (p.from.tensor, 0, byte), &p.from.rows[rows.clone()], column, 0);
             let proto = Proto::Act { from: acts, ty: ActType::U8 };
             let act = b.inst(queue(MxmPart::Activations), 0, repeat(n, 1, 0), proto, None);
             b.use_(acts, whole(act, 0, 1, n, column));
-            b.state.push((act, SLOT_STATE, StateDef::Earlier(install), 0, n));
+            b.uses_state(act, SLOT_STATE, StateDef::Earlier(install), 0, n);
             let sum = i64::from(self.m.latency.mxm_activation_to_sum);
             let emit = (number + 1 == passes.len()).then(|| b.stream(h.inward(), 4, 1));
             let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
             let proto = Proto::Acc { row: 0, mode, emit };
             let acc = b.inst(queue(MxmPart::Accumulators), sum, repeat(n, 1, 1), proto, None);
-            b.state.push((acc, 0, StateDef::Here(act), 1, n));
+            b.uses_state(acc, 0, StateDef::Here(act), 1, n);
             if let Some(left) = left {
-                b.state.push((acc, SLOT_STATE, StateDef::Earlier(left), 1, n));
+                b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
             }
             if let Some(s) = emit {
                 let t = sum + i64::from(self.m.latency.mxm_sum_to_stream);
@@ -74,6 +76,7 @@ impl Scheduler<'_> {
             }
             let landing = self.place(k, b, e)?;
             left = Some(landing.inst(acc));
+            self.note_idle(k, plane, &landing, 0);
             self.planes[usize::from(plane)].act_free = landing.start + n;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, Landing, Proto, StreamNo, Touch, Use};
 use super::memory::Region;
+use super::waits::Cause;
 use crate::tiled::{FILL, TensorId};
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, QueueId, Repeat, Slice, Thread, ValueIx};
 
@@ -102,7 +103,7 @@ impl Scheduler<'_> {
             for k in 0..run.n {
                 let row = rows[(run.off + k) as usize];
                 if row != FILL {
-                    b.not_before = b.not_before.max(i64::from(ready[row as usize]) - issue - i64::from(k * step));
+                    b.after(Cause::Data, i64::from(ready[row as usize]) - issue - i64::from(k * step));
                 }
             }
             e.reads.push((t, issue + i64::from((run.n - 1) * step)));
@@ -156,28 +157,62 @@ impl Scheduler<'_> {
         let home = &self.memory.homes[t.0 as usize];
         let copies = if self.g.tensor(t).weights { 1 } else { home.chunks[0].copies.len() };
         for copy in 0..copies {
-            for run in self.runs_of(t, copy, byte, rows) {
-                if only.is_some_and(|h| h != run.at.slice.hemisphere) {
-                    continue;
-                }
-                let column = self.m.slice_column(run.at.slice);
-                let arrive = at + i64::from(run.off * step) + self.hops(dir, from, column);
-                let issue = arrive - i64::from(self.m.latency.mem_write_sample);
-                let proto = Proto::Write { addr: run.at.base, from: stream, byte: stream_byte };
-                let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Write));
-                let inst = b.inst(queue, issue, repeat(run.n, step, run.step), proto, Some(self.touch(t, &run)));
-                let use_ = Use { inst, slot: 0, byte: stream_byte, bytes: 1, off: run.off, n: run.n, column };
-                b.use_(stream, use_);
-                let free = home.chunks.iter().map(|c| c.free_at).max().unwrap_or(0);
-                b.not_before = b.not_before.max(i64::from(free) - issue);
-                let first = issue - i64::from(run.off * step);
-                e.writes.push((
-                    t,
-                    rows[run.off as usize..(run.off + run.n) as usize].to_vec(),
-                    first + i64::from(run.off * step),
-                    step,
-                ));
+            let side = self.memory.side_of(t, copy);
+            if !self.g.tensor(t).weights && only.is_some_and(|h| h != side) {
+                continue;
             }
+            // A copy that a plane gathers from holds what that plane needs.
+            let mut at_row = 0;
+            for list in rows.chunk_by(|a, b| self.memory.holds(t, copy, *a) == self.memory.holds(t, copy, *b)) {
+                let first = at_row;
+                at_row += list.len();
+                if self.memory.holds(t, copy, list[0]) {
+                    let at = at + first as i64 * i64::from(step);
+                    self.write_run(
+                        b,
+                        e,
+                        (stream, stream_byte, first as u32),
+                        (t, copy, byte),
+                        list,
+                        (dir, from),
+                        at,
+                        only,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Writes consecutive rows of a stream, the first of which is its row `first` and is at `from` in cycle `at`, to a copy.
+    #[allow(clippy::too_many_arguments)]
+    fn write_run(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        (stream, stream_byte, first): (StreamNo, u8, u32),
+        (t, copy, byte): (TensorId, usize, u8),
+        rows: &[u32],
+        (dir, from): (Dir, Column),
+        at: i64,
+        only: Option<Hemisphere>,
+    ) {
+        let step = b.streams[stream.0].step;
+        let home = &self.memory.homes[t.0 as usize];
+        for run in self.runs_of(t, copy, byte, rows) {
+            if only.is_some_and(|h| h != run.at.slice.hemisphere) {
+                continue;
+            }
+            let column = self.m.slice_column(run.at.slice);
+            let arrive = at + i64::from(run.off * step) + self.hops(dir, from, column);
+            let issue = arrive - i64::from(self.m.latency.mem_write_sample);
+            let proto = Proto::Write { addr: run.at.base, from: stream, byte: stream_byte };
+            let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Write));
+            let inst = b.inst(queue, issue, repeat(run.n, step, run.step), proto, Some(self.touch(t, &run)));
+            let off = first + run.off;
+            b.use_(stream, Use { inst, slot: 0, byte: stream_byte, bytes: 1, off, n: run.n, column });
+            let free = home.chunks.iter().map(|c| c.free_at).max().unwrap_or(0);
+            b.after(Cause::Space, i64::from(free) - issue);
+            e.writes.push((t, rows[run.off as usize..(run.off + run.n) as usize].to_vec(), issue, step));
         }
     }
 

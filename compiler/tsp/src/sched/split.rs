@@ -2,7 +2,7 @@
 //!
 //! The two planes of a hemisphere hold the same weights, loaded once, and take two runs of rows in
 //! lock step. Products of one node that differ in output channels alone go to the hemispheres in
-//! turn; one that is left over is shared by both. Knows the tiled graph; knows no cycles.
+//! turn where they have few rows; others, and one that is left over, are shared by both. Knows the tiled graph; knows no cycles.
 
 use crate::tiled::{Kernel, Kind, Pass, TiledGraph};
 use quadrille_isa::tsp::{AluType, Hemisphere};
@@ -15,6 +15,11 @@ pub(super) fn int8_passes<'a>(g: &TiledGraph, k: &'a Kernel) -> Option<&'a [Pass
     let ty = g.tensor(passes.first()?.act.tensor).ty;
     matches!(ty, AluType::I8 | AluType::U8).then_some(passes)
 }
+
+/// Rows of a product at most for which blocks of one node go to the hemispheres in turn. With more of them every block
+/// is shared by both, each plane on rows of its own, so that no two read one word; with fewer the loads of weights for
+/// a quarter of the rows would show.
+const TWIN_ROWS: u32 = 100;
 
 /// The hemispheres of each int8 product; none for other kernels.
 pub(super) fn sides(g: &TiledGraph) -> Vec<Vec<Hemisphere>> {
@@ -36,7 +41,7 @@ pub(super) fn sides(g: &TiledGraph) -> Vec<Vec<Hemisphere>> {
         while last < g.kernels.len() && twins(first, last) {
             last += 1;
         }
-        let pairs = (last - first) / 2 * 2;
+        let pairs = if g.kernels[first].n > TWIN_ROWS { 0 } else { (last - first) / 2 * 2 };
         for (i, s) in sides[first..last].iter_mut().enumerate() {
             *s = match (i < pairs, i % 2) {
                 (true, 0) => vec![Hemisphere::West],
@@ -59,6 +64,14 @@ pub(super) struct Share {
 /// Rows from one plane's run to the next plane's.
 pub(super) fn distance(n: usize, sides: usize, planes: usize) -> usize {
     n.div_ceil((sides * planes).max(1)).max(1)
+}
+
+/// The rows that each plane of each hemisphere takes, all waves together.
+pub(super) fn plane_rows(n: usize, sides: &[Hemisphere], planes: usize) -> Vec<(Hemisphere, usize, Range<usize>)> {
+    let run = distance(n, sides.len(), planes);
+    let part = |number: usize| (number * run).min(n)..((number + 1) * run).min(n);
+    let places = sides.iter().enumerate().flat_map(|(s, &h)| (0..planes).map(move |p| (h, p, s * planes + p)));
+    places.map(|(h, p, number)| (h, p, part(number))).collect()
 }
 
 /// Cuts `n` rows into waves of shares; no run is longer than `most`.

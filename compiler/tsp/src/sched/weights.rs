@@ -4,6 +4,7 @@ use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StreamNo, Touch, Use};
 use super::memory::weight_slices;
 use super::rows::{Effects, repeat, slices};
+use super::waits::Cause;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, TensorId};
 use quadrille_isa::tsp::{Column, Dir, MxmPart, QueueId, Thread};
@@ -63,7 +64,7 @@ impl Scheduler<'_> {
         let copy = self.memory.copy_on(tile.tensor, h, 0);
         let mut b = Burst::new(k.node.0);
         let mut e = Effects::default();
-        b.not_before = i64::from(last_install.unwrap_or(0));
+        b.after(Cause::Load, i64::from(last_install.unwrap_or(0)));
         let p = weight_slices(self.m);
         let mut zero: Option<StreamNo> = None;
         let mut from = [(StreamNo(0), 0u8); 16];
@@ -99,12 +100,13 @@ impl Scheduler<'_> {
         let loaded = landing.start + n - 1 + self.m.latency.mxm_weight_row;
         let gap = last_install.map_or(0, |t| t + self.m.latency.mxm_install);
         let mut b = Burst::new(k.node.0);
-        b.not_before = i64::from(loaded.max(gap).max(act_free));
+        b.after(Cause::Plane, i64::from(act_free));
+        b.after(Cause::Load, i64::from(loaded.max(gap)));
         for (plane, loads) in planes.iter().zip(&loads) {
             let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Activations));
             let inst = b.inst(queue, 0, repeat(1, 1, 0), Proto::Install, None);
             for (slot, l) in loads.iter().enumerate() {
-                b.state.push((inst, slot as u8, StateDef::Earlier(landing.inst(*l)), 0, 1));
+                b.uses_state(inst, slot as u8, StateDef::Earlier(landing.inst(*l)), 0, 1);
             }
         }
         let landing = self.place(k, b, Effects::default())?;

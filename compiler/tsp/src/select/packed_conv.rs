@@ -266,6 +266,17 @@ impl Select<'_> {
             let lanes: Vec<(usize, usize)> = (0..c.channels).map(|k| (k, (x.lane0 + table[k].1) as usize)).collect();
             for class in &p.classes {
                 let parts = class.keys.iter().map(|keys| {
+                    let takes = keys
+                        .iter()
+                        .enumerate()
+                        .filter_map(|(g, key)| key.map(|key| Take { lane: g * group, channels: lanes.clone(), key }))
+                        .collect();
+                    // Zero weights stand for what other pixels of the word add to integers.
+                    if self.is_bytes(x.tensor)
+                        && let Some(rows) = whole_words(class, keys, x_pixels)
+                    {
+                        return Part { act: Rows { tensor: x.tensor, rows }, takes };
+                    }
                     let mut sources = vec![NOTHING; class.words.len() * groups];
                     for (w, pixels) in class.pixels.iter().enumerate() {
                         for (g, key) in keys.iter().enumerate() {
@@ -276,11 +287,6 @@ impl Select<'_> {
                         }
                     }
                     let t = self.gathered(x.tensor, sources, class.words.len());
-                    let takes = keys
-                        .iter()
-                        .enumerate()
-                        .filter_map(|(g, key)| key.map(|key| Take { lane: g * group, channels: lanes.clone(), key }))
-                        .collect();
                     Part { act: Rows { tensor: t, rows: (0..class.words.len() as u32).collect() }, takes }
                 });
                 let parts = parts.collect();
@@ -444,6 +450,16 @@ impl Select<'_> {
         lazy.ty = self.ty(node.output);
         Ok(Val::Lazy(Box::new(lazy)))
     }
+}
+
+/// The one word from which a pass takes its positions, for each word of a class; nothing where it takes more than one.
+fn whole_words(class: &Class, keys: &[Option<usize>], x_pixels: usize) -> Option<Vec<u32>> {
+    let of_word = |pixels: &Vec<Option<u32>>| {
+        let mut words = keys.iter().flatten().map(|&key| pixels[key].map(|v| v / x_pixels as u32));
+        let first = words.next()??;
+        words.all(|w| w == Some(first)).then_some(first)
+    };
+    class.pixels.iter().map(of_word).collect()
 }
 
 /// True when an operand is a constant of slopes that make two ALU steps enough.

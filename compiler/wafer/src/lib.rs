@@ -7,6 +7,7 @@
 
 mod buffers;
 mod code;
+pub mod collective;
 mod color;
 mod emit;
 mod error;

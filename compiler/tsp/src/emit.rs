@@ -72,6 +72,11 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
         let words = Bytes::from(vec![0u8; m.lanes()]);
         p.image.push(ImageSegment { value: *value, slice: *slice, addr: *addr, words });
     }
+    for (byte, f) in &s.memory.fills {
+        p.values[f.value.0 as usize] = ValueInfo { name: "outside of images".into(), node: NodeIx(0) };
+        let words = Bytes::from(vec![*byte; m.lanes()]);
+        p.image.push(ImageSegment { value: f.value, slice: f.at.slice, addr: f.at.base, words });
+    }
     layouts(&mut p, g, &s.memory);
     let text = p.text_bytes(m.program.instruction_bytes);
     let have = 2 * u64::from(m.program.reserved_slices_per_hemisphere * m.geometry.words_per_slice) * m.lanes() as u64;

@@ -8,18 +8,22 @@
 use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StateUse};
 use super::map::Shared;
+use super::memory::FillWord;
 use super::rows::{Effects, repeat, whole};
 use super::split::waves;
 use super::vxm::{Plan, plan};
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
-use crate::tiled::{Init, Kernel, Pass, Rows, Src, Step};
-use quadrille_isa::tsp::{AccMode, ActType, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE};
+use crate::tiled::{FILL, Init, Kernel, Pass, Rows, Src, Step, TensorId};
+use quadrille_isa::tsp::{AccMode, ActType, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE, Slice};
 use std::ops::Range;
 
 /// Rows of a wave of a single pass.
 const SHORT_WAVE: usize = 128;
+
+/// Kernels before one whose slices its fill words keep clear of.
+const FILL_APART: usize = 10;
 
 /// A plane's part of a pass: number within the hemisphere, and its rows.
 #[derive(Clone, Debug)]
@@ -62,6 +66,7 @@ impl Scheduler<'_> {
         let most = self.m.geometry.accumulator_rows_per_plane as usize;
         // One pass holds its weights from wave to wave, so shorter waves cost nothing, and what follows starts earlier.
         let most = if passes.len() == 1 { most.min(SHORT_WAVE) } else { most };
+        let fills = self.fill_words(k, passes);
         for wave in waves(k.n as usize, sides, planes, most) {
             let mut left: Vec<Vec<Vec<Left>>> = vec![vec![Vec::new(); planes]; wave.len()];
             // Sums of bytes are exact in any order, so what is ready first goes first.
@@ -85,12 +90,41 @@ impl Scheduler<'_> {
                         .collect();
                     let installs = self.install_shared(k, share.side, parts.len(), p)?;
                     let mut sums = vec![Vec::new(); planes];
-                    self.int8_pass(k, share.side, p, &parts, &installs, left, &mut sums, last.then_some(tail))?;
+                    self.int8_pass(k, share.side, p, &parts, &installs, left, &mut sums, last.then_some(tail), &fills)?;
                     *left = sums;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A word for each plane, west first, from which it reads what lies outside of the image: away from all that the kernel
+    /// and those before it read and write, so that planes in lock step do not meet there. None, or too few, where that
+    /// cannot be.
+    fn fill_words(&mut self, k: &Kernel, passes: &[Pass]) -> Vec<FillWord> {
+        let outside = passes.iter().map(|p| &p.act).find(|a| a.rows.contains(&FILL));
+        let Some(fill) = outside.and_then(|a| self.g.tensor(a.tensor).fill) else { return Vec::new() };
+        let here = self.g.kernels.iter().position(|x| std::ptr::eq(x, k)).unwrap_or(0);
+        let mut words: Vec<FillWord> = Vec::new();
+        let planes = self.m.geometry.planes_per_hemisphere as usize * 2;
+        for back in [FILL_APART, 0] {
+            let mut busy: Vec<Slice> = Vec::new();
+            for k in &self.g.kernels[here.saturating_sub(back)..=here] {
+                let mut add = |t: TensorId| busy.extend(self.memory.slices_of(self.g.stored(t)));
+                k.each_read(|r| add(r.tensor));
+                k.each_write(&mut add);
+            }
+            while words.len() < planes {
+                let Some(f) = self.memory.fill_word(fill as u8, &busy) else { break };
+                busy.push(f.at.slice);
+                words.push(f);
+            }
+            if words.len() == planes {
+                return words;
+            }
+            words.clear();
+        }
+        words
     }
 
     /// Cycle in which the first rows of a pass could be read, if the others followed one a cycle.
@@ -145,6 +179,7 @@ impl Scheduler<'_> {
         left: &[Vec<Left>],
         sums: &mut [Vec<Left>],
         tail: Option<Tail<'_>>,
+        fills: &[FillWord],
     ) -> Result<(), CompileError> {
         let mut b = Burst::new(k.node.0);
         let mut e = Effects::default();
@@ -160,13 +195,14 @@ impl Scheduler<'_> {
                 installs[part.plane],
                 &left[part.plane],
                 tail,
+                fills,
                 &mut shared,
             ));
         }
         let alus = b.insts.iter().filter(|i| matches!(i.at, At::Alu)).count();
         if parts.len() > 1 && (alus > self.m.geometry.alus as usize || b.collides().is_some()) {
             for part in parts {
-                self.int8_pass(k, h, p, std::slice::from_ref(part), installs, left, sums, tail)?;
+                self.int8_pass(k, h, p, std::slice::from_ref(part), installs, left, sums, tail, fills)?;
             }
             return Ok(());
         }
@@ -179,7 +215,7 @@ impl Scheduler<'_> {
             };
             for first in [true, false] {
                 let halves: Vec<Part> = parts.iter().map(|p| part(p, first)).filter(|p| !p.rows.is_empty()).collect();
-                self.int8_pass(k, h, p, &halves, installs, left, sums, tail)?;
+                self.int8_pass(k, h, p, &halves, installs, left, sums, tail, fills)?;
             }
             return Ok(());
         }
@@ -208,6 +244,7 @@ impl Scheduler<'_> {
         install: PlacedNo,
         left: &[Left],
         tail: Option<Tail<'_>>,
+        fills: &[FillWord],
         shared: &mut Shared,
     ) -> (InstNo, i64) {
         let l = &self.m.latency;
@@ -227,8 +264,17 @@ impl Scheduler<'_> {
         let rows = &p.act.rows[part.rows.clone()];
         let gathered = self.g.stored(p.act.tensor) != p.act.tensor;
         let side = usize::from(h == Hemisphere::East);
-        let copy = if gathered { part.plane } else { self.memory.copy_on(p.act.tensor, h, side) };
-        let acts = self.read_rows(b, e, p.act.tensor, copy, rows, h.outward(), 1, column, at);
+        let acts = if gathered {
+            self.read_rows(b, e, p.act.tensor, part.plane, rows, h.outward(), 1, column, at)
+        } else {
+            // What is gathered from elsewhere has a copy for each plane.
+            let own = if self.memory.is_gathered(p.act.tensor) { part.plane } else { 0 };
+            let copy = self.memory.copy_on(p.act.tensor, h, side) + own;
+            let acts = b.stream(h.outward(), 1, 1);
+            let fill = fills.get(side * (fills.len() / 2) + part.plane).copied();
+            self.read_filled(b, e, acts, 0, (p.act.tensor, copy, 0), rows, fill, column, at);
+            acts
+        };
         let ty = if self.g.tensor(p.act.tensor).ty == AluType::U8 { ActType::U8 } else { ActType::I8 };
         let queue = |part| At::Queue(QueueId::Mxm(plane, part));
         let act = b.inst(queue(MxmPart::Activations), at, repeat(n, 1, 0), Proto::Act { from: acts, ty }, None);

@@ -22,6 +22,13 @@ pub(crate) struct Region {
 /// `[hemisphere][plane][row]`, west first.
 type Needed = [Vec<Vec<bool>>; 2];
 
+/// A word that holds one byte in every lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FillWord {
+    pub(crate) at: Region,
+    pub(crate) value: ValueIx,
+}
+
 /// A side, and the slices for each chunk with the first free word of each.
 type Found = (Hemisphere, Vec<Vec<(Slice, u32)>>);
 
@@ -77,6 +84,8 @@ pub(crate) struct Memory {
     now_bytes: u64,
     /// Words of zeros, by slice, with their value.
     pub(crate) zeros: BTreeMap<Slice, (u16, ValueIx)>,
+    /// Words of bytes that stand for what lies outside of images, with the byte.
+    pub(crate) fills: Vec<(u8, FillWord)>,
     /// Tensors that lie across the VXM from another.
     opposite: Vec<Option<TensorId>>,
     /// Tensors of which a gather reads: one run of words, the same in every slice, on both sides.
@@ -146,6 +155,7 @@ impl Memory {
             peak_bytes: 0,
             now_bytes: 0,
             zeros: BTreeMap::new(),
+            fills: Vec::new(),
             opposite: vec![None; n],
             gathered: vec![false; n],
             needed: vec![None; n],
@@ -289,27 +299,31 @@ impl Memory {
         g.outputs.iter().for_each(|o| all[o.tensor.0 as usize] = true);
         for (number, k) in g.kernels.iter().enumerate() {
             k.each_whole(|t| all[t.0 as usize] = true);
-            k.each_read(|r| {
+            let (Some(passes), Kind::MatMul { ins, .. }) = (int8_passes(g, k), &k.kind) else {
+                k.each_read(|r| all[g.stored(r.tensor).0 as usize] = true);
+                continue;
+            };
+            ins.iter().for_each(|r| all[r.tensor.0 as usize] = true);
+            for r in passes.iter().map(|p| &p.act) {
                 let stored = g.stored(r.tensor).0 as usize;
-                let gather = match &g.tensor(r.tensor).init {
-                    Init::Gather { sources, groups, .. } if int8_passes(g, k).is_some() => {
-                        Some((sources, *groups as usize))
-                    }
-                    _ => None,
-                };
-                let (Some((sources, groups)), false) = (gather, all[stored]) else {
-                    all[stored] = true;
-                    return;
-                };
+                if all[stored] {
+                    continue;
+                }
                 let needed = self.needed[stored].get_or_insert_with(|| blank(stored));
                 for (h, plane, part) in plane_rows(k.n as usize, &sides[number], planes) {
                     let marks = &mut needed[usize::from(h == Hemisphere::East)][plane];
                     for &row in &r.rows[part] {
-                        let words = &sources[row as usize * groups..(row as usize + 1) * groups];
+                        let words = match &g.tensor(r.tensor).init {
+                            Init::Gather { sources, groups, .. } => {
+                                let groups = *groups as usize;
+                                &sources[row as usize * groups..(row as usize + 1) * groups]
+                            }
+                            _ => &[row],
+                        };
                         words.iter().filter(|&&w| w < NOTHING).for_each(|&w| marks[w as usize] = true);
                     }
                 }
-            });
+            }
         }
         self.needed.iter_mut().zip(all).filter(|(_, all)| *all).for_each(|(n, _)| *n = None);
     }
@@ -820,6 +834,31 @@ impl Memory {
             }
         }
         None
+    }
+
+    /// A word of some byte in one of the slices for rows that is none of `not`, on a machine with slices to spare.
+    pub(super) fn fill_word(&mut self, byte: u8, not: &[Slice]) -> Option<FillWord> {
+        if self.usable < 32 {
+            return None;
+        }
+        if let Some((_, f)) = self.fills.iter().find(|(b, f)| *b == byte && !not.contains(&f.at.slice)) {
+            return Some(*f);
+        }
+        let inner = self.usable - 16;
+        let at = self.fresh(1, |s, _| u32::from(s.index) < inner && !not.contains(&s))?;
+        let fill = FillWord { at, value: ValueIx(self.new_value()) };
+        self.fills.push((byte, fill));
+        Some(fill)
+    }
+
+    /// Slices that hold rows of tensors.
+    pub(super) fn slices_of(&self, t: TensorId) -> impl Iterator<Item = Slice> {
+        self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten()).map(|r| r.slice)
+    }
+
+    /// True when a tensor is gathered from.
+    pub(super) fn is_gathered(&self, t: TensorId) -> bool {
+        self.gathered[t.0 as usize]
     }
 
     /// True when the tensor lies in SRAM from the start.

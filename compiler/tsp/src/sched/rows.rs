@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, Landing, Proto, StreamNo, Touch, Use};
-use super::memory::Region;
+use super::memory::{FillWord, Region};
 use super::waits::Cause;
 use crate::tiled::{FILL, TensorId};
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, QueueId, Repeat, Slice, Thread, ValueIx};
@@ -48,7 +48,8 @@ pub(super) fn runs(places: &[(Region, bool)]) -> Vec<Run> {
 }
 
 impl Scheduler<'_> {
-    pub(super) fn runs_of(&self, t: TensorId, copy: usize, byte: u8, rows: &[u32]) -> Vec<Run> {
+    /// Places of rows in a copy; fill rows are read from `fill` if there is such a word.
+    pub(super) fn runs_of(&self, t: TensorId, copy: usize, byte: u8, rows: &[u32], fill: Option<FillWord>) -> Vec<Run> {
         // Fill rows before the first real one are read beside it.
         let first = rows.iter().find(|&&r| r != FILL && !self.g.tensor(t).weights);
         let mut near = first.map_or(0, |&r| self.memory.chunk_of(t, r));
@@ -58,15 +59,19 @@ impl Scheduler<'_> {
                 if r != FILL && !self.g.tensor(t).weights {
                     near = self.memory.chunk_of(t, r);
                 }
-                (self.memory.place_of(self.g, t, copy, byte, r, near), r == FILL)
+                match (fill, r) {
+                    (Some(fill), FILL) => (fill.at, true),
+                    _ => (self.memory.place_of(self.g, t, copy, byte, r, near), r == FILL),
+                }
             })
             .collect();
         runs(&places)
     }
 
-    fn touch(&self, t: TensorId, run: &Run) -> Touch {
+    fn touch(&self, t: TensorId, run: &Run, fill: Option<FillWord>) -> Touch {
         let home = &self.memory.homes[t.0 as usize];
-        let value = if run.fill { home.fill.unwrap_or(home.value) } else { home.value };
+        let own = home.fill.unwrap_or(home.value);
+        let value = if run.fill { fill.map_or(own, |f| f.value.0) } else { home.value };
         Touch {
             slice: run.at.slice,
             bank: self.memory.bank_of(run.at.base),
@@ -84,20 +89,37 @@ impl Scheduler<'_> {
         e: &mut Effects,
         stream: StreamNo,
         stream_byte: u8,
-        (t, copy, byte): (TensorId, usize, u8),
+        of: (TensorId, usize, u8),
         rows: &[u32],
         dest: Column,
         at: i64,
     ) {
+        self.read_filled(b, e, stream, stream_byte, of, rows, None, dest, at);
+    }
+
+    /// The same, with fill rows from a word of their own.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn read_filled(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        stream: StreamNo,
+        stream_byte: u8,
+        (t, copy, byte): (TensorId, usize, u8),
+        rows: &[u32],
+        fill: Option<FillWord>,
+        dest: Column,
+        at: i64,
+    ) {
         let (dir, step) = (b.streams[stream.0].dir, b.streams[stream.0].step);
-        for run in self.runs_of(t, copy, byte, rows) {
+        for run in self.runs_of(t, copy, byte, rows, fill) {
             let column = self.m.slice_column(run.at.slice);
             let drive = at + i64::from(run.off * step) - self.hops(dir, column, dest);
             let issue = drive - i64::from(self.m.latency.mem_read);
             let repeat = repeat(run.n, step, run.step);
             let proto = Proto::Read { addr: run.at.base, to: stream, byte: stream_byte };
             let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Read));
-            let inst = b.inst(queue, issue, repeat, proto, Some(self.touch(t, &run)));
+            let inst = b.inst(queue, issue, repeat, proto, Some(self.touch(t, &run, fill)));
             b.def(stream, Def { inst, byte: stream_byte, bytes: 1, out: 0, off: run.off, n: run.n, t: drive, column });
             let ready = &self.memory.homes[t.0 as usize].ready;
             for k in 0..run.n {
@@ -198,7 +220,7 @@ impl Scheduler<'_> {
     ) {
         let step = b.streams[stream.0].step;
         let home = &self.memory.homes[t.0 as usize];
-        for run in self.runs_of(t, copy, byte, rows) {
+        for run in self.runs_of(t, copy, byte, rows, None) {
             if only.is_some_and(|h| h != run.at.slice.hemisphere) {
                 continue;
             }
@@ -207,7 +229,7 @@ impl Scheduler<'_> {
             let issue = arrive - i64::from(self.m.latency.mem_write_sample);
             let proto = Proto::Write { addr: run.at.base, from: stream, byte: stream_byte };
             let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Write));
-            let inst = b.inst(queue, issue, repeat(run.n, step, run.step), proto, Some(self.touch(t, &run)));
+            let inst = b.inst(queue, issue, repeat(run.n, step, run.step), proto, Some(self.touch(t, &run, None)));
             let off = first + run.off;
             b.use_(stream, Use { inst, slot: 0, byte: stream_byte, bytes: 1, off, n: run.n, column });
             let free = home.chunks.iter().map(|c| c.free_at).max().unwrap_or(0);

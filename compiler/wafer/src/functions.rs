@@ -30,6 +30,11 @@ fn m(dst: Reg, op: PeOp, args: &[Arg]) -> Micro {
     micro(dst, op, args)
 }
 
+/// |x| < 2^22 to the nearest integer.
+pub(super) fn round_small() -> [Micro; 2] {
+    [m(0, Add, &[X, i(ROUND)]), m(0, Sub, &[X, i(ROUND)])]
+}
+
 /// x to an integer: to the nearest, or from there down (-1) or up (1).
 fn rounding(direction: i32) -> Vec<Micro> {
     let limit = 8_388_608.0;

@@ -306,6 +306,39 @@ impl Arg {
     }
 }
 
+/// Rounds between bounds in the shortest way: what is clamped to whole numbers after it was rounded
+/// can be clamped before, and then two additions round it.
+pub(crate) fn clamp_before_rounding(steps: &mut Vec<Step>) {
+    /// The one operation of a step with a whole immediate, by name.
+    fn whole(s: Option<&Step>, op: PeOp) -> Option<f32> {
+        match s.map(|s| &s.micros[..]) {
+            Some([Micro { dst: 0, op: o, args }]) if *o == op => match args[..] {
+                [X, Arg::Imm(v)] if v.fract() == 0.0 && v.abs() < 65536.0 => Some(v),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+    let mut i = 0;
+    while i < steps.len() {
+        let zero = whole(steps.get(i + 1), PeOp::Add);
+        let at = i + 1 + usize::from(zero.is_some());
+        let bounds = whole(steps.get(at), PeOp::Max).zip(whole(steps.get(at + 1), PeOp::Min));
+        if let (true, Some((lo, hi))) = (steps[i].name == Unary::Round.name(), bounds) {
+            let z = zero.unwrap_or(0.0);
+            let mut m = vec![micro(0, PeOp::Max, &[X, Arg::Imm(lo - z)]), micro(0, PeOp::Min, &[X, Arg::Imm(hi - z)])];
+            // -0 becomes 0, as in the integers that these are.
+            m.extend(super::functions::round_small());
+            if z != 0.0 {
+                m.push(micro(0, PeOp::Add, &[X, Arg::Imm(z)]));
+            }
+            let name = format!("round to {lo}..{hi}");
+            steps.splice(i..=at + 1, [Step { name, micros: m }]);
+        }
+        i += 1;
+    }
+}
+
 /// The meaning of one vector operation on f32 operands.
 pub(crate) fn scalar(op: PeOp, a: f32, b: f32, c: f32) -> f32 {
     use numerics::*;

@@ -73,20 +73,33 @@ pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
     }
 }
 
-/// The order of a stream in loops of blocks, runs and elements, as a buffer on it takes it.
-fn in_blocks(s: &Stream) -> Option<Layout> {
-    let mut layout = s.layout.clone()?;
-    while layout.loops.len() < 2 {
-        layout.loops.insert(0, Loop { count: 1, step: 0 });
+/// Bytes of a block that one PE holds back, at most.
+const BLOCK_BYTES: usize = 32768;
+
+/// The order of a stream in loops of blocks, runs and elements, as a buffer on it takes it, and the
+/// number of images that it brings. A block fits a PE if its runs do.
+fn in_blocks(s: &Stream) -> Option<(Layout, usize)> {
+    let mut loops = s.layout.clone()?.loops;
+    while loops.len() < 2 {
+        loops.insert(0, Loop { count: 1, step: 0 });
     }
-    Some(layout)
+    let n = loops.len();
+    let images = if n > 3 { loops[0].count } else { 1 };
+    let (runs, run) = (loops[n - 2], loops[n - 1].count.max(1));
+    let most = (BLOCK_BYTES / (4 * run)).max(1);
+    let fits = (1..=runs.count.min(most)).rev().find(|d| runs.count.is_multiple_of(*d)).unwrap_or(1);
+    if fits < runs.count {
+        loops[n - 2].count = fits;
+        loops.insert(n - 2, Loop { count: runs.count / fits, step: runs.step * fits });
+    }
+    Some((Layout { loops }, images))
 }
 
 /// Wavelets of the block that a buffer before this operand holds.
 fn block_wavelets(g: &WaferGraph, k: KernelId, i: usize) -> u64 {
     let stream = g.stream(g.kernels[k.0].inputs[i].stream);
-    let layout = in_blocks(stream);
-    let Some([.., runs, run]) = layout.as_ref().map(|l| &l.loops[..]) else { return 1 };
+    let blocks = in_blocks(stream);
+    let Some([.., runs, run]) = blocks.as_ref().map(|(l, _)| &l.loops[..]) else { return 1 };
     // Runs of packed elements are padded to whole wavelets.
     runs.count as u64 * (run.count as u64).div_ceil(u64::from(stream.format.elem.per_wavelet()))
 }
@@ -111,11 +124,10 @@ fn insert(g: &mut WaferGraph, k: KernelId, i: usize) {
         let s = g.stream(id);
         (s.shape.clone(), in_blocks(s), s.narrow, s.format)
     };
-    let Some(layout) = layout else { return };
+    let Some((layout, images)) = layout else { return };
     let loops = &layout.loops;
     let n = loops.len();
-    let images = if n > 3 { loops[0].count } else { 1 };
-    let outer: usize = loops[usize::from(n > 3)..n - 2].iter().map(|l| l.count).product();
+    let outer: usize = loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
     let core = Delay { images, blocks: outer, runs: loops[n - 2].count, layout: layout.clone() };
     let name = g.kernels[k.0].names[0].clone();
     g.streams[id.0].readers.retain(|r| *r != (k, i));

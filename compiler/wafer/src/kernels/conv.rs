@@ -65,7 +65,7 @@ impl Conv {
                 taps_of().flat_map(|(kh, kw)| cx.units.clone().map(move |m| self.weight(m, 0, kh, kw))).collect()
             });
             for (t, (kh, kw)) in taps_of().enumerate() {
-                let a = mem(ElemType::F16, win.at(kh * g.dh, 0, left + kw * g.dw), win.pitch, g.sw);
+                let a = win.channels(kh * g.dh, 0, left + kw * g.dw, g.sw);
                 fma(rows, a, w + (t * rows * 2) as u32, acc.base, acc.pitch);
             }
             return ops;
@@ -87,12 +87,12 @@ impl Conv {
             if cg == 1 {
                 // With one input channel the taps of a window row are the sum's inner loop.
                 for kh in 0..g.kh {
-                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, left), g.dw, g.sw);
+                    let a = win.columns(kh * g.dh, channel, left, (g.dw, g.sw));
                     fma(g.kw, a, w + (kh * g.kw * 2) as u32, dst, 0);
                 }
             } else {
                 for (t, (kh, kw)) in taps_of().enumerate() {
-                    let a = mem(ElemType::F16, win.at(kh * g.dh, channel, left + kw * g.dw), win.pitch, g.sw);
+                    let a = win.channels(kh * g.dh, channel, left + kw * g.dw, g.sw);
                     fma(cg, a, w + (t * cg * 2) as u32, dst, 0);
                 }
             }
@@ -140,8 +140,8 @@ impl Core for Conv {
     }
 
     fn max_parts(&self) -> usize {
-        // Shorter vectors than this drown in launches.
-        (self.g.ow / 8).clamp(1, 8)
+        // Shorter vectors than this drown in launches; two parts a row may be all that fits a PE.
+        (self.g.ow / 8).clamp(if self.g.ow < 4 { 1 } else { 2 }, 8)
     }
 
     fn allows(&self, per: usize, _: Format) -> bool {

@@ -121,7 +121,7 @@ impl Core for Pool {
         let at = mem(ty, block.base, block.pitch, 1);
         let mut body: Vec<VecOp> = Vec::new();
         for (i, (kh, kw)) in self.taps().enumerate() {
-            let a = Src::Mem(mem(ty, win.at(kh * g.dh, 0, kw * g.dw), win.pitch, g.sw));
+            let a = Src::Mem(win.channels(kh * g.dh, 0, kw * g.dw, g.sw));
             body.push(match i {
                 0 => mov(n1, n0, Dst::Mem(at), a),
                 _ => op(if max { PeOp::Max } else { PeOp::Add }, n1, n0, Dst::Mem(at), [Src::Mem(at), a, Src::None]),

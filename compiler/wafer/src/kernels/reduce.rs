@@ -1,7 +1,7 @@
 //! Sum, mean, maximum and minimum over the pixels of each channel of an image, or over whole
 //! rows. Order of a sum: zero, then image rows, inside a row the columns ascending.
 
-use super::{Core, InputUse, PeContext, in_queue};
+use super::{Core, Format, InputUse, PeContext, discard, in_queue};
 use crate::code::{Builder, fabric, imm, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
@@ -81,27 +81,53 @@ impl Core for Reduce {
         self.n
     }
 
+    fn units(&self) -> usize {
+        self.c
+    }
+
+    fn splits_columns(&self) -> bool {
+        true
+    }
+
+    fn unit_name(&self) -> &'static str {
+        "channels"
+    }
+
+    fn allows(&self, per: usize, output: Format) -> bool {
+        // Shares of an f16 result start on a wavelet of their own.
+        let whole = output.elem == ElemType::F32 || (per.is_multiple_of(2) && self.c.is_multiple_of(2));
+        per == self.c || (per < self.c && whole)
+    }
+
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let (join, start) = self.start();
-        let x = b.zeros(ElemType::F32, self.c * self.w);
-        let acc = cx.block(b, 0..1, 0..self.c);
+        let (f, q, own) = (cx.inputs[0], in_queue(0), cx.units.len());
+        let x = b.zeros(ElemType::F32, own * self.w);
+        let acc = cx.block(b, 0..1, cx.units.clone());
+        let scratch = b.zeros(f.elem, 1);
         let all = mem(ElemType::F32, acc.base, 0, 1);
         let each = Dst::Mem(mem(ElemType::F32, acc.base, 1, 0));
         let each_src = Src::Mem(mem(ElemType::F32, acc.base, 1, 0));
         let row = mem(ElemType::F32, x, self.w, 1);
-        let begin = vec![mov(num(1), num(self.c), Dst::Mem(all), imm(start))];
-        let rows = vec![
-            mov(num(self.c), num(self.w), Dst::Mem(row), fabric(in_queue(0), ElemType::F32)),
-            op(join, num(self.c), num(self.w), each, [each_src, Src::Mem(row), Src::None]),
-        ];
+        let begin = vec![mov(num(1), num(own), Dst::Mem(all), imm(start))];
+        let mut rows = Vec::new();
+        let drop = |b: &mut Builder, rows: &mut Vec<_>, channels: usize| {
+            if channels > 0 {
+                rows.push(discard(q, f, b.param(channels), self.w, scratch));
+            }
+        };
+        drop(b, &mut rows, cx.units.start);
+        rows.push(mov(num(own), num(self.w), Dst::Mem(row), fabric(q, f.elem)));
+        drop(b, &mut rows, self.c - cx.units.end);
+        rows.push(op(join, num(own), num(self.w), each, [each_src, Src::Mem(row), Src::None]));
         let mut end = Vec::new();
         if let Some(s) = self.scale() {
-            end.push(op(PeOp::Mul, num(1), num(self.c), Dst::Mem(all), [Src::Mem(all), imm(s), Src::None]));
+            end.push(op(PeOp::Mul, num(1), num(own), Dst::Mem(all), [Src::Mem(all), imm(s), Src::None]));
         }
         end.extend(steps::emit(cx.steps, b, &acc));
         end.extend(cx.send(b, self, &acc));
         b.sequence(
-            in_queue(0),
+            q,
             vec![("begin".to_string(), 1, begin), ("rows".to_string(), self.h, rows), ("end".to_string(), 1, end)],
         );
     }

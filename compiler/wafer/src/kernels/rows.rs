@@ -7,7 +7,7 @@
 
 use super::{Format, PeContext, discard, in_queue, size};
 use crate::code::{Builder, fabric, mem, mov, num};
-use quadrille_isa::wafer::{Dst, ElemType, Src, VecOp};
+use quadrille_isa::wafer::{Dst, ElemType, Mem, Src, Val, VecOp};
 use std::ops::Range;
 
 /// Extents of a two-dimensional window operation. One-dimensional ones have height 1.
@@ -93,18 +93,67 @@ impl Geometry {
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub(crate) ty: ElemType,
+    /// Address of column `origin` of the first channel of the first row.
     base: u32,
+    /// First column held, padding counted.
+    origin: usize,
     /// Elements of a buffered channel row.
-    pub(crate) pitch: usize,
+    pitch: usize,
+    /// Channels, and rows, follow each other towards lower addresses.
+    downward: bool,
     channels: Range<usize>,
     g: Geometry,
     fill: Src,
     format: Format,
     scratch: u32,
-    before: Option<quadrille_isa::wafer::Val>,
-    after: Option<quadrille_isa::wafer::Val>,
+    before: Option<Val>,
+    after: Option<Val>,
     /// A padded odd run leaves its zero where the window may look for another padding value.
     patch: bool,
+    /// Columns of padding, (first, how many), that runs of other channels reach into.
+    pads: Vec<(usize, usize)>,
+}
+
+/// Where the columns that a PE needs lie, when it needs a part of each run.
+///
+/// A run arrives whole. What is too much of it, before or behind, lies where another channel will be
+/// written afterwards: the channels follow each other upward when the run's end is not needed,
+/// downward when its start is not.
+struct Part {
+    origin: usize,
+    pitch: usize,
+    downward: bool,
+    /// Elements of a run before and behind what is held.
+    lead: usize,
+    tail: usize,
+    pads: Vec<(usize, usize)>,
+}
+
+impl Geometry {
+    /// The columns under the windows of the results `columns`, when that saves room.
+    fn part(&self, columns: &Range<usize>, run_pitch: usize) -> Option<Part> {
+        if columns.len() == self.ow || columns.is_empty() {
+            return None;
+        }
+        let origin = columns.start * self.sw;
+        let end = (columns.end - 1) * self.sw + (self.kw - 1) * self.dw + 1;
+        let lead = origin.saturating_sub(self.left);
+        let tail = (self.left + run_pitch).saturating_sub(end);
+        let (pitch, downward) = ((end - origin) + lead.min(tail), lead > tail);
+        let padding = |from: usize, to: usize| (to > from).then(|| (from, to - from));
+        let pads = [
+            padding(origin, self.left.min(end)),
+            padding((self.left + self.w).max(origin), end),
+        ];
+        (pitch < self.buffer_pitch(run_pitch)).then(|| Part {
+            origin,
+            pitch,
+            downward,
+            lead,
+            tail,
+            pads: pads.into_iter().flatten().collect(),
+        })
+    }
 }
 
 impl Window {
@@ -118,22 +167,50 @@ impl Window {
         fill_bits: u32,
     ) -> Window {
         let format = cx.inputs[0];
-        let pitch = g.buffer_pitch(format.pitch);
-        let n = g.span_h() * channels.len() * pitch;
-        let base = match (ty, fill_bits) {
+        let part = g.part(&cx.columns, format.pitch).unwrap_or(Part {
+            origin: 0,
+            pitch: g.buffer_pitch(format.pitch),
+            downward: false,
+            lead: 0,
+            tail: 0,
+            pads: Vec::new(),
+        });
+        let Part { origin, pitch, downward, lead, tail, pads } = part;
+        let rows = g.span_h() * channels.len();
+        let n = lead + rows * pitch + tail;
+        let start = match (ty, fill_bits) {
             (ElemType::F16, bits) => b.f16s(n, || vec![bits as u16; n]),
             (_, bits) => b.f32s(n, || vec![f32::from_bits(bits); n]),
         };
+        let first = if downward { lead + (rows - 1) * pitch } else { lead };
+        let base = start + first as u32 * size(ty);
         let scratch = b.zeros(format.elem, 1);
         let mut edge = |n: usize| (n > 0).then(|| b.param(n));
         let (before, after) = (edge(channels.start), edge(g.c - channels.end));
-        let patch = fill_bits != 0 && format.pitch > g.w && pitch > g.left + g.w;
-        Window { ty, base, pitch, channels, g, fill: Src::Imm(fill_bits, ty), format, scratch, before, after, patch }
+        let patch = pads.is_empty() && fill_bits != 0 && format.pitch > g.w && pitch > g.left + g.w;
+        let fill = Src::Imm(fill_bits, ty);
+        Window { ty, base, origin, pitch, downward, channels, g, fill, format, scratch, before, after, patch, pads }
     }
 
     /// Byte address of (window row, local channel, column).
-    pub(crate) fn at(&self, row: usize, channel: usize, column: usize) -> u32 {
-        self.base + ((row * self.channels.len() + channel) * self.pitch + column) as u32 * size(self.ty)
+    fn at(&self, row: usize, channel: usize, column: usize) -> u32 {
+        let channels = ((row * self.channels.len() + channel) * self.pitch) as i64;
+        let elements = if self.downward { -channels } else { channels } + column as i64 - self.origin as i64;
+        (i64::from(self.base) + elements * i64::from(size(self.ty))).max(0) as u32
+    }
+
+    /// Columns `stride0` apart from (window row, local channel, column) on, a channel a row.
+    pub(crate) fn channels(&self, row: usize, channel: usize, column: usize, stride0: usize) -> Mem {
+        let m = mem(self.ty, self.at(row, channel, column), self.pitch, stride0);
+        match self.downward {
+            true => Mem { stride1: Val::Const(-(self.pitch as i32)), ..m },
+            false => m,
+        }
+    }
+
+    /// Columns of one channel: `stride0` apart, and a row of them `stride1` after the one before.
+    pub(crate) fn columns(&self, row: usize, channel: usize, column: usize, (stride1, stride0): (usize, usize)) -> Mem {
+        mem(self.ty, self.at(row, channel, column), stride1, stride0)
     }
 
     /// The operations for one row.
@@ -142,7 +219,7 @@ impl Window {
         let (n, run) = (self.channels.len(), self.format.pitch);
         match row {
             Row::Fill(slot) => {
-                let dst = Dst::Mem(mem(self.ty, self.at(slot, 0, 0), self.pitch, 1));
+                let dst = Dst::Mem(self.channels(slot, 0, self.origin, 1));
                 vec![mov(num(n), num(self.pitch), dst, self.fill)]
             }
             Row::Drop => vec![discard(q, self.format, num(self.g.c), run, self.scratch)],
@@ -151,14 +228,18 @@ impl Window {
                 if let Some(v) = self.before {
                     ops.push(discard(q, self.format, v, run, self.scratch));
                 }
-                let dst = Dst::Mem(mem(self.ty, self.at(slot, 0, self.g.left), self.pitch, 1));
+                let dst = Dst::Mem(self.channels(slot, 0, self.g.left, 1));
                 ops.push(mov(num(n), num(run), dst, fabric(q, self.format.elem)));
                 if let Some(v) = self.after {
                     ops.push(discard(q, self.format, v, run, self.scratch));
                 }
                 if self.patch {
-                    let dst = Dst::Mem(mem(self.ty, self.at(slot, 0, self.g.left + self.g.w), self.pitch, 1));
+                    let dst = Dst::Mem(self.channels(slot, 0, self.g.left + self.g.w, 1));
                     ops.push(mov(num(n), num(1), dst, self.fill));
+                }
+                for &(first, count) in &self.pads {
+                    let dst = Dst::Mem(self.channels(slot, 0, first, 1));
+                    ops.push(mov(num(n), num(count), dst, self.fill));
                 }
                 ops
             }
@@ -174,7 +255,7 @@ impl Window {
         let rows = keep * self.channels.len();
         let first = columns.start * self.g.sw;
         let width = (columns.len() - 1) * self.g.sw + (self.g.kw - 1) * self.g.dw + 1;
-        let at = |row| mem(self.ty, self.at(row, 0, first), self.pitch, 1);
+        let at = |row| self.channels(row, 0, first, 1);
         vec![mov(num(rows), num(width), Dst::Mem(at(0)), Src::Mem(at(self.g.sh)))]
     }
 

@@ -10,6 +10,7 @@ mod image;
 mod matrix;
 mod point;
 mod shape;
+mod whole;
 
 use super::error::NodeProblem;
 use super::kernels::{Copy, Core, Reorder};
@@ -134,6 +135,7 @@ pub(crate) fn partition(g: &Graph) -> Partition {
         }
     }
     p.out.prune();
+    p.out.kernels.iter_mut().for_each(|k| crate::steps::clamp_before_rounding(&mut k.steps));
     p.out.choose_formats();
     Partition { graph: p.out, problems }
 }
@@ -174,6 +176,7 @@ impl Partitioner<'_> {
                 }
                 return self.general(node);
             }
+            Op::Cast(to) if self.cast_is_view(node, *to) => return self.view(node, None),
             _ if !float || self.prefers_fusion(node) => return self.general(node),
             _ => {}
         }
@@ -255,13 +258,28 @@ impl Partitioner<'_> {
         }
     }
 
-    /// `v` in any order: the one it has, or row-major.
+    /// `v` in any order: the one it has, or that of whoever reads what is made of it.
     fn any_order(&mut self, v: ValueId) -> Result<Operand, Obstacle> {
-        let order = match self.arrives(v)? {
-            Some(l) => l,
-            None => Layout::row_major(self.g.shape(v)),
+        let order = match (self.arrives(v)?, self.g.shape(v)) {
+            (Some(l), _) => l,
+            (None, &[n, c, h, w]) if self.goes_to_window(v) => Layout::image([n, c, h, w]),
+            (None, shape) => Layout::row_major(shape),
         };
         self.want(v, &order)
+    }
+
+    /// True when elementwise nodes lead from `v` to a window over an image.
+    fn goes_to_window(&self, v: ValueId) -> bool {
+        let mut reached = vec![false; self.g.values().len()];
+        reached[v.0 as usize] = true;
+        self.g.nodes().iter().any(|n| {
+            let reads = n.inputs.first().is_some_and(|i| reached[i.0 as usize]);
+            match n.op {
+                Op::Unary(_) | Op::Binary(_) | Op::Cast(_) => reached[n.output.0 as usize] = reads,
+                _ => {}
+            }
+            reads && matches!(n.op, Op::Conv { .. } | Op::Pool { .. })
+        })
     }
 
     /// `v` in the order wanted: an input is sent that way, another stream goes through a

@@ -155,6 +155,16 @@ fn gpt2_tiny_on_wafer() {
     assert_snapshot!(run(&corpus::model("gpt2-tiny"), "wafer").figures);
 }
 
+#[test]
+fn llama_tiny_on_wafer() {
+    assert_snapshot!(run(&corpus::model("llama-tiny"), "wafer").figures);
+}
+
+#[test]
+fn silero_vad_on_wafer() {
+    assert_snapshot!(run(&corpus::model("silero-vad-op18-ifless"), "wafer").figures);
+}
+
 /// Digits of the held-out set, classified rightly by both machines.
 #[test]
 fn digits_on_both() {

@@ -88,6 +88,12 @@ pub(crate) fn lane_bits(t: &Tensor) -> Option<Vec<u32>> {
     }
 }
 
+/// The first element of a 64-bit tensor that is not its low word, sign-extended: such an input has no lane.
+pub fn beyond_lane(t: &Tensor) -> Option<usize> {
+    let wide = t.dtype == DType::I64;
+    wide.then(|| integers(t)?.into_iter().position(|v| i32::try_from(v).is_err())).flatten()
+}
+
 /// A tensor's elements as they cross the edge; of 64-bit ones the low word.
 pub(crate) fn raw_bits(t: &Tensor) -> Vec<u32> {
     let signed = t.dtype == DType::I8;

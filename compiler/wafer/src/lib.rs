@@ -27,6 +27,7 @@ mod tiled;
 
 pub use error::{CompileError, NodeProblem};
 pub use estimate::Estimate;
+pub use lane::beyond_lane;
 pub use tiled::{TiledEvalError, TiledGraph};
 
 use quadrille_compiler::ir::{Graph, NodeId};

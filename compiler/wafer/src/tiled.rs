@@ -2,7 +2,7 @@
 //! order of every sum. Its `eval` is, bit for bit, what the program computes.
 
 use super::kernels;
-use super::lane::{raw_bits, tensor_of_raw};
+use super::lane::{beyond_lane, raw_bits, tensor_of_raw};
 use super::layout::Layout;
 use super::streams::{Producer, StreamId, WaferGraph};
 use quadrille_compiler::ir::{DType, Tensor};
@@ -66,6 +66,10 @@ impl TiledGraph {
         }
         let mut given = Vec::new();
         for (t, n) in inputs.iter().zip(&self.inputs) {
+            if let Some(i) = beyond_lane(t) {
+                let reason = format!("element {i} does not fit the 32 bits in which the mesh holds {}", n.dtype);
+                return Err(TiledEvalError { input: n.name.clone(), reason });
+            }
             match t.dtype == n.dtype && t.shape == n.shape {
                 true => given.push(raw_bits(t)),
                 false => {

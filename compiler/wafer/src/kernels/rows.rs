@@ -141,10 +141,7 @@ impl Geometry {
         let tail = (self.left + run_pitch).saturating_sub(end);
         let (pitch, downward) = ((end - origin) + lead.min(tail), lead > tail);
         let padding = |from: usize, to: usize| (to > from).then(|| (from, to - from));
-        let pads = [
-            padding(origin, self.left.min(end)),
-            padding((self.left + self.w).max(origin), end),
-        ];
+        let pads = [padding(origin, self.left.min(end)), padding((self.left + self.w).max(origin), end)];
         (pitch < self.buffer_pitch(run_pitch)).then(|| Part {
             origin,
             pitch,

@@ -38,9 +38,9 @@ impl Partitioner<'_> {
         if let ValueDef::Const(t) = &value.def {
             let values = t.as_f32()?;
             let whole = values.iter().all(|x| x.fract() == 0.0);
-            let bounds = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &x| {
-                (lo.min(f64::from(x)), hi.max(f64::from(x)))
-            });
+            let bounds = values
+                .iter()
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &x| (lo.min(f64::from(x)), hi.max(f64::from(x))));
             return (whole && !values.is_empty()).then_some(bounds);
         }
         let node = self.g.producer(v)?;

@@ -23,6 +23,7 @@ pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
 }
 
 pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<Simulated, Failure> {
+    fits_lanes(program, inputs)?;
     let r = runtime::simulate(program, machine, inputs).map_err(stopped)?;
     Ok(Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles })
 }
@@ -64,8 +65,20 @@ fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
 /// A run, and when its tasks ran.
 pub fn spans(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<(Vec<TaskSpan>, Simulated), Failure> {
     let options = runtime::Options { record_spans: true, ..runtime::Options::default() };
+    fits_lanes(program, inputs)?;
     let r = runtime::simulate_with(program, machine, inputs, &options).map_err(stopped)?;
     Ok((r.spans, Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles }))
+}
+
+/// Compiled programs read the low words of 64-bit inputs.
+fn fits_lanes(program: &Program, inputs: &[Tensor]) -> Result<(), Failure> {
+    for (t, io) in inputs.iter().zip(&program.inputs) {
+        if let Some(i) = compiler::beyond_lane(t) {
+            let what = format!("element {i} does not fit the 32 bits in which the mesh holds {}", t.dtype);
+            return Err(Failure::wrong(format!("input `{}`: {what}; use values of up to 32 bits", io.name)));
+        }
+    }
+    Ok(())
 }
 
 fn stopped(e: SimError) -> Failure {

@@ -165,6 +165,26 @@ fn silero_vad_on_wafer() {
     assert_snapshot!(run(&corpus::model("silero-vad-op18-ifless"), "wafer").figures);
 }
 
+#[test]
+fn lstm_gru_on_wafer() {
+    assert_snapshot!(run(&corpus::model("lstm-gru"), "wafer").figures);
+}
+
+#[test]
+fn ppocrv2_cls_on_wafer() {
+    assert_snapshot!(run(&corpus::model("ppocrv2-cls"), "wafer").figures);
+}
+
+#[test]
+fn pplcnet_orientation_on_wafer() {
+    assert_snapshot!(run(&corpus::model("pplcnet-orientation"), "wafer").figures);
+}
+
+#[test]
+fn romanizer_encoder_on_wafer() {
+    assert_snapshot!(run(&corpus::model("romanizer-encoder"), "wafer").figures);
+}
+
 /// Digits of the held-out set, classified rightly by both machines.
 #[test]
 fn digits_on_both() {

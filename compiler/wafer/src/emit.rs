@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// All trees with their colors.
-struct Wires {
+pub(crate) struct Wires {
     trees: Vec<Tree>,
     colors: Vec<Color>,
     /// Tree of each stream.
@@ -43,8 +43,33 @@ fn port_row(used: &mut BTreeMap<u16, usize>, y: u16, m: &Machine) -> u16 {
     row
 }
 
-fn wires(g: &WaferGraph, placement: &Placement, m: &Machine) -> Result<Wires, CompileError> {
-    let mut router = Router::new(m, placement);
+/// Why there are no routes.
+pub(crate) enum NoWires {
+    /// Too many trees cross this router; another placement may do.
+    Colors(Pe),
+    Other(CompileError),
+}
+
+impl NoWires {
+    /// The same as an error of the whole compilation.
+    pub(crate) fn error(self, m: &Machine) -> CompileError {
+        match self {
+            NoWires::Other(e) => e,
+            NoWires::Colors(p) => CompileError::DoesNotFit {
+                what: format!("the router of PE ({}, {})", p.x, p.y),
+                need: u64::from(m.geometry.colors) + 1,
+                have: u64::from(m.geometry.colors),
+                reason: "colors: more streams pass it than it can tell apart, however far apart kernels are placed"
+                    .to_string(),
+                remedy: "use a larger mesh, where streams find more ways".to_string(),
+            },
+        }
+    }
+}
+
+/// Routes and colors of a placed graph; `spreads` to keep them out of crowded routers.
+pub(crate) fn wires(g: &WaferGraph, placement: &Placement, spreads: bool, m: &Machine) -> Result<Wires, NoWires> {
+    let mut router = Router::new(m, placement, spreads);
     let mut w = Wires {
         trees: Vec::new(),
         colors: Vec::new(),
@@ -79,13 +104,14 @@ fn wires(g: &WaferGraph, placement: &Placement, m: &Machine) -> Result<Wires, Co
             w.east.insert(*o, (i, row));
             sinks.push(Sink::East(row));
         }
-        let tree = router.tree(source, &sinks).ok_or_else(|| CompileError::DoesNotFit {
+        let no_path = || CompileError::DoesNotFit {
             what: format!("the route of stream {i}"),
             need: 1,
             have: 0,
             reason: "no path is left between its kernels".to_string(),
             remedy: "use a larger mesh".to_string(),
-        })?;
+        };
+        let tree = router.tree(source, &sinks).ok_or_else(|| NoWires::Other(no_path()))?;
         w.streams[i] = Some(w.trees.len());
         w.trees.push(tree);
     }
@@ -95,13 +121,7 @@ fn wires(g: &WaferGraph, placement: &Placement, m: &Machine) -> Result<Wires, Co
             w.trees.push(router.hop(pair[0], pair[1]));
         }
     }
-    w.colors = color(&w.trees, m).map_err(|p| CompileError::DoesNotFit {
-        what: format!("the router of PE ({}, {})", p.x, p.y),
-        need: u64::from(m.geometry.colors) + 1,
-        have: u64::from(m.geometry.colors),
-        reason: "colors: more streams pass it than it can tell apart".to_string(),
-        remedy: "use a larger mesh, where streams find more ways".to_string(),
-    })?;
+    w.colors = color(&w.trees, m).map_err(NoWires::Colors)?;
     Ok(w)
 }
 
@@ -166,11 +186,10 @@ pub(crate) fn emit(
     name: &str,
     g: &WaferGraph,
     placement: &Placement,
-    inputs: &[Named],
-    outputs: &[Named],
+    w: &Wires,
+    (inputs, outputs): (&[Named], &[Named]),
     m: &Machine,
-) -> Result<Program, CompileError> {
-    let w = wires(g, placement, m)?;
+) -> Program {
     let io = |n: &Named| IoTensor { name: n.name.clone(), dtype: n.dtype, shape: n.shape.clone() };
     let mut p = Program {
         machine: m.name.clone(),
@@ -251,5 +270,5 @@ pub(crate) fn emit(
             });
         }
     }
-    Ok(p)
+    p
 }

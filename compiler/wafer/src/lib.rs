@@ -33,6 +33,7 @@ pub use tiled::{TiledEvalError, TiledGraph};
 use quadrille_compiler::ir::{Graph, NodeId};
 use quadrille_isa::wafer::{Machine, Program};
 use std::collections::HashMap;
+use streams::WaferGraph;
 use tiled::Named;
 
 /// What the user may decide.
@@ -102,27 +103,53 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
         plan::choose(&mut g, machine, options.max_pes_per_kernel, 1.0)?;
         buffers::add_buffers(&mut g)?;
     }
-    // A mesh too small for the fastest cut gets a slower one.
+    let (placement, wires) = lay_out(&mut g, machine, options)?;
+    let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
+    let estimate = estimate::estimate(&g, machine);
+    let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
+    Ok(Compiled { program, tiled, estimate })
+}
+
+/// Cuts, places and routes. A mesh too small for the fastest cut gets a slower one; where routes need
+/// more colors than there are, kernels are set further apart.
+fn lay_out(
+    g: &mut WaferGraph,
+    machine: &Machine,
+    options: &Options,
+) -> Result<(place::Placement, emit::Wires), CompileError> {
     let mut slack = 1.0;
-    let placement = loop {
-        plan::choose(&mut g, machine, options.max_pes_per_kernel, slack)?;
-        let order: Vec<(usize, usize)> = g.order().iter().map(|k| (k.0, g.kernels[k.0].pes())).collect();
-        match place::place(&order, g.kernels.len(), machine) {
-            Ok(p) => break p,
-            Err(_) if slack < 1e6 => slack *= 1.25,
-            Err(rows) => {
+    let mut crowded: Option<emit::NoWires> = None;
+    loop {
+        plan::choose(g, machine, options.max_pes_per_kernel, slack)?;
+        let mut rows = None;
+        for (i, style) in place::STYLES.into_iter().enumerate() {
+            let order = if style.depth_first { g.depth_first() } else { g.order() };
+            let order: Vec<(usize, usize)> = order.iter().map(|k| (k.0, g.kernels[k.0].pes())).collect();
+            let placement = match place::place(&order, g.kernels.len(), style, machine) {
+                Ok(p) => p,
+                Err(n) => {
+                    rows = rows.or(Some(n));
+                    continue;
+                }
+            };
+            match emit::wires(g, &placement, i > 0, machine) {
+                Ok(w) => return Ok((placement, w)),
+                Err(e @ emit::NoWires::Colors(_)) => crowded = Some(e),
+                Err(e) => return Err(e.error(machine)),
+            }
+        }
+        match (rows, crowded.take()) {
+            (_, Some(e)) => return Err(e.error(machine)),
+            (Some(_), None) if slack < 1e6 => slack *= 1.25,
+            (rows, None) => {
                 return Err(CompileError::DoesNotFit {
                     what: format!("the pipeline of {} kernels", g.kernels.len()),
-                    need: rows as u64,
+                    need: rows.unwrap_or(0) as u64,
                     have: u64::from(machine.geometry.height_pes),
                     reason: "rows of the mesh, with as few PEs a kernel as there can be".to_string(),
                     remedy: "use a larger mesh, or --target tsp".to_string(),
                 });
             }
         }
-    };
-    let program = emit::emit(&graph.name, &g, &placement, &inputs, &outputs, machine)?;
-    let estimate = estimate::estimate(&g, machine);
-    let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
-    Ok(Compiled { program, tiled, estimate })
+    }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Router<'a> {
     height: usize,
     placement: &'a Placement,
     occupied: Vec<bool>,
+    /// Trees through each router; `None` where crowded routers cost no more than others.
+    crowd: Option<Vec<u16>>,
     /// Trees over each link, by router and direction it leaves in.
     load: Vec<[u8; 4]>,
 }
@@ -60,14 +62,16 @@ const DIRECTIONS: [(Port, i32, i32, Port); 4] = [
 const COST: (u32, u32, u32) = (4, 6, 16);
 
 impl<'a> Router<'a> {
-    /// For a placement.
-    pub(crate) fn new(m: &Machine, placement: &'a Placement) -> Router<'a> {
+    /// For a placement; `spreads` to keep away from routers that many trees cross, whose colors are few.
+    pub(crate) fn new(m: &Machine, placement: &'a Placement, spreads: bool) -> Router<'a> {
         let (width, height) = (m.geometry.width_pes as usize, m.geometry.height_pes as usize);
         let mut occupied = vec![false; width * height];
         for p in placement.chains.iter().flatten() {
             occupied[usize::from(p.y) * width + usize::from(p.x)] = true;
         }
-        Router { width, height, placement, occupied, load: vec![[0; 4]; width * height] }
+        // The hops of its own chain cross every router of a kernel.
+        let crowd = spreads.then(|| occupied.iter().map(|&o| if o { 2 } else { 0 }).collect());
+        Router { width, height, placement, occupied, crowd, load: vec![[0; 4]; width * height] }
     }
 
     fn index(&self, p: Pe) -> usize {
@@ -82,6 +86,7 @@ impl<'a> Router<'a> {
             Source::Pe(p) => (p, Port::Ramp),
         };
         tree.hops.insert(at, Hop { rx, tx: PortSet::default() });
+        self.crosses(at);
         // The PEs of the readers get the color from their own chain only.
         let mut closed: Vec<Pe> = Vec::new();
         for s in sinks {
@@ -126,6 +131,20 @@ impl<'a> Router<'a> {
         tree
     }
 
+    /// One more tree through a router.
+    fn crosses(&mut self, p: Pe) {
+        let i = self.index(p);
+        if let Some(c) = &mut self.crowd {
+            c[i] = c[i].saturating_add(1);
+        }
+    }
+
+    /// What a crowded router costs more.
+    fn crowding(&self, i: usize) -> u32 {
+        let trees = self.crowd.as_ref().map_or(0, |c| u32::from(c[i]));
+        2 * trees + 60 * trees.saturating_sub(10)
+    }
+
     /// Adds the link between neighbours to a tree.
     fn step(&mut self, tree: &mut Tree, from: Pe, to: Pe) {
         let (dx, dy) = (i32::from(to.x) - i32::from(from.x), i32::from(to.y) - i32::from(from.y));
@@ -135,7 +154,10 @@ impl<'a> Router<'a> {
         if let Some(h) = tree.hops.get_mut(&from) {
             h.tx = h.tx.with(out);
         }
-        tree.hops.entry(to).or_insert(Hop { rx: back, tx: PortSet::default() });
+        if !tree.hops.contains_key(&to) {
+            tree.hops.insert(to, Hop { rx: back, tx: PortSet::default() });
+            self.crosses(to);
+        }
         let i = self.index(from);
         self.load[i][d] = self.load[i][d].saturating_add(1);
     }
@@ -159,7 +181,7 @@ impl<'a> Router<'a> {
             )
         };
         let path = self
-            .search(tree, target, closed, near(3))
+            .search(tree, target, closed, near(if self.crowd.is_some() { 16 } else { 3 }))
             .or_else(|| self.search(tree, target, closed, (0, 0, self.width - 1, self.height - 1)))?;
         for pair in path.windows(2) {
             self.step(tree, pair[0], pair[1]);
@@ -211,6 +233,7 @@ impl<'a> Router<'a> {
                 let i = self.index(q);
                 let step = COST.0
                     + if self.occupied[i] { COST.1 } else { 0 }
+                    + self.crowding(i)
                     + COST.2 * u32::from(self.load[self.index(p)][d]);
                 let total = c + step;
                 let l = local(q);

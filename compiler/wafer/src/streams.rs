@@ -154,6 +154,35 @@ impl WaferGraph {
         order
     }
 
+    /// The same, one branch after the other: every kernel as soon as the last of its operands is made.
+    pub(crate) fn depth_first(&self) -> Vec<KernelId> {
+        let maker = |s: StreamId| match self.streams[s.0].producer {
+            Producer::Kernel(k) => Some(k),
+            _ => None,
+        };
+        let mut made = vec![false; self.kernels.len()];
+        let mut order = Vec::with_capacity(self.kernels.len());
+        for last in self.order().into_iter().rev() {
+            let mut open = vec![(last, 0)];
+            while let Some((k, at)) = open.pop() {
+                if made[k.0] {
+                    continue;
+                }
+                match self.kernels[k.0].inputs.get(at) {
+                    Some(o) => {
+                        open.push((k, at + 1));
+                        open.extend(maker(o.stream).filter(|p| !made[p.0]).map(|p| (p, 0)));
+                    }
+                    None => {
+                        made[k.0] = true;
+                        order.push(k);
+                    }
+                }
+            }
+        }
+        order
+    }
+
     /// Removes kernels whose results nobody wants.
     pub(crate) fn prune(&mut self) {
         let mut wanted = vec![false; self.kernels.len()];

@@ -5,6 +5,7 @@
 //! it, so that the last PE emits whole blocks in order (it has the first share). A kernel knows shapes,
 //! weights and the order of its sums; it knows nothing of places, routes and colors.
 
+mod by_channel;
 mod concat;
 mod conv;
 mod copy;
@@ -19,6 +20,7 @@ mod rows;
 mod slice;
 mod softmax;
 
+pub(crate) use by_channel::ByChannel;
 pub(crate) use concat::Concat;
 pub(crate) use conv::Conv;
 pub(crate) use copy::Copy;

@@ -1,7 +1,7 @@
 //! Elementwise nodes and epilogues.
 
 use super::{Obstacle, Partitioner, Source, View, through};
-use crate::kernels::{Copy, Join};
+use crate::kernels::{ByChannel, Copy, Join};
 use crate::layout::Layout;
 use crate::steps::{Arg, Step, Table};
 use crate::streams::{KernelId, Producer, StreamId};
@@ -40,6 +40,9 @@ impl Partitioner<'_> {
             }
             return self.point(node, value, Wanted::With(b, constant, swapped));
         }
+        if let Some(gated) = self.by_channel(node, b)? {
+            return Ok(gated);
+        }
         if self.g.shape(x) != out || self.g.shape(y) != out {
             return Err(Obstacle::new(
                 "two streams of different extents cannot be joined element by element yet",
@@ -60,6 +63,28 @@ impl Partitioner<'_> {
         let order = core_order(&core);
         let inputs = vec![self.want(x, &order)?, self.want(y, &order)?];
         Ok(self.add(node, Box::new(core), inputs).1)
+    }
+
+    /// An image and a stream of one value a channel of it, in either order.
+    fn by_channel(&mut self, node: &Node, b: Binary) -> Result<Option<Source>, Obstacle> {
+        let &[n, c, h, w] = self.g.shape(node.output) else { return Ok(None) };
+        if h * w == 1 {
+            return Ok(None);
+        }
+        let of = |v: ValueId| (self.g.shape(v) == [n, c, h, w], self.g.shape(v) == [n, c, 1, 1]);
+        let (x, y) = (node.inputs[0], node.inputs[1]);
+        let (image, gate) = match (of(x), of(y)) {
+            ((true, _), (_, true)) => (x, y),
+            ((_, true), (true, _)) if b != Binary::Sub => (y, x),
+            _ => return Ok(None),
+        };
+        let Some(core) = ByChannel::new(b, [n, c, h, w]) else { return Ok(None) };
+        if self.source(image)?.0 == self.source(gate)?.0 {
+            return Ok(None);
+        }
+        let image = self.want(image, &Layout::image([n, c, h, w]))?;
+        let gate = self.want(gate, &Layout::new(&[(n, c), (c, 1)]))?;
+        Ok(Some(self.add(node, Box::new(core), vec![image, gate]).1))
     }
 
     /// A step on one stream: part of the kernel that makes it when that kernel can take it and

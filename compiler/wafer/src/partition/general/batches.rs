@@ -3,7 +3,7 @@
 
 use super::super::{Obstacle, Partitioner, Source, axis_order, torn};
 use super::Given;
-use crate::kernels::{Core, Slice};
+use crate::kernels::{Concat, Core, MAX_INPUTS, Slice};
 use crate::layout::Layout;
 use crate::streams::{Operand, StreamId};
 use quadrille_compiler::ir::{Binary, DType, EpilogueStep, Op, Unary};
@@ -45,8 +45,7 @@ impl Partitioner<'_> {
             let id = self.general_op(&format!("{name}#{b}"), &plain, &operands, (dtype, &out), None)?;
             parts.push(given_stream(id, dtype, out.to_vec()));
         }
-        let stacked = [count, shape[r - 2], shape[r - 1]];
-        let mut id = self.general_op(name, &Op::Concat { axis: 0 }, &parts, (dtype, &stacked), None)?;
+        let mut id = self.stacked(name, &parts, [shape[r - 2], shape[r - 1]]);
         let mut extra = given[2..].iter();
         for s in epilogue {
             let mut args = vec![given_stream(id, dtype, shape.to_vec())];
@@ -65,6 +64,38 @@ impl Partitioner<'_> {
             id = self.general_op(name, &op, &args, (dtype, shape), None)?;
         }
         Ok(Some(id))
+    }
+
+    /// The results of the batches, one after the other as they stream.
+    fn stacked(&mut self, name: &str, parts: &[Given], [rows, columns]: [usize; 2]) -> StreamId {
+        let parts: Vec<(StreamId, usize)> = parts.iter().filter_map(|p| Some((p.stream()?, p.shape[0]))).collect();
+        if let [(id, _)] = parts[..] {
+            return id;
+        }
+        let joined: Vec<Given> = parts
+            .chunks(MAX_INPUTS)
+            .map(|some| {
+                let extents: Vec<usize> = some.iter().map(|&(_, n)| n).collect();
+                let shape = vec![extents.iter().sum(), rows, columns];
+                let core = Concat {
+                    outer: 1,
+                    runs: extents.iter().map(|n| n * rows).collect(),
+                    run: columns,
+                    lead: 1,
+                    extents: extents.clone(),
+                    tail: rows * columns,
+                    layout: Layout::row_major(&shape),
+                };
+                let operand = |&(stream, n): &(StreamId, usize)| {
+                    let layout = Layout::row_major(&[n, rows, columns]);
+                    Operand { stream, layout }
+                };
+                let operands = some.iter().map(operand).collect();
+                let (_, id) = self.out.add_kernel(name, Box::new(core), operands, shape.clone());
+                given_stream(id, DType::F32, shape)
+            })
+            .collect();
+        self.stacked(name, &joined, [rows, columns])
     }
 
     /// One batch of an operand.

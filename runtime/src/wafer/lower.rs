@@ -89,6 +89,11 @@ impl LowOp {
     pub(crate) fn memory_only(&self) -> bool {
         self.queues == 0
     }
+
+    /// True when the fabric gives nothing but row scalars.
+    pub(crate) fn scalar_rows(&self) -> bool {
+        self.operands[..3].iter().all(|o| !matches!(o.access, Access::Fabric(_)))
+    }
 }
 
 /// A lowered task.

@@ -38,6 +38,15 @@ enum Control {
     Waiting,
 }
 
+/// A flight whose next steps are decided: no other can step, and it touches no queue.
+#[derive(Clone, Copy, Debug)]
+struct Bulk {
+    slot: u8,
+    /// Cycle of the first of these steps.
+    since: u64,
+    elements: u64,
+}
+
 struct Core {
     pe: Pe,
     class: u32,
@@ -57,8 +66,7 @@ struct Core {
     /// Queues used by flights, as in [`LowOp::queues`].
     queues_in_use: u16,
     next_slot: u8,
-    /// A flight that works alone on memory since a cycle.
-    bulk: Option<(u8, u64)>,
+    bulk: Option<Bulk>,
     listed: bool,
     /// Start of the task that runs, and the spans of those that have run.
     task_start: u64,
@@ -100,6 +108,8 @@ pub(super) struct Engine<'a> {
     core_cycles: u64,
     /// Whether [`SimResult::spans`] is wanted.
     pub(super) record_spans: bool,
+    /// One step of one operation at a time.
+    pub(super) stepwise: bool,
 }
 
 /// The queues of one site, as a flight sees them during a step.
@@ -240,6 +250,7 @@ impl<'a> Engine<'a> {
             first_launch: None,
             core_cycles: 0,
             record_spans: false,
+            stepwise: false,
         };
         for core in &mut engine.cores {
             core.listed = true;
@@ -399,7 +410,9 @@ impl<'a> Engine<'a> {
                 let core = self.core_of[site as usize];
                 if core != NONE {
                     let c = &self.cores[core as usize];
-                    if c.control == Control::Idle || c.queues_in_use >> queue & 1 == 1 {
+                    // Decided steps of the only flight do not depend on what comes in meanwhile.
+                    let decided = c.bulk.is_some() && c.control == Control::Waiting && c.flights.len() == 1;
+                    if !decided && (c.control == Control::Idle || c.queues_in_use >> queue & 1 == 1) {
                         self.wake(core);
                     }
                 }
@@ -579,12 +592,15 @@ impl<'a> Engine<'a> {
         let flight = &core.flights[at];
         let op = op_of(flight);
         let slot = flight.slot;
-        if op.memory_only() && !others {
-            let cycles = (flight.n - flight.done).div_ceil(u64::from(op.rate));
-            if cycles > 1 {
+        if !others && !self.stepwise {
+            let (quiet, rate) = (flight.quiet(op), u64::from(op.rate));
+            // A last step of fewer elements may still become a full one, except at the end.
+            let whole = quiet == flight.n - flight.done;
+            let steps = if whole { quiet.div_ceil(rate) } else { quiet / rate };
+            if steps > 1 {
                 let now = self.cycle;
-                self.cores[i].bulk = Some((slot, now));
-                self.wake_at(ix, now + cycles);
+                self.cores[i].bulk = Some(Bulk { slot, since: now, elements: quiet.min(steps * rate) });
+                self.wake_at(ix, now + steps);
                 return Ok(());
             }
         }
@@ -625,19 +641,18 @@ impl<'a> Engine<'a> {
     /// Brings a flight that works alone up to the present cycle.
     fn catch_up(&mut self, i: usize) -> Result<(), SimError> {
         let core = &mut self.cores[i];
-        let Some((slot, since)) = core.bulk.take() else { return Ok(()) };
+        let Some(Bulk { slot, since, elements }) = core.bulk.take() else { return Ok(()) };
         let Some(at) = core.flights.iter().position(|f| f.slot == slot) else { return Ok(()) };
         let flight = &core.flights[at];
         let op = &self.plan.classes[core.class as usize].tasks[usize::from(flight.task)].body[usize::from(flight.op)];
         let rate = u64::from(op.rate);
-        let left = flight.n - flight.done;
-        let cycles = (self.cycle - since).min(left.div_ceil(rate));
+        let cycles = (self.cycle - since).min(elements.div_ceil(rate));
         if cycles == 0 {
             return Ok(());
         }
         self.core_cycles += cycles;
         self.last_event = self.last_event.max(since + cycles - 1);
-        self.advance(i, at, left.min(cycles * rate))
+        self.advance(i, at, elements.min(cycles * rate))
     }
 
     fn pick(&self, i: usize) -> Option<u8> {

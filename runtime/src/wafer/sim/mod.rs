@@ -37,6 +37,9 @@ pub struct Options {
     pub peeks: Vec<Peek>,
     /// Record when tasks ran ([`SimResult::spans`]).
     pub record_spans: bool,
+    /// Decide every step of every operation in its own cycle: the definition, and slow. By default steps that
+    /// nothing else can change are done together; every cycle, value and figure is the same.
+    pub stepwise: bool,
 }
 
 /// Cycles in which a PE ran a task, from its switch to its end. Runs of one task that follow
@@ -175,6 +178,7 @@ pub fn simulate_with(
     check_inputs(program, inputs)?;
     let mut engine = engine::Engine::new(program, machine, &fabric, inputs)?;
     engine.record_spans = options.record_spans;
+    engine.stepwise = options.stepwise;
     engine.run(options.max_cycles)?;
     engine.finish(&options.peeks)
 }

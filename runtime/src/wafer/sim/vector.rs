@@ -86,10 +86,36 @@ impl Flight {
         m as u32
     }
 
+    /// Elements from here on that take no word from a queue and give none: what a PE does by itself, however
+    /// its queues stand.
+    pub(super) fn quiet(&self, op: &LowOp) -> u64 {
+        if op.memory_only() {
+            return self.n - self.done;
+        }
+        let mut quiet = self.n - self.done;
+        for operand in &op.operands {
+            match operand.access {
+                Access::Fabric(_) => return 0,
+                Access::FabricRow(_) => {
+                    let n0 = u64::from(self.ex.n0);
+                    let of_row = if self.row_loaded { n0 - u64::from(self.i0) } else { 0 };
+                    let begun = u64::from(self.i1) + u64::from(self.row_loaded);
+                    let per = u64::from(operand.ty.per_wavelet());
+                    quiet = quiet.min(of_row + (per - begun % per) % per * n0);
+                }
+                _ => {}
+            }
+        }
+        quiet
+    }
+
     /// Does `m` elements. The caller has made sure of words, space and addresses.
     pub(super) fn step(&mut self, op: &LowOp, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
         if op.memory_only() && op.operands[3].access == Access::Mem {
             return self.step_memory(op, m, mem);
+        }
+        if op.operands[3].access == Access::Mem && op.scalar_rows() {
+            return self.step_rows(op, m, mem, queues);
         }
         let kernel = op.kernel;
         let sizes = kernel.sizes();
@@ -111,17 +137,7 @@ impl Flight {
                             self.word[k] >> 16
                         }
                     }
-                    Access::FabricRow(q) => {
-                        if !self.row_loaded {
-                            self.row_loaded = true;
-                            if operand.ty.per_wavelet() == 1 || self.i1.is_multiple_of(2) {
-                                self.word[k] = queues.pop(q);
-                            } else {
-                                self.word[k] >>= 16;
-                            }
-                        }
-                        if operand.ty.per_wavelet() == 1 { self.word[k] } else { self.word[k] & 0xFFFF }
-                    }
+                    Access::FabricRow(q) => self.row_scalar(k, q, operand.ty, queues),
                     Access::None => 0,
                 };
             }
@@ -156,6 +172,36 @@ impl Flight {
         }
     }
 
+    /// The scalar of the present row, taken from its queue when the row begins.
+    #[inline(always)]
+    fn row_scalar(&mut self, k: usize, queue: u8, ty: ElemType, queues: &mut impl Queues) -> u32 {
+        let alone = ty.per_wavelet() == 1;
+        if !self.row_loaded {
+            self.row_loaded = true;
+            if alone || self.i1.is_multiple_of(2) {
+                self.word[k] = queues.pop(queue);
+            } else {
+                self.word[k] >>= 16;
+            }
+        }
+        if alone { self.word[k] } else { self.word[k] & 0xFFFF }
+    }
+
+    /// Memory to memory, with a scalar a row from the fabric.
+    fn step_rows(&mut self, op: &LowOp, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
+        let mut left = m;
+        while left > 0 {
+            for (k, operand) in op.operands[..3].iter().enumerate() {
+                if let Access::FabricRow(q) = operand.access {
+                    self.row_scalar(k, q, operand.ty, queues);
+                }
+            }
+            let count = left.min(u64::from(self.ex.n0 - self.i0));
+            self.step_memory(op, count, mem);
+            left -= count;
+        }
+    }
+
     /// Memory to memory: one loop for each kernel.
     fn step_memory(&mut self, op: &LowOp, m: u64, mem: &mut [u8]) {
         let mut left = m;
@@ -179,6 +225,7 @@ impl Flight {
             if self.i0 == self.ex.n0 {
                 self.i0 = 0;
                 self.i1 += 1;
+                self.row_loaded = false;
             }
         }
     }
@@ -196,6 +243,10 @@ impl Flight {
             match op.operands[k].access {
                 Access::Mem | Access::MemRow => (at[k], step[k]) = (self.address(k), self.ex.addr[k].s0),
                 Access::Imm(bits) if k < 3 => imm[k] = Some(bits),
+                Access::FabricRow(_) if k < 3 => {
+                    let wide = op.operands[k].ty.per_wavelet() == 1;
+                    imm[k] = Some(if wide { self.word[k] } else { self.word[k] & 0xFFFF });
+                }
                 _ => {}
             }
         }

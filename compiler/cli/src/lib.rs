@@ -5,6 +5,7 @@
 //! comparison with its tolerances, exit causes, the trace. It must not know how any of the
 //! joined parts work inside.
 
+pub mod bisect;
 pub mod bound;
 pub mod check;
 pub mod commands;

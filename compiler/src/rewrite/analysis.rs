@@ -8,7 +8,7 @@
 
 use super::fold;
 use super::language::{ConstTable, Kind, OpTable, Term};
-use crate::ir::{DType, Op, Tensor, TensorType};
+use crate::ir::{DType, Op, Tensor, TensorType, text};
 use egg::{Analysis, DidMerge, EGraph, Id};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) splat: Option<f64>,
     /// The user's nodes whose result this is.
     pub(crate) origins: Origins,
+    /// True when the value goes on to a rounding to whole numbers, so that its last bit counts.
+    pub(crate) decides_a_step: bool,
 }
 
 /// How a term came to be.
@@ -67,6 +69,23 @@ pub(crate) struct Region {
     pub(crate) loading: Option<u32>,
     /// Rules that tried to join classes of different types: each is a bug of the rule.
     pub(crate) faults: Vec<String>,
+    /// Rule applications that may still be made; `None` is no limit.
+    pub(crate) fuel: Option<usize>,
+    /// The application that used up the last of it.
+    pub(crate) last: Option<Applied>,
+}
+
+/// An application of a rule, in words.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    /// Rule by its place in the table.
+    pub(crate) rule: u16,
+    /// The user's nodes that the term on the left-hand side serves.
+    pub(crate) serves: Origins,
+    /// The term on the left-hand side.
+    pub(crate) before: String,
+    /// The term that it was found equal to.
+    pub(crate) after: String,
 }
 
 impl Analysis<Term> for Region {
@@ -77,7 +96,7 @@ impl Analysis<Term> for Region {
         match term.kind {
             Kind::Leaf => {
                 let ty = egraph.analysis.leaves[term.payload as usize].clone();
-                Facts { ty, fixed: false, value: None, splat: None, origins: Origins::new() }
+                Facts { ty, fixed: false, value: None, splat: None, origins: Origins::new(), decides_a_step: false }
             }
             Kind::Const => {
                 let t = egraph.analysis.consts.get(term.payload);
@@ -87,6 +106,7 @@ impl Analysis<Term> for Region {
                     value: Some(term.payload),
                     splat: fold::splat(t),
                     origins: Origins::new(),
+                    decides_a_step: false,
                 }
             }
             _ => {
@@ -98,7 +118,7 @@ impl Analysis<Term> for Region {
                     && term.children.iter().all(|&c| egraph[c].data.fixed)
                     && (ty.elements() <= ALWAYS_FIXED_ELEMENTS
                         || ty.elements() <= 2 * types.iter().map(|t| t.elements()).sum::<usize>());
-                Facts { ty: Arc::new(ty), fixed, value: None, splat: None, origins }
+                Facts { ty: Arc::new(ty), fixed, value: None, splat: None, origins, decides_a_step: false }
             }
         }
     }
@@ -122,6 +142,7 @@ impl Analysis<Term> for Region {
             did.0 = true;
             a.splat = b.splat;
         }
+        a.decides_a_step |= b.decides_a_step;
         for o in b.origins {
             if let Err(i) = a.origins.binary_search(&o) {
                 a.origins.insert(i, o);
@@ -146,6 +167,15 @@ impl Analysis<Term> for Region {
             let added = egraph.add(Term { kind: Kind::Const, payload: c, children: SmallVec::new() });
             egraph.union(id, added);
         }
+    }
+}
+
+/// A term in words: operation, attributes and type.
+pub(crate) fn words(egraph: &Terms, t: &Term, ty: &TensorType) -> String {
+    match egraph.op(t) {
+        Some(op) => format!("{} : {ty}", text::operation(op)),
+        None if t.kind == Kind::Const => format!("constant : {ty}"),
+        None => format!("value : {ty}"),
     }
 }
 

@@ -26,7 +26,10 @@ pub fn rules_page() -> String {
             match r.rounding {
                 Rounding::Exact => s.push_str("- **Bits**: the same.\n"),
                 Rounding::Rounds(how) => {
-                    let _ = writeln!(s, "- **Bits**: {how} With `--strict-float` it fires only where bits stay.");
+                    let _ = writeln!(
+                        s,
+                        "- **Bits**: {how} Only where bits stay: with `--strict-float`, and before a rounding to integers."
+                    );
                 }
             }
         }

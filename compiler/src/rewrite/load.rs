@@ -19,8 +19,8 @@ pub(crate) struct Loaded {
     pub(crate) leaves: Vec<ValueId>,
 }
 
-/// Loads the nodes of a region. Equal terms become one.
-pub(crate) fn load(g: &Graph, region: &Range<usize>) -> Loaded {
+/// Loads the nodes of a region. Equal terms become one. `decides_a_step` tells it by value.
+pub(crate) fn load(g: &Graph, region: &Range<usize>, decides_a_step: &[bool]) -> Loaded {
     let mut egraph = Terms::new(Region::default());
     let mut class: HashMap<ValueId, Id> = HashMap::new();
     let mut leaves = Vec::new();
@@ -44,6 +44,7 @@ pub(crate) fn load(g: &Graph, region: &Range<usize>) -> Loaded {
         }
         let payload = egraph.analysis.ops.intern(node.op.clone());
         let id = add(&mut egraph, Term { kind: Kind::of(&node.op), payload, children }, Some(node.origin.0));
+        egraph[id].data.decides_a_step |= decides_a_step[node.output.0 as usize];
         class.insert(node.output, id);
         values.push((node.output, id));
     }

@@ -13,11 +13,13 @@ mod analysis;
 mod check;
 pub mod cost;
 pub mod docs;
+mod explain;
 mod extract;
 mod fold;
 mod language;
 mod load;
 mod options;
+mod quantised;
 mod rebuild;
 mod region;
 mod report;
@@ -28,11 +30,12 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Check, Difference};
+pub use check::{Check, Difference, compare_graphs, random_inputs};
 pub use cost::{CostModel, Cycles, GraphCost, Operand, Target};
+pub use explain::{Explanation, Group, Made, explain};
 pub use options::RewriteOptions;
-pub use rebuild::{JOINT, Lineage};
-pub use report::{RegionReport, RewriteReport, RuleCount, StopReason};
+pub use rebuild::{JOINT, Lineage, Step};
+pub use report::{Application, RegionReport, RewriteReport, RuleCount, StopReason};
 pub use rule::{Rounding, Rule, Theme};
 
 use crate::ir::{Graph, ValueId};
@@ -45,13 +48,12 @@ use rayon::prelude::*;
 use rebuild::{Builder, Chosen};
 use rule::Limits;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::Duration;
 
 /// Why a graph was not rewritten.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
-    /// `disable_rules` names no rule and no theme.
+    /// `only_rules` or `disable_rules` names no rule and no theme.
     #[error("no rule and no theme is called `{name}`; did you mean `{nearest}`? (docs/rules.md lists them)")]
     UnknownRule {
         /// Name given.
@@ -114,7 +116,7 @@ pub fn optimize_for(
     }
     report.after = cost::graph_cost(&current, model);
     if let Some(seed) = options.check {
-        report.check = Some(check::check(g, &current, seed, options.strict_float)?);
+        report.check = Some(compare_graphs(g, &current, &random_inputs(g, seed), options.strict_float)?);
     }
     Ok((current, report))
 }
@@ -133,10 +135,20 @@ fn sweep(
 ) -> Result<Graph, RewriteError> {
     let mut builder = Builder::new(g, rules::TABLE.len());
     let last_uses = region::last_uses(g);
-    for ranges in region::cut(g, sweep % 2 == 1).chunks(REGIONS_AT_ONCE) {
+    let decides = quantised::decides_a_step(g);
+    // With applications counted, a region must know how many the earlier ones made.
+    let at_once = if options.applications.is_some() { 1 } else { REGIONS_AT_ONCE };
+    for ranges in region::cut(g, sweep % 2 == 1).chunks(at_once) {
+        let fuel = options.applications.map(|most| most - report.applications());
         // No region depends on what another becomes; only the building goes in order.
-        let found: Vec<_> =
-            ranges.par_iter().map(|r| search(g, r, region::roots(g, r, &last_uses), model, rules, options)).collect();
+        let found: Vec<_> = ranges
+            .par_iter()
+            .map(|r| {
+                let mut loaded = load::load(g, r, &decides);
+                loaded.egraph.analysis.fuel = fuel;
+                search(loaded, region::roots(g, r, &last_uses), model, rules, options)
+            })
+            .collect();
         for (range, found) in ranges.iter().zip(found) {
             let mut found = found?;
             for it in &found.iterations {
@@ -145,6 +157,16 @@ fn sweep(
                         report.applied[i] += n;
                     }
                 }
+            }
+            if let Some(last) = found.loaded.egraph.analysis.last.take() {
+                report.last = Some(Application {
+                    rule: rules::TABLE[last.rule as usize].name,
+                    sweep,
+                    first_node: range.start,
+                    nodes: report::names(g, &last.serves),
+                    before: last.before,
+                    after: last.after,
+                });
             }
             let nodes_before = builder.out.nodes().len();
             builder.region(&mut found.loaded, &found.chosen, &found.roots, |r| rules::TABLE[r as usize].name)?;
@@ -165,7 +187,7 @@ fn sweep(
     for (sum, n) in report.used.iter_mut().zip(&builder.used) {
         *sum += n;
     }
-    report.lineage = report::join_lineage(std::mem::take(&mut report.lineage), builder.lineage, g, &builder.out);
+    report.lineage = report::join_lineage(&report.lineage, builder.lineage, &builder.out);
     Ok(builder.out)
 }
 
@@ -181,14 +203,12 @@ struct Found {
 
 /// Adds equal forms to a region and chooses among them.
 fn search(
-    g: &Graph,
-    range: &Range<usize>,
+    loaded: Loaded,
     roots: Vec<ValueId>,
     model: &dyn CostModel,
     (numbers, limits): (&[usize], Limits),
     options: &RewriteOptions,
 ) -> Result<Found, RewriteError> {
-    let loaded = load::load(g, range);
     let limits = Limits { terms: options.node_limit(loaded.egraph.total_size()), ..limits };
     let rewrites: Vec<_> = numbers.iter().map(|&i| rule::adapt(rules::TABLE[i], i, limits)).collect();
     // egg has no way to switch its clock off, so it gets a limit that no run reaches.

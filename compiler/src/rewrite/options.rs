@@ -7,6 +7,8 @@ use super::rules::TABLE;
 /// Switches and limits of the rewriter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RewriteOptions {
+    /// Rules, or themes, that alone may be used; empty for all.
+    pub only_rules: Vec<String>,
     /// Rules, or themes, that must not be used.
     pub disable_rules: Vec<String>,
     /// Rules fire only where no bit of a float result changes.
@@ -17,11 +19,22 @@ pub struct RewriteOptions {
     pub iterations: usize,
     /// Terms of a region's e-graph, at most, for each term that it starts with.
     pub growth: usize,
+    /// Applications of rules, at most, counted in order through the regions: what came before an application
+    /// can be looked at. `None` is no limit.
+    pub applications: Option<usize>,
 }
 
 impl Default for RewriteOptions {
     fn default() -> RewriteOptions {
-        RewriteOptions { disable_rules: Vec::new(), strict_float: false, check: None, iterations: 24, growth: 24 }
+        RewriteOptions {
+            only_rules: Vec::new(),
+            disable_rules: Vec::new(),
+            strict_float: false,
+            check: None,
+            iterations: 24,
+            growth: 24,
+            applications: None,
+        }
     }
 }
 
@@ -34,14 +47,15 @@ impl RewriteOptions {
 
     /// Places in the table of the rules to use.
     pub(super) fn rules(&self) -> Result<Vec<usize>, RewriteError> {
-        for name in &self.disable_rules {
+        for name in self.only_rules.iter().chain(&self.disable_rules) {
             if !known_names().any(|n| n == name) {
                 let nearest = known_names().min_by_key(|n| distance(n, name)).unwrap_or("");
                 return Err(RewriteError::UnknownRule { name: name.clone(), nearest });
             }
         }
-        let off = |n: &str| self.disable_rules.iter().any(|d| d == n);
-        Ok((0..TABLE.len()).filter(|&i| !off(TABLE[i].name) && !off(TABLE[i].theme.name())).collect())
+        let is = |list: &[String], i: usize| list.iter().any(|n| n == TABLE[i].name || n == TABLE[i].theme.name());
+        let on = |i: usize| self.only_rules.is_empty() || is(&self.only_rules, i);
+        Ok((0..TABLE.len()).filter(|&i| on(i) && !is(&self.disable_rules, i)).collect())
     }
 }
 

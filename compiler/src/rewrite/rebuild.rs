@@ -4,7 +4,7 @@
 //! operations are evaluated here, and each node names the user's nodes that it serves.
 
 use super::RewriteError;
-use super::analysis::{Read, Terms};
+use super::analysis::{Read, Terms, words};
 use super::fold;
 use super::language::{Kind, Term};
 use super::load::Loaded;
@@ -21,10 +21,19 @@ pub(crate) type Chosen = HashMap<Id, Term>;
 pub struct Lineage {
     /// The node, in the rewritten graph.
     pub node: NodeId,
-    /// Rules from the user's nodes to it, in order of use, each once.
-    pub rules: Vec<&'static str>,
     /// The user's nodes that it serves.
     pub serves: Vec<String>,
+    /// Applications of rules from the user's nodes to it, in order of use.
+    pub steps: Vec<Step>,
+}
+
+/// One application of a rule on the way to a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The rule.
+    pub rule: &'static str,
+    /// The term that it made: operation, attributes and type.
+    pub made: String,
 }
 
 /// The graph being put together from regions.
@@ -133,20 +142,21 @@ impl<'a> Builder<'a> {
                         if let Some(name) = names.get(&c) {
                             self.out.set_name(v, name.clone());
                         }
-                        let mut rules: Vec<&'static str> = Vec::new();
+                        let mut steps: Vec<Step> = Vec::new();
                         for (n, rule) in history {
                             if counted.insert(n) {
                                 self.used[rule as usize] += 1;
                             }
-                            let name = rule_name(rule);
-                            if !rules.contains(&name) {
-                                rules.push(name);
-                            }
+                            let id = Id::from(n as usize);
+                            let (egraph, ty) = (&loaded.egraph, &loaded.egraph.facts(id).ty);
+                            let made = words(egraph, &egraph.nodes()[n as usize], ty);
+                            steps.push(Step { rule: rule_name(rule), made });
                         }
-                        if !rules.is_empty() {
+                        if !steps.is_empty() {
                             let node = NodeId(self.out.nodes().len() as u32 - 1);
-                            let serves = self.out.origins()[origin.0 as usize].name.clone();
-                            self.lineage.push(Lineage { node, rules, serves: vec![serves] });
+                            let serves = &self.out.origins()[origin.0 as usize].name;
+                            let serves = serves.split(JOINT).map(str::to_string).collect();
+                            self.lineage.push(Lineage { node, serves, steps });
                         }
                         v
                     }

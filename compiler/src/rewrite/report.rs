@@ -1,9 +1,9 @@
 //! What the rewriter did: why it stopped, which rules, and what it gained.
 
 use super::cost::{CostModel, GraphCost, RESOURCES, Target};
-use super::rebuild::Lineage;
+use super::rebuild::{JOINT, Lineage, Step};
 use super::rules::TABLE;
-use crate::ir::Graph;
+use crate::ir::{Graph, NodeId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -27,6 +27,26 @@ impl StopReason {
             Some(egg::StopReason::IterationLimit(n)) => StopReason::Iterations(n),
             Some(egg::StopReason::NodeLimit(n)) => StopReason::Terms(n),
             Some(egg::StopReason::TimeLimit(_) | egg::StopReason::Other(_)) | None => StopReason::Other,
+        }
+    }
+}
+
+impl StopReason {
+    /// A word for scripts.
+    pub fn id(self) -> &'static str {
+        match self {
+            StopReason::Saturated => "saturated",
+            StopReason::Iterations(_) => "iteration-limit",
+            StopReason::Terms(_) => "term-limit",
+            StopReason::Other => "other",
+        }
+    }
+
+    /// The number of rounds or terms at which a limit stopped the rules.
+    pub fn limit(self) -> Option<usize> {
+        match self {
+            StopReason::Iterations(n) | StopReason::Terms(n) => Some(n),
+            StopReason::Saturated | StopReason::Other => None,
         }
     }
 }
@@ -76,6 +96,23 @@ pub struct RuleCount {
     pub used: usize,
 }
 
+/// One application of a rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Application {
+    /// The rule.
+    pub rule: &'static str,
+    /// Sweep, from 0.
+    pub sweep: usize,
+    /// First node of the region, in the graph that the sweep started from.
+    pub first_node: usize,
+    /// The user's nodes whose term it started from; empty when that serves none by itself.
+    pub nodes: Vec<String>,
+    /// That term: operation, attributes and type.
+    pub before: String,
+    /// The term that it was found equal to.
+    pub after: String,
+}
+
 /// What the rewriter did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RewriteReport {
@@ -93,6 +130,8 @@ pub struct RewriteReport {
     pub lineage: Vec<Lineage>,
     /// Result of the comparison, when one was asked for.
     pub check: Option<super::check::Check>,
+    /// The application that a limit on applications ended with, when it was reached.
+    pub last: Option<Application>,
     pub(super) applied: Vec<usize>,
     pub(super) used: Vec<usize>,
 }
@@ -107,6 +146,7 @@ impl RewriteReport {
             regions: Vec::new(),
             lineage: Vec::new(),
             check: None,
+            last: None,
             applied: vec![0; TABLE.len()],
             used: vec![0; TABLE.len()],
         }
@@ -116,6 +156,11 @@ impl RewriteReport {
     pub fn rules(&self) -> Vec<RuleCount> {
         let count = |i: usize| RuleCount { name: TABLE[i].name, applied: self.applied[i], used: self.used[i] };
         (0..TABLE.len()).map(count).filter(|c| c.applied > 0).collect()
+    }
+
+    /// Applications of all rules.
+    pub fn applications(&self) -> usize {
+        self.applied.iter().sum()
     }
 
     /// Why the rules stopped: the worst of the regions.
@@ -140,29 +185,41 @@ impl fmt::Display for RewriteReport {
     }
 }
 
-/// Joins the lineage of two sweeps: a node of the second that the first had made, keeps its
-/// rules. Nodes are recognised by the names of the user's nodes that they serve.
-pub(super) fn join_lineage(earlier: Vec<Lineage>, now: Vec<Lineage>, _: &Graph, after: &Graph) -> Vec<Lineage> {
-    let mut by_origin: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
+/// Names of the user's nodes by number, each once.
+pub(super) fn names(g: &Graph, numbers: &[u32]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for part in numbers.iter().flat_map(|&o| g.origins()[o as usize].name.split(JOINT)) {
+        if !names.iter().any(|n| n == part) {
+            names.push(part.to_string());
+        }
+    }
+    names
+}
+
+/// Joins the lineage of two sweeps: a node of the second rests on what the first did for the user's nodes that
+/// it serves.
+pub(super) fn join_lineage(earlier: &[Lineage], now: Vec<Lineage>, after: &Graph) -> Vec<Lineage> {
+    let mut by_name: BTreeMap<&str, Vec<&Lineage>> = BTreeMap::new();
     for l in earlier {
-        let rules = by_origin.entry(l.serves.join(super::JOINT)).or_default();
-        for r in l.rules {
-            if !rules.contains(&r) {
-                rules.push(r);
-            }
+        if let Some(first) = l.serves.first() {
+            by_name.entry(first).or_default().push(l);
         }
     }
     let mut by_node: BTreeMap<_, Lineage> = now.into_iter().map(|l| (l.node, l)).collect();
     for (i, n) in after.nodes().iter().enumerate() {
-        let node = crate::ir::NodeId(i as u32);
-        let Some(first) = by_origin.get(after.origin_name(n)) else { continue };
-        let l = by_node.entry(node).or_insert_with(|| Lineage {
-            node,
-            rules: Vec::new(),
-            serves: vec![after.origin_name(n).to_string()],
-        });
-        let later = std::mem::take(&mut l.rules);
-        l.rules = first.iter().copied().chain(later.into_iter().filter(|r| !first.contains(r))).collect();
+        let node = NodeId(i as u32);
+        let serves: Vec<String> = after.origin_name(n).split(JOINT).map(str::to_string).collect();
+        let mut steps: Vec<Step> = Vec::new();
+        let below = serves.iter().filter_map(|s| by_name.get(s.as_str())).flatten();
+        for l in below.filter(|l| l.serves.iter().all(|s| serves.contains(s))) {
+            steps.extend(l.steps.iter().filter(|s| !steps.contains(s)).cloned().collect::<Vec<_>>());
+        }
+        if !steps.is_empty() {
+            let l = by_node.entry(node).or_insert_with(|| Lineage { node, serves, steps: Vec::new() });
+            let later = std::mem::take(&mut l.steps);
+            l.steps = steps;
+            l.steps.extend(later);
+        }
     }
     by_node.into_values().collect()
 }

@@ -3,7 +3,7 @@
 //! Knows: how a rule's function is run on each matching term, and what it needs to read the
 //! e-graph and to add terms. Must not know: any particular rule, or what a term costs.
 
-use super::analysis::{Birth, Facts, Origins, Read, Terms};
+use super::analysis::{Applied, Birth, Facts, Origins, Read, Terms, words};
 use super::fold;
 use super::language::{Kind, Term};
 use crate::ir::{Binary, DType, Op, Tensor, TensorType, Unary};
@@ -106,9 +106,9 @@ pub(crate) struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    /// True when bits must not change.
+    /// True when bits must not change: of any value, or of one that goes on to a rounding to whole numbers.
     pub(crate) fn strict(&self) -> bool {
-        self.limits.strict_float
+        self.limits.strict_float || self.facts(self.root).decides_a_step
     }
 
     /// What the target accepts.
@@ -235,6 +235,9 @@ impl Cx<'_> {
         };
         let id = self.egraph.add(term);
         self.record(Birth { rule: Some(self.rule), from, serves });
+        // What stands between the operands and the root decides what the root decides.
+        let decides = self.egraph.facts(self.root).decides_a_step;
+        self.egraph[id].data.decides_a_step |= decides;
         Some(id)
     }
 
@@ -302,6 +305,22 @@ struct Adapter {
     limits: Limits,
 }
 
+impl Adapter {
+    /// Counts an application, and keeps the last that is allowed.
+    fn burn(&self, egraph: &mut Terms, lhs: &Term, rhs: Id, ty: &TensorType) {
+        let Some(fuel) = egraph.analysis.fuel else { return };
+        egraph.analysis.fuel = Some(fuel - 1);
+        if fuel == 1 {
+            let number = usize::from(egraph.add_uncanonical(lhs.clone()));
+            let serves = egraph.analysis.births.get(number).map_or_else(Origins::new, |b| b.serves.clone());
+            let lhs_ty = egraph.facts(Id::from(number)).ty.clone();
+            let before = words(egraph, lhs, &lhs_ty);
+            let after = words(egraph, &egraph.nodes()[usize::from(rhs)], ty);
+            egraph.analysis.last = Some(Applied { rule: self.number, serves, before, after });
+        }
+    }
+}
+
 impl Searcher<Term, super::analysis::Region> for Adapter {
     fn search_eclass_with_limit(&self, egraph: &Terms, class: Id, limit: usize) -> Option<SearchMatches<'_, Term>> {
         let hit = limit > 0 && egraph[class].nodes.iter().any(|t| self.rule.roots.contains(&t.kind));
@@ -333,6 +352,9 @@ impl Applier<Term, super::analysis::Region> for Adapter {
         // Joins wait until the rule has seen all its matches: until then the e-graph is congruent,
         // and a term that is there already is found again.
         let mut equal = Vec::new();
+        if egraph.analysis.fuel == Some(0) {
+            return Vec::new();
+        }
         'matches: for m in matches {
             let root = egraph.find(m.eclass);
             let terms = canonical(egraph, root, |k| self.rule.roots.contains(&k));
@@ -344,19 +366,20 @@ impl Applier<Term, super::analysis::Region> for Adapter {
                 let mut cx = Cx { egraph, root, rule: self.number, limits: self.limits, equal: Vec::new() };
                 // A rule that gives up midway has made no claim; what it said before stands.
                 let _ = (self.rule.apply)(&mut cx, &t);
-                equal.append(&mut cx.equal);
+                equal.extend(cx.equal.into_iter().map(|(a, b)| (a, b, t.clone())));
             }
         }
         let mut changed = Vec::new();
-        for (a, b) in equal {
+        for (a, b, lhs) in equal {
             if egraph.find(a) == egraph.find(b) {
                 continue;
             }
             let (ta, tb) = (egraph.facts(a).ty.clone(), egraph.facts(b).ty.clone());
             if ta != tb {
                 egraph.analysis.faults.push(format!("{}: {ta} is not {tb}", self.rule.name));
-            } else if egraph.union(a, b) {
+            } else if egraph.analysis.fuel != Some(0) && egraph.union(a, b) {
                 changed.push(egraph.find(a));
+                self.burn(egraph, &lhs, b, &tb);
             }
         }
         changed

@@ -1,8 +1,10 @@
 //! The commands: one file each, arguments and all.
 
+pub mod bisect;
 pub mod check;
 pub mod compile;
 pub mod disasm;
+pub mod explain;
 pub mod machine;
 pub mod opt;
 pub mod reduce;
@@ -12,6 +14,7 @@ pub mod trace;
 pub mod verify;
 
 mod check_text;
+mod explain_text;
 mod model_args;
 mod output;
 mod prepared;
@@ -44,6 +47,8 @@ enum Command {
     Verify(verify::Args),
     Disasm(disasm::Args),
     Opt(opt::Args),
+    Explain(explain::Args),
+    Bisect(Box<bisect::Args>),
     Machine(machine::Args),
     Trace(trace::Args),
     Reduce(Box<reduce::Args>),
@@ -60,6 +65,8 @@ impl Cli {
             Command::Verify(a) => a.run(),
             Command::Disasm(a) => a.run(),
             Command::Opt(a) => a.run(),
+            Command::Explain(a) => a.run(),
+            Command::Bisect(a) => a.run(),
             Command::Machine(a) => a.run(),
             Command::Trace(a) => a.run(),
             Command::Reduce(a) => a.run(),

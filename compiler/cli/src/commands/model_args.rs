@@ -50,21 +50,31 @@ pub struct ModelArgs {
 /// Switches of the rewriter.
 #[derive(Args, Clone, Debug)]
 pub struct RewriteArgs {
-    /// Rules, or themes of rules, that `rewrite` must not use (docs/rules.md lists them)
+    /// Rules, or themes of rules, that `rewrite` may use [default: all]; docs/rules.md lists them
+    #[arg(long, value_name = "RULE,...", value_delimiter = ',')]
+    pub rules: Vec<String>,
+
+    /// Rules, or themes of rules, that `rewrite` must not use
     #[arg(long = "disable-rule", value_name = "RULE")]
     pub disable_rules: Vec<String>,
 
     /// Rewrite only where no bit of a float result changes
     #[arg(long)]
     pub strict_float: bool,
+
+    /// Evaluate the graph before and after `rewrite` on random inputs of this seed, and fail if they differ [seed: 0]
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub check_rewrites: Option<u64>,
 }
 
 impl RewriteArgs {
     /// As the rewriter takes them.
     pub fn options(&self) -> RewriteOptions {
         RewriteOptions {
+            only_rules: self.rules.clone(),
             disable_rules: self.disable_rules.clone(),
             strict_float: self.strict_float,
+            check: self.check_rewrites,
             ..RewriteOptions::default()
         }
     }

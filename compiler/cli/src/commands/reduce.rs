@@ -126,9 +126,13 @@ impl Args {
         if let Some(p) = &a.passes {
             add("--passes", &p.join(","));
         }
+        a.rewrite.rules.iter().for_each(|r| add("--rules", r));
         a.rewrite.disable_rules.iter().for_each(|r| add("--disable-rule", r));
         if a.rewrite.strict_float {
             out.push("--strict-float".into());
+        }
+        if let Some(seed) = a.rewrite.check_rewrites {
+            out.push(format!("--check-rewrites={seed}").into());
         }
         out
     }

@@ -8,8 +8,8 @@ mod backend;
 mod feeds;
 
 pub use backend::{
-    Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, declared_inputs, pes,
-    simulate, spans, text_bytes, unsupported_nodes,
+    Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, cost_model,
+    declared_inputs, pes, simulate, spans, text_bytes, unsupported_nodes,
 };
 pub use feeds::{Feeds, input_names, output_names};
 
@@ -20,7 +20,7 @@ use crate::machine::Target;
 use quadrille_compiler::import::{self, ImportError, ImportErrorKind, ImportErrors, ImportOptions, Survey};
 use quadrille_compiler::ir::{self, Graph};
 use quadrille_compiler::passes;
-use quadrille_compiler::rewrite::RewriteOptions;
+use quadrille_compiler::rewrite::{RewriteOptions, RewriteReport};
 use quadrille_isa::container::{self, AnyProgram};
 use quadrille_onnx::Model;
 use std::collections::BTreeMap;
@@ -150,8 +150,22 @@ pub fn precision(imported: &Graph, target: Target, asked: Option<Precision>) -> 
 /// the command.
 pub const REWRITE: &str = "rewrite";
 
+/// What a `rewrite` among the passes did.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Rewritten {
+    pub before: Graph,
+    pub after: Graph,
+    pub report: RewriteReport,
+}
+
 /// Imported graph to optimised graph.
 pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
+    prepare_reporting(graph, target, how).map(|(g, _)| g)
+}
+
+/// [`prepare`], with what every `rewrite` did.
+pub fn prepare_reporting(graph: &Graph, target: Target, how: &Preparation) -> Result<(Graph, Vec<Rewritten>), Failure> {
     if let Some(problem) = backend::too_many(graph) {
         return Err(unsupported("the model is too large to compile").with(problem));
     }
@@ -162,7 +176,7 @@ pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph
         }
         standard.insert(0, passes::integer_kernels::PASS.name.to_string());
     }
-    run_passes_with(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite)
+    run_passes_reporting(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite)
 }
 
 /// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each.
@@ -177,15 +191,26 @@ pub fn run_passes_with(
     names: &[String],
     options: &RewriteOptions,
 ) -> Result<Graph, Failure> {
+    run_passes_reporting(graph, target, names, options).map(|(g, _)| g)
+}
+
+fn run_passes_reporting(
+    graph: &Graph,
+    target: Option<Target>,
+    names: &[String],
+    options: &RewriteOptions,
+) -> Result<(Graph, Vec<Rewritten>), Failure> {
     let mut g = graph.clone();
+    let mut rewritten = Vec::new();
     for name in names {
         if name == REWRITE {
             let target = target.ok_or_else(|| Failure::usage("`rewrite` chooses by a target's cost: give --target"))?;
-            g = backend::rewrite(&g, target, options)?;
-            ir::verify::verify(&g).map_err(|errors| {
+            let (after, report) = backend::rewrite(&g, target, options)?;
+            ir::verify::verify(&after).map_err(|errors| {
                 let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Failure::wrong(format!("internal error: `rewrite` broke the graph: {}", list.join("; ")))
             })?;
+            rewritten.push(Rewritten { before: std::mem::replace(&mut g, after.clone()), after, report });
         } else {
             passes::run_pipeline(&mut g, &[name.as_str()]).map_err(|e| match e {
                 passes::PipelineError::Unknown { .. } => Failure::usage(format!("{e}, and `{REWRITE}`")),
@@ -193,7 +218,7 @@ pub fn run_passes_with(
             })?;
         }
     }
-    Ok(g)
+    Ok((g, rewritten))
 }
 
 /// The oracle's outputs of a graph.

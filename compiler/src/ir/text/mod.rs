@@ -33,7 +33,7 @@ mod parse;
 mod print;
 
 pub use parse::{ParseError, parse};
-pub use print::{print, print_outline};
+pub use print::{operation, print, print_outline};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use super::attr::attributes;
 use super::lex::quote;
 use super::{base64, literal};
-use crate::ir::{Graph, Node, Tensor, Value, ValueDef};
+use crate::ir::{Graph, Node, Op, Tensor, Value, ValueDef};
 use std::fmt::Write;
 
 /// Constants of up to this many elements are written as a list.
@@ -18,6 +18,12 @@ pub fn print(graph: &Graph) -> String {
 /// bytes stands in their place, and [`parse`](super::parse) refuses it.
 pub fn print_outline(graph: &Graph) -> String {
     Printer { graph, outline: true, table: origin_table_needed(graph) }.print()
+}
+
+/// An operation with its attributes, as it stands in the text form.
+pub fn operation(op: &Op) -> String {
+    let attrs: Vec<String> = attributes(op).iter().map(|(n, v)| format!("{n}={v}")).collect();
+    if attrs.is_empty() { op.name().to_string() } else { format!("{} {{{}}}", op.name(), attrs.join(", ")) }
 }
 
 /// True unless the origins are the names that nodes refer to, in order of first use.

@@ -118,25 +118,32 @@ impl GraphCost {
     }
 }
 
-/// Cost of a whole graph under a model. Operations on constants alone are free: they are
-/// evaluated at compile time.
+/// Cost of a whole graph under a model.
 pub fn graph_cost(g: &crate::ir::Graph, model: &dyn CostModel) -> GraphCost {
+    let mut cost = GraphCost::default();
+    node_costs(g, model).into_iter().flatten().for_each(|c| cost.add(c));
+    cost
+}
+
+/// Cost of each node. Operations on constants alone have none: they are evaluated at compile time.
+pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cycles>> {
     use crate::ir::ValueDef;
     let mut fixed = vec![false; g.values().len()];
     for (i, v) in g.values().iter().enumerate() {
         fixed[i] = matches!(v.def, ValueDef::Const(_));
     }
-    let mut cost = GraphCost::default();
+    let mut costs = Vec::with_capacity(g.nodes().len());
     for n in g.nodes() {
         let inputs: Vec<Operand<'_>> =
             n.inputs.iter().map(|&v| Operand { ty: g.ty(v), fixed: fixed[v.0 as usize] }).collect();
         if !inputs.is_empty() && inputs.iter().all(|i| i.fixed) {
             fixed[n.output.0 as usize] = true;
+            costs.push(None);
         } else {
-            cost.add(model.cycles(&n.op, &inputs, g.ty(n.output)));
+            costs.push(Some(model.cycles(&n.op, &inputs, g.ty(n.output))));
         }
     }
-    cost
+    costs
 }
 
 /// The sizes of a matrix product: `batch` independent products of `m x k` by `k x n`.

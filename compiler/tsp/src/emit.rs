@@ -3,7 +3,7 @@
 use super::error::CompileError;
 use super::sched::memory::{Memory, weight_slices};
 use super::sched::{PlacedNo, Schedule};
-use super::tiled::{HostPiece, Init, TensorId, TiledGraph};
+use super::tiled::{HostLoop, HostPiece, Init, TensorId, TiledGraph};
 use bytes::Bytes;
 use quadrille_isa::tsp::{
     ImageSegment, Inst, Issue, IssueRef, Loop, Machine, MemProvenance, NodeIx, Placement, Program, Provenance, QueueId,
@@ -252,6 +252,12 @@ fn place(
         return;
     }
     let home = &memory.homes[t.0 as usize];
+    if g.tensor(t).weights
+        && let Some(turns) = by_slice(piece, memory.weight_slices())
+    {
+        turns.iter().for_each(|p| plain(out, g, memory, t, p, bytes, all_copies));
+        return;
+    }
     let reach: i64 = piece.loops.iter().map(|l| i64::from(l.count - 1) * i64::from(l.row.max(0))).sum();
     let (lo, hi) = (piece.row0, piece.row0 + reach as u32);
     let split = g.tensor(t).weights || lo / home.chunk_rows != hi / home.chunk_rows;
@@ -286,6 +292,23 @@ fn place(
     plain(out, g, memory, t, piece, bytes, all_copies);
 }
 
+/// A piece of weights, whose rows go over the slices in turn, slice by slice; loops then step words.
+fn by_slice(piece: &HostPiece, slices: u32) -> Option<Vec<HostPiece>> {
+    let steps: Vec<usize> = (0..piece.loops.len()).filter(|&i| piece.loops[i].row != 0).collect();
+    let &[only] = &steps[..] else { return None };
+    let l = piece.loops[only];
+    let turn = |s: u32| {
+        let mut p = piece.clone();
+        p.row0 += s;
+        p.lane0 = (i64::from(p.lane0) + i64::from(s) * i64::from(l.lane)) as u32;
+        p.elem0 = (p.elem0 as i64 + i64::from(s) * l.elem) as u64;
+        let (count, lane, elem) = ((l.count - s).div_ceil(slices), l.lane * slices as i32, l.elem * i64::from(slices));
+        p.loops[only] = HostLoop { count, row: 1, lane, elem };
+        p
+    };
+    (l.row == 1).then(|| (0..slices.min(l.count)).map(turn).collect())
+}
+
 fn plain(
     out: &mut Vec<Placement>,
     g: &TiledGraph,
@@ -297,7 +320,7 @@ fn plain(
 ) {
     let home = &memory.homes[t.0 as usize];
     let value = ValueIx(home.value);
-    let copies = if all_copies && !g.tensor(t).weights { home.chunks[0].copies.len() } else { 1 };
+    let copies = if all_copies { home.chunks[0].copies.len() } else { 1 };
     for copy in 0..copies {
         let list: Vec<(u8, u8)> = match piece.byte {
             Some(b) => vec![(0, b)],

@@ -17,9 +17,9 @@ use quadrille_isa::tsp::{AccMode, ActType, Hemisphere, MxmPart, QueueId, SLOT_ST
 use std::ops::Range;
 
 /// An f16 pass in a burst: its activations' first cycle and instructions.
-struct PassPart {
-    acc: InstNo,
-    emit: Option<StreamNo>,
+pub(super) struct PassPart {
+    pub(super) acc: InstNo,
+    pub(super) emit: Option<StreamNo>,
 }
 
 impl Scheduler<'_> {
@@ -116,14 +116,14 @@ impl Scheduler<'_> {
         if h == Hemisphere::West { 0 } else { self.m.geometry.planes_per_hemisphere as u8 }
     }
 
-    fn busy(&mut self, h: Hemisphere, first: u32, rows: u32) {
+    pub(super) fn busy(&mut self, h: Hemisphere, first: u32, rows: u32) {
         let p = usize::from(self.pair(h));
         let end = first + rows * self.m.latency.mxm_f16_row_interval;
         self.planes[p].act_free = self.planes[p].act_free.max(end);
         self.planes[p + 1].act_free = self.planes[p + 1].act_free.max(end);
     }
 
-    fn install_pair(&mut self, k: &Kernel, h: Hemisphere, p: &Pass) -> Result<[PlacedNo; 2], CompileError> {
+    pub(super) fn install_pair(&mut self, k: &Kernel, h: Hemisphere, p: &Pass) -> Result<[PlacedNo; 2], CompileError> {
         let plane = self.pair(h);
         let free = self.planes[usize::from(plane)].act_free.max(self.planes[usize::from(plane) + 1].act_free);
         let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
@@ -132,7 +132,7 @@ impl Scheduler<'_> {
 
     /// Adds one pass whose first activation enters at `at`.
     #[allow(clippy::too_many_arguments)]
-    fn pass(
+    pub(super) fn pass(
         &self,
         b: &mut Burst,
         e: &mut Effects,

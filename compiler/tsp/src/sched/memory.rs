@@ -6,7 +6,7 @@
 
 use super::maps::Maps;
 use super::shortage::shortage;
-use super::split::{distance, int8_passes, plane_rows};
+use super::split::{distance, int8_passes, plane_rows, shared_passes};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
@@ -132,6 +132,9 @@ struct Ask {
 /// Rows of a chunk at most.
 const CHUNK_ROWS: u32 = 640;
 
+/// A kernel of fewer than one in so many rows of a tensor does not say how its chunks are cut.
+const FEW_OF: u32 = 32;
+
 /// Rows of a product of bytes at most for which each hemisphere reads its own copy.
 const SHORT_ROWS: u32 = 64;
 
@@ -172,7 +175,7 @@ impl Memory {
         }
         for (number, k) in g.kernels.iter().enumerate() {
             let mut reads: Vec<u32> = Vec::new();
-            mem.int8_wants(g, k, &sides[number]);
+            mem.sided_wants(g, k, &sides[number]);
             match &k.kind {
                 Kind::Map { ins, .. } => reads.extend(ins.iter().map(|r| r.tensor.0)),
                 Kind::MatMul { chains, ins, .. } => {
@@ -252,17 +255,19 @@ impl Memory {
         mem
     }
 
-    /// What the planes of an int8 product read and write at once lies apart; constants have a copy for each
+    /// What the planes of a product with one chain read and write at once lies apart; constants have a copy for each
     /// hemisphere, and weights lie on the side that loads them.
-    fn int8_wants(&mut self, g: &TiledGraph, k: &Kernel, sides: &[Hemisphere]) {
-        let (Some(passes), Kind::MatMul { ins, outs, .. }) = (int8_passes(g, k), &k.kind) else { return };
-        let run = distance(k.n as usize, sides.len(), self.machine.geometry.planes_per_hemisphere as usize);
+    fn sided_wants(&mut self, g: &TiledGraph, k: &Kernel, sides: &[Hemisphere]) {
+        let (Some((passes, bytes)), Kind::MatMul { ins, outs, .. }) = (shared_passes(g, k), &k.kind) else { return };
+        let planes = if bytes { self.machine.geometry.planes_per_hemisphere } else { 1 };
+        let run = distance(k.n as usize, sides.len(), planes as usize);
         for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
             let gaps = r.rows.iter().zip(r.rows.iter().skip(run)).filter(|(a, b)| **a != FILL && **b != FILL);
             let least = gaps.map(|(a, b)| a.abs_diff(*b)).min().unwrap_or(u32::MAX);
             let t = r.tensor.0 as usize;
-            // Shorter chunks would cost more instructions than they save cycles.
-            if least >= 4 {
+            // Shorter chunks would cost more instructions than they save cycles, and a kernel of few rows of many
+            // must not cut the tensor for the others.
+            if least >= 4 && k.n * FEW_OF >= g.tensor(r.tensor).rows {
                 self.apart[t] = self.apart[t].min(least);
             }
             if self.usable >= 32 && matches!(g.tensor(r.tensor).init, Init::Const(_)) {
@@ -358,6 +363,11 @@ impl Memory {
         let h = u32::from(s.hemisphere == Hemisphere::East);
         &mut self.space
             [((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize]
+    }
+
+    /// Slices over which the rows of weights go in turn.
+    pub(crate) fn weight_slices(&self) -> u32 {
+        weight_slices(&self.machine)
     }
 
     /// Bank of a word.

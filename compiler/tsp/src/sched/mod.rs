@@ -14,6 +14,7 @@ pub(crate) mod maps;
 mod matmul;
 pub(crate) mod memory;
 mod moves;
+mod pairs;
 mod rows;
 mod shortage;
 mod split;
@@ -54,7 +55,7 @@ struct Scheduler<'a> {
     planes: Vec<Plane>,
     /// What each plane was last loaded with.
     held: Vec<Option<weights::Held>>,
-    /// Hemispheres of each int8 product.
+    /// Hemispheres of each product with one chain.
     sides: Vec<Vec<Hemisphere>>,
     /// Number of the hemisphere that the next single chain takes.
     turn: u8,
@@ -62,7 +63,7 @@ struct Scheduler<'a> {
 
 /// Schedules a tiled graph.
 pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result<Schedule, CompileError> {
-    let sides = split::sides(g);
+    let sides = split::sides(g, m);
     let mut s = Scheduler {
         g,
         m,
@@ -103,6 +104,10 @@ impl Scheduler<'_> {
             Kind::MatMul { ins, steps, outs, .. } if split::int8_passes(self.g, k).is_some() => {
                 let sides = self.sides[number].clone();
                 self.int8_product(k, &sides, split::int8_passes(self.g, k).unwrap_or(&[]), ins, steps, outs)
+            }
+            Kind::MatMul { chains, ins, steps, outs } if !self.sides[number].is_empty() => {
+                let sides = self.sides[number].clone();
+                self.pair_product(k, &sides, &chains[0], ins, steps, outs)
             }
             Kind::MatMul { chains, ins, steps, outs } => self.matmul(k, chains, ins, steps, outs),
             Kind::Move { passes, out } => self.moves(k, passes, out),

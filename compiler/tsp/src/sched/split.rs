@@ -1,11 +1,12 @@
-//! Which hemisphere and which plane take which rows of an int8 product.
+//! Which hemisphere and which plane take which rows of a product with one chain.
 //!
-//! The two planes of a hemisphere hold the same weights, loaded once, and take two runs of rows in
-//! lock step. Products of one node that differ in output channels alone go to the hemispheres in
-//! turn where they have few rows; others, and one that is left over, are shared by both. Knows the tiled graph; knows no cycles.
+//! The two planes of a hemisphere hold the same weights of bytes, loaded once, and take two runs of rows in
+//! lock step; of f16 they are one pair. Products of one node that differ in output channels alone go to the hemispheres in
+//! turn where they have few rows, or where weights are too many for a copy on each side; others, and one that is left
+//! over, are shared by both. Knows the tiled graph; knows no cycles.
 
 use crate::tiled::{Kernel, Kind, Pass, TiledGraph};
-use quadrille_isa::tsp::{AluType, Hemisphere};
+use quadrille_isa::tsp::{AluType, Hemisphere, Machine};
 use std::ops::Range;
 
 /// The passes of an int8 product.
@@ -21,19 +22,37 @@ pub(super) fn int8_passes<'a>(g: &TiledGraph, k: &'a Kernel) -> Option<&'a [Pass
 /// a quarter of the rows would show.
 const TWIN_ROWS: u32 = 100;
 
-/// The hemispheres of each int8 product; none for other kernels.
-pub(super) fn sides(g: &TiledGraph) -> Vec<Vec<Hemisphere>> {
+/// Weights have a copy on each side where they take no more than this part of all words.
+const WEIGHTS_SHARE: u64 = 4;
+
+/// The passes of a product of bytes, or of several f16 passes in one chain (of rows that are stored: a gathered image
+/// is halved before); whether it is of bytes.
+pub(super) fn shared_passes<'a>(g: &TiledGraph, k: &'a Kernel) -> Option<(&'a [Pass], bool)> {
+    if let Some(p) = int8_passes(g, k) {
+        return Some((p, true));
+    }
+    let Kind::MatMul { chains, .. } = &k.kind else { return None };
+    let [passes] = &chains[..] else { return None };
+    let stored = passes.iter().all(|p| g.stored(p.act.tensor) == p.act.tensor);
+    (passes.len() > 1 && stored).then_some((passes, false))
+}
+
+/// The hemispheres of each product with one chain; none for other kernels.
+pub(super) fn sides(g: &TiledGraph, m: &Machine) -> Vec<Vec<Hemisphere>> {
     let mut sides = vec![Vec::new(); g.kernels.len()];
+    let weights = g.tensors.iter().filter(|t| t.weights).map(|t| u64::from(t.rows) * u64::from(t.ty.bytes()));
+    let words = u64::from(2 * m.geometry.mem_slices_per_hemisphere * m.geometry.words_per_slice);
+    let twice = weights.sum::<u64>() * WEIGHTS_SHARE <= words;
     let twins = |a: usize, b: usize| {
         let (x, y) = (&g.kernels[a], &g.kernels[b]);
-        match (int8_passes(g, x), int8_passes(g, y)) {
-            (Some(p), Some(q)) => x.node == y.node && p.len() == q.len() && p[0].act == q[0].act,
+        match (shared_passes(g, x), shared_passes(g, y)) {
+            (Some((p, _)), Some((q, _))) => x.node == y.node && p.len() == q.len() && p[0].act == q[0].act,
             _ => false,
         }
     };
     let mut first = 0;
     while first < g.kernels.len() {
-        if int8_passes(g, &g.kernels[first]).is_none() {
+        if shared_passes(g, &g.kernels[first]).is_none() {
             first += 1;
             continue;
         }
@@ -41,7 +60,8 @@ pub(super) fn sides(g: &TiledGraph) -> Vec<Vec<Hemisphere>> {
         while last < g.kernels.len() && twins(first, last) {
             last += 1;
         }
-        let pairs = if g.kernels[first].n > TWIN_ROWS { 0 } else { (last - first) / 2 * 2 };
+        let bytes = int8_passes(g, &g.kernels[first]).is_some();
+        let pairs = if bytes && twice && g.kernels[first].n > TWIN_ROWS { 0 } else { (last - first) / 2 * 2 };
         for (i, s) in sides[first..last].iter_mut().enumerate() {
             *s = match (i < pairs, i % 2) {
                 (true, 0) => vec![Hemisphere::West],

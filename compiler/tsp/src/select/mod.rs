@@ -12,6 +12,7 @@ mod elementwise;
 mod expr;
 mod finish;
 mod gather;
+mod gemm;
 mod math;
 mod matmul;
 mod movement;
@@ -121,6 +122,8 @@ pub(crate) struct Select<'a> {
     wants: Wants,
     node: NodeNo,
     maps: BTreeMap<Vec<(u16, u16)>, TensorId>,
+    /// Model outputs that lie in rows as no view can say.
+    laid: Vec<gemm::Laid>,
 }
 
 /// Element type on the device of a host element type. bf16, u16 and u32 are kept as bits: only movement and
@@ -163,6 +166,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         wants: Wants::of(graph),
         node: NodeNo(0),
         maps: BTreeMap::new(),
+        laid: Vec::new(),
     };
     s.out.nodes = graph.origins().iter().map(|o| o.name.clone()).collect();
     if s.out.nodes.is_empty() {
@@ -227,10 +231,12 @@ impl Select<'_> {
             }
         }
         let val = match &node.op {
+            _ if self.laid.iter().any(|l| l.value == node.output) => Val::None,
             // The convolutions behind read the value inside, or a plane sums the bytes.
             Op::Pad { .. } if taken_over(self.graph, node).is_some() => Val::None,
             Op::Cast(_) if self.summed_cast(node) => Val::None,
             Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => self.elementwise(node)?,
+            Op::MatMul { epilogue } if self.gemm(node, epilogue)? => Val::None,
             Op::MatMul { epilogue } => self.matmul(node, epilogue)?,
             Op::Conv { window, groups, epilogue } => self.conv(node, window, *groups, epilogue)?,
             Op::Pool { kind, window } => self.pool(node, *kind, window)?,
@@ -383,6 +389,12 @@ impl Select<'_> {
                 let tensor = self.tensor(&o.name, device, 1, 1, Init::Const(zero.into()));
                 let (name, dtype, shape) = (o.name.clone(), ty.dtype, ty.shape.clone());
                 self.out.outputs.push(OutputDef { name, dtype, shape, tensor, pieces: Vec::new() });
+                continue;
+            }
+            if let Some(l) = self.laid.iter().find(|l| l.value == o.value) {
+                let (name, dtype, shape) = (o.name.clone(), ty.dtype, ty.shape.clone());
+                let (tensor, pieces) = (l.tensor, l.pieces.clone());
+                self.out.outputs.push(OutputDef { name, dtype, shape, tensor, pieces });
                 continue;
             }
             let view = self.any_form(o.value, self.ty(o.value)).and_then(|v| {

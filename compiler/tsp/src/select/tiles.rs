@@ -39,13 +39,16 @@ impl Select<'_> {
         chains
     }
 
+    /// A weight as bits of `i8` (a whole number of eight bits) or `f16`.
+    pub(super) fn weight_bits(&self, ty: AluType, x: f32) -> u32 {
+        if ty == AluType::F16 { u32::from(f32_to_f16(x)) } else { u32::from(x as i8 as u8) }
+    }
+
     /// One chain of passes with constant weights.
     pub(super) fn chain(&mut self, drafts: &[Draft], lanes: usize) -> Vec<Pass> {
         let mut data: Vec<u32> = Vec::new();
         let mut parts = Vec::new();
-        // Weights of a product of bytes are whole numbers of eight bits.
         let ty = if drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor)) { AluType::I8 } else { AluType::F16 };
-        let bits = |x: f32| if ty == AluType::I8 { u32::from(x as i8 as u8) } else { u32::from(f32_to_f16(x)) };
         for d in drafts {
             let mut groups: Vec<usize> = d.weights.iter().map(|w| w.0 / 16).collect();
             groups.sort_unstable();
@@ -56,7 +59,7 @@ impl Select<'_> {
                 let g = groups.binary_search(&(k / 16)).unwrap_or(0);
                 let row = base + g * 16 + k % 16;
                 for (l, x) in w.iter().enumerate() {
-                    data[row * lanes + l] = bits(*x);
+                    data[row * lanes + l] = self.weight_bits(ty, *x);
                 }
             }
             let loads: Vec<(u16, u32)> =

@@ -67,7 +67,8 @@ impl Kernel {
             Kernel::Mul32 => num::canonical(f(v[0]) * f(v[1])).to_bits(),
             Kernel::Max32 => num::max_f32(f(v[0]), f(v[1])).to_bits(),
             Kernel::Fma32 => num::fma_f32_canonical(f(v[0]), f(v[1]), f(v[2])).to_bits(),
-            Kernel::FmaMixed => num::fma_f32_canonical(half(v[0]), half(v[1]), f(v[2])).to_bits(),
+            // A product of two f16 values is exact in f32, so that the sum is the only rounding.
+            Kernel::FmaMixed => num::canonical(half(v[0]) * half(v[1]) + f(v[2])).to_bits(),
             Kernel::Any(op, ty, to) => scalar::eval(op, v, ty, to),
         }
     }

@@ -10,6 +10,7 @@ use super::super::ports;
 use super::super::rule::{CheckError, Rule};
 use super::host::Host;
 use super::network::{Effects, Event, Network};
+use super::sites::Sites;
 use super::vector::{Flight, Queues, Room, SYNC};
 use super::{Peek, SimError, SimResult, TaskSpan, WaitingPe, unsupported_machine};
 use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program, TaskIx};
@@ -67,7 +68,6 @@ struct Core {
     queues_in_use: u16,
     next_slot: u8,
     bulk: Option<Bulk>,
-    listed: bool,
     /// Start of the task that runs, and the spans of those that have run.
     task_start: u64,
     spans: Vec<(u8, u64, u64)>,
@@ -99,7 +99,7 @@ pub(super) struct Engine<'a> {
     wheel_count: usize,
     later: BinaryHeap<Reverse<(u64, u32)>>,
     active: Vec<u32>,
-    next_active: Vec<u32>,
+    next_active: Sites,
     popped: Vec<(u32, u8)>,
     pushed: Vec<(u32, u8)>,
     cycle: u64,
@@ -198,7 +198,6 @@ impl<'a> Engine<'a> {
                 queues_in_use: 0,
                 next_slot: 0,
                 bulk: None,
-                listed: false,
                 task_start: 0,
                 spans: Vec::new(),
             });
@@ -231,7 +230,7 @@ impl<'a> Engine<'a> {
         };
         let mut engine = Engine {
             plan,
-            next_active: (0..cores.len() as u32).collect(),
+            next_active: Sites::new(cores.len()),
             cores,
             core_of,
             site_of,
@@ -252,8 +251,8 @@ impl<'a> Engine<'a> {
             record_spans: false,
             stepwise: false,
         };
-        for core in &mut engine.cores {
-            core.listed = true;
+        for core in 0..engine.cores.len() as u32 {
+            engine.wake(core);
         }
         for (row, color) in engine.host.senders() {
             if let Some(word) = engine.host.next(row, color) {
@@ -311,11 +310,8 @@ impl<'a> Engine<'a> {
                 self.later.pop();
                 self.wake(core);
             }
-            self.active.append(&mut self.next_active);
+            self.next_active.drain(&mut self.active);
             let active = std::mem::take(&mut self.active);
-            for &core in &active {
-                self.cores[core as usize].listed = false;
-            }
             for &core in &active {
                 self.core_cycle(core)?;
             }
@@ -367,7 +363,11 @@ impl<'a> Engine<'a> {
             }
         }
         for site in effects.freed.drain(..) {
-            self.wake(self.core_of[site as usize]);
+            let core = self.core_of[site as usize];
+            // Only an operation in flight can wait for space.
+            if self.cores.get(core as usize).is_some_and(|c| c.flights.len() > usize::from(c.bulk.is_some())) {
+                self.wake(core);
+            }
         }
         self.effects = effects;
         let mut popped = std::mem::take(&mut self.popped);
@@ -422,12 +422,10 @@ impl<'a> Engine<'a> {
         }
     }
 
+    #[inline]
     fn wake(&mut self, core: u32) {
-        if let Some(c) = self.cores.get_mut(core as usize)
-            && !c.listed
-        {
-            c.listed = true;
-            self.next_active.push(core);
+        if core != NONE {
+            self.next_active.insert(core);
         }
     }
 

@@ -7,6 +7,7 @@
 mod engine;
 mod host;
 mod network;
+mod sites;
 mod vector;
 
 use super::fabric;

@@ -6,6 +6,7 @@
 //! knows nothing of tasks.
 
 use super::super::fabric::{Fabric, From, NONE, PORTS, To, opposite};
+use super::sites::Sites;
 use quadrille_isa::wafer::{Machine, Port, Program};
 
 /// The sixth "output" of a router: from the output queues into the ramp.
@@ -61,10 +62,99 @@ impl Fifo {
     }
 }
 
-/// A node's input buffer and its copies still to make.
+/// Words kept in the node itself; a longer buffer lies in the arena.
+const NEAR: usize = 4;
+
+/// A node's input buffer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Buffer {
+    near: [u32; NEAR],
+    base: u32,
+    cap: u16,
+    head: u16,
+    len: u16,
+    /// Wavelets that may leave; the others are on the ramp.
+    ready: u16,
+}
+
+impl Buffer {
+    fn new(arena: &mut Vec<u32>, cap: u32) -> Buffer {
+        let base = arena.len() as u32;
+        if cap as usize > NEAR {
+            arena.resize(arena.len() + cap as usize, 0);
+        }
+        Buffer { base, cap: cap as u16, ..Buffer::default() }
+    }
+
+    fn has_space(&self) -> bool {
+        self.len < self.cap
+    }
+
+    #[inline]
+    fn push(&mut self, arena: &mut [u32], word: u32) {
+        let mut at = usize::from(self.head + self.len);
+        if at >= usize::from(self.cap) {
+            at -= usize::from(self.cap);
+        }
+        match usize::from(self.cap) <= NEAR {
+            true => self.near[at] = word,
+            false => arena[self.base as usize + at] = word,
+        }
+        self.len += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.head += 1;
+        if self.head == self.cap {
+            self.head = 0;
+        }
+        self.len -= 1;
+        self.ready -= 1;
+    }
+
+    #[inline]
+    fn front(&self, arena: &[u32]) -> u32 {
+        match usize::from(self.cap) <= NEAR {
+            true => self.near[usize::from(self.head)],
+            false => arena[self.base as usize + usize::from(self.head)],
+        }
+    }
+}
+
+/// [`To`] in a word: what it is in the two highest bits.
 #[derive(Clone, Copy, Debug)]
+struct Target(u32);
+
+impl Target {
+    const INDEX: u32 = (1 << 30) - 1;
+
+    fn new(to: To) -> Target {
+        match to {
+            To::Node(n) => Target(n & Target::INDEX),
+            To::Queue(q) => Target(1 << 30 | u32::from(q)),
+            To::Host(row) => Target(2 << 30 | u32::from(row)),
+            To::Unused => Target(3 << 30),
+        }
+    }
+
+    #[inline]
+    fn to(self) -> To {
+        let index = self.0 & Target::INDEX;
+        match self.0 >> 30 {
+            0 => To::Node(index),
+            1 => To::Queue(index as u8),
+            2 => To::Host(index as u16),
+            _ => To::Unused,
+        }
+    }
+}
+
+/// A node: its buffer, and its copies still to make. One line of the cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct NodeState {
-    fifo: Fifo,
+    fifo: Buffer,
     /// Outputs that the wavelet at the head has yet to go to.
     pending: u8,
     tx: u8,
@@ -73,14 +163,19 @@ struct NodeState {
     site: u32,
     /// Site whose router (or [`NONE`]: the host row) must hear of freed space.
     upstream: u32,
+    to: [Target; 5],
 }
 
+/// A router. One line of the cache.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Router {
     want: [u32; 6],
     space: [u32; 6],
     next_color: [u8; 6],
-    listed: bool,
+    /// Its nodes, in order of color, and one bit for the color of each.
+    first_node: u32,
+    colors: u32,
 }
 
 /// Input and output queues of a PE; one that is not bound holds nothing and has no space.
@@ -137,7 +232,7 @@ pub(super) struct Network<'a> {
     hosts: Vec<HostRow>,
     host_words: Vec<[u32; 24]>,
     active: Vec<u32>,
-    next_active: Vec<u32>,
+    next_active: Sites,
     active_rows: Vec<u16>,
     next_rows: Vec<u16>,
     row_listed: Vec<bool>,
@@ -158,8 +253,14 @@ impl<'a> Network<'a> {
         let mut arena = Vec::new();
         let link = machine.router.link_buffer_wavelets;
         let ramp = machine.router.ramp_cycles;
-        let blank = Router { want: [0; 6], space: [0; 6], next_color: [0; 6], listed: false };
-        let mut routers = vec![blank; fabric.sites.len()];
+        let router = |s: &super::super::fabric::Site| Router {
+            want: [0; 6],
+            space: [0; 6],
+            next_color: [0; 6],
+            first_node: s.first_node,
+            colors: s.colors,
+        };
+        let mut routers: Vec<Router> = fabric.sites.iter().map(router).collect();
         let mut queues = vec![PeQueues::default(); fabric.sites.len()];
         for (q, site) in queues.iter_mut().zip(&fabric.sites) {
             let Some(region) = program.regions.get(site.region as usize) else { continue };
@@ -201,7 +302,8 @@ impl<'a> Network<'a> {
                 }
             };
             nodes.push(NodeState {
-                fifo: Fifo::new(&mut arena, cap),
+                fifo: Buffer::new(&mut arena, cap),
+                to: node.to.map(Target::new),
                 pending: 0,
                 tx,
                 color: node.color,
@@ -219,7 +321,7 @@ impl<'a> Network<'a> {
             host_words: vec![[0; 24]; height],
             hosts,
             active: Vec::new(),
-            next_active: Vec::new(),
+            next_active: Sites::new(fabric.sites.len()),
             active_rows: Vec::new(),
             next_rows: Vec::new(),
             row_listed: vec![false; height],
@@ -314,12 +416,17 @@ impl<'a> Network<'a> {
         self.list_row(row);
     }
 
+    #[inline]
     fn list(&mut self, site: u32) {
-        let r = &mut self.routers[site as usize];
-        if !r.listed {
-            r.listed = true;
-            self.next_active.push(site);
-        }
+        self.next_active.insert(site);
+    }
+
+    /// Node of a color at a site.
+    #[inline]
+    fn node(&self, site: u32, color: u8) -> Option<u32> {
+        let r = &self.routers[site as usize];
+        let bit = 1u32 << color;
+        (r.colors & bit != 0).then(|| r.first_node + (r.colors & (bit - 1)).count_ones())
     }
 
     fn list_row(&mut self, row: u16) {
@@ -344,7 +451,7 @@ impl<'a> Network<'a> {
 
     /// Makes what was listed up to now the routers of the cycle about to be decided.
     pub(super) fn begin(&mut self) {
-        self.active.append(&mut self.next_active);
+        self.next_active.drain(&mut self.active);
         self.active_rows.append(&mut self.next_rows);
     }
 
@@ -353,7 +460,6 @@ impl<'a> Network<'a> {
         let active = std::mem::take(&mut self.active);
         for &site in &active {
             let r = &mut self.routers[site as usize];
-            r.listed = false;
             let before = self.grants.len();
             for out in 0..6 {
                 let mask = r.want[out] & r.space[out];
@@ -392,7 +498,7 @@ impl<'a> Network<'a> {
             self.list_row(row);
             effects.sent.push((row, color));
             let site = self.fabric.site(quadrille_isa::wafer::Pe { x: 0, y: row });
-            if let Some(node) = site.and_then(|s| self.fabric.node(s, color)) {
+            if let Some(node) = site.and_then(|s| self.node(s, color)) {
                 self.arrive(node, word);
             }
         }
@@ -416,7 +522,7 @@ impl<'a> Network<'a> {
             self.routers[site as usize].want[UP] &= !(1 << color);
         }
         effects.freed.push(site);
-        let Some(node) = self.fabric.node(site, color) else { return };
+        let Some(node) = self.node(site, color) else { return };
         let n = &mut self.nodes[node as usize];
         n.fifo.push(&mut self.arena, word);
         if !n.fifo.has_space() {
@@ -427,7 +533,7 @@ impl<'a> Network<'a> {
 
     /// From a router by one of its five outputs.
     fn send(&mut self, site: u32, out: u8, color: u8, effects: &mut Effects) {
-        let Some(node) = self.fabric.node(site, color) else { return };
+        let Some(node) = self.node(site, color) else { return };
         let bit = 1u32 << color;
         let n = &mut self.nodes[node as usize];
         let word = n.fifo.front(&self.arena);
@@ -450,7 +556,7 @@ impl<'a> Network<'a> {
                 self.want_head(node);
             }
         }
-        match self.fabric.nodes[node as usize].to[usize::from(out)] {
+        match self.nodes[node as usize].to[usize::from(out)].to() {
             To::Node(next) => self.arrive(next, word),
             To::Queue(q) => {
                 let fifo = &mut self.queues[site as usize].input[usize::from(q)];

@@ -6,7 +6,7 @@ mod wafer_support;
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::*;
 use quadrille_runtime::wafer::{Options, Peek, simulate_with};
-use quadrille_wafer::collective::{self, Kind, Scheme, gemv};
+use quadrille_wafer::collective::{self, Kind, Scheme, gemm, gemv};
 use wafer_support::*;
 
 use ElemType::{F16, F32, I16, I32};
@@ -191,6 +191,44 @@ fn collectives_and_products_run_the_same() {
             g.declared_cycles
         );
         assert!(quadrille_runtime::wafer::check(&g.program, &machine).ok());
+    }
+}
+
+#[test]
+fn matrix_products_are_right_and_take_what_is_declared() {
+    let machine = Machine::builtin("wafer").unwrap();
+    for (side, block) in [(2, 2), (3, 8), (5, 16), (8, 6), (9, 16), (4, 20)] {
+        let mut g = gemm::compile(&machine, side, block).unwrap();
+        let n = g.size();
+        let values = |salt: usize| -> Vec<u16> {
+            let value = |k: usize| ((k * 7919 + salt * 104_729) % 4093) as f32 / 2046.5 - 1.0;
+            (0..n * n).map(|k| half::f16::from_f32(value(k)).to_bits()).collect()
+        };
+        let (a, b) = (values(1), values(2));
+        g.fill(&a, &b);
+        let report = quadrille_runtime::wafer::check(&g.program, &machine);
+        assert!(report.ok(), "{side} x {block}: {:?}", report.errors);
+        let pes: Vec<Pe> = rect(0, 0, side, side).pes().collect();
+        let (addr, len) = g.result();
+        let peeks: Vec<Peek> = pes.iter().map(|&pe| Peek { pe, addr, len }).collect();
+        let [stepwise, together] = both(&g.program, &machine, &[], &peeks);
+        assert!(stepwise == together, "{side} x {block}");
+        let run = simulate_with(&g.program, &machine, &[], &Options { peeks, ..Options::default() }).unwrap();
+        for (&pe, bytes) in pes.iter().zip(&run.peeked) {
+            let got: Vec<u32> = bytes.chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
+            assert!(got == g.expected(pe, &a, &b), "{side} x {block} at {pe:?}");
+        }
+        println!("side {side}, block {block}: {} cycles, declared {}", run.kernel_cycles, g.declared_cycles);
+        let apart = run.kernel_cycles.abs_diff(g.declared_cycles);
+        assert!(apart <= 8.max(run.kernel_cycles / 25), "{} cycles, declared {}", run.kernel_cycles, g.declared_cycles);
+        if block == 16 {
+            let least = u64::from(block * block) * n as u64 / u64::from(machine.rate.f16_mixed_fma);
+            assert!(run.kernel_cycles * 7 < least * 10, "{} cycles, at peak {least}", run.kernel_cycles);
+        }
+    }
+    for (side, block) in [(1, 16), (4, 15), (4, 0), (4, 64), (751, 16)] {
+        let e = gemm::compile(&machine, side, block).unwrap_err().to_string();
+        assert!(e.contains("does not fit"), "{e}");
     }
 }
 

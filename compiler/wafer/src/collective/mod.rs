@@ -9,12 +9,14 @@
 //! wires    messages -> colors and routes
 //! program  bodies of operations -> classes and regions
 //! gemv     vector times matrices, with the same trees
+//! gemm     matrix times matrix, on rings
 //! ```
 //!
 //! The sum at a PE is its own vector, then its children's in the order of [`Tree::children`], each
 //! addition rounded to f32 once. Knows nothing of graphs.
 
 pub mod cost;
+pub mod gemm;
 pub mod gemv;
 mod program;
 pub mod search;
@@ -22,7 +24,7 @@ pub mod tree;
 mod wires;
 
 pub use cost::{Costs, Counts};
-pub use tree::{Scheme, Tree};
+pub use tree::{Message, Scheme, Tree};
 
 use crate::CompileError;
 use cost::Own;

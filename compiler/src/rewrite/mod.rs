@@ -13,6 +13,7 @@ mod analysis;
 mod check;
 pub mod cost;
 pub mod docs;
+mod exact;
 mod explain;
 mod extract;
 mod fold;
@@ -41,7 +42,7 @@ pub use rule::{Rounding, Rule, Theme};
 use crate::ir::{Graph, ValueId};
 use analysis::{Read, Region, Terms};
 use egg::{Id, Iteration, Runner, SimpleScheduler};
-use extract::{Choice, Problem};
+use extract::{Choice, Problem, Solved};
 use language::Kind;
 use load::Loaded;
 use rayon::prelude::*;
@@ -180,6 +181,9 @@ fn sweep(
                 iterations: found.iterations.len(),
                 stop: StopReason::of(found.stop),
                 cost_cycles: found.cost / COST_UNITS,
+                greedy_cycles: found.greedy / COST_UNITS,
+                bound_cycles: found.bound.map(|b| b / COST_UNITS),
+                proven: found.bound == Some(found.cost),
             });
         }
     }
@@ -198,6 +202,8 @@ struct Found {
     iterations: Vec<Iteration<()>>,
     stop: Option<egg::StopReason>,
     cost: u64,
+    greedy: u64,
+    bound: Option<u64>,
     chosen: Chosen,
 }
 
@@ -227,9 +233,9 @@ fn search(
     let classes: HashMap<_, _> = loaded.values.iter().copied().collect();
     let root_classes: Vec<Id> = roots.iter().map(|v| loaded.egraph.find(classes[v])).collect();
     let mut cost_of = |egraph: &Terms, c: Id, t: &language::Term| term_cost(egraph, c, t, model);
-    let (cost, chosen) = extraction(&loaded.egraph, &root_classes, &mut cost_of)
+    let (solved, chosen) = extraction(&loaded.egraph, &root_classes, &mut cost_of)
         .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
-    Ok(Found { roots, loaded, iterations, stop, cost, chosen })
+    Ok(Found { roots, loaded, iterations, stop, cost: solved.cost, greedy: solved.greedy, bound: solved.bound, chosen })
 }
 
 /// Extraction counts in parts of a cycle, so that ties go to the form with fewer operations.
@@ -256,7 +262,7 @@ fn extraction(
     egraph: &Terms,
     roots: &[Id],
     cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> u64,
-) -> Option<(u64, Chosen)> {
+) -> Option<(Solved, Chosen)> {
     let mut number: HashMap<Id, u32> = HashMap::new();
     let mut ids: Vec<Id> = Vec::new();
     let mut of = |c: Id, ids: &mut Vec<Id>| {
@@ -290,7 +296,8 @@ fn extraction(
         problem.classes.push(choices);
         terms.push(all);
     }
-    let (total, solution) = extract::solve(&problem)?;
-    let chosen = ids.iter().zip(terms).zip(solution).map(|((&id, ts), i)| (id, ts[i as usize].clone())).collect();
-    Some((total, chosen))
+    let solved = extract::solve(&problem)?;
+    let picked = ids.iter().zip(terms).zip(&solved.solution);
+    let chosen = picked.map(|((&id, ts), &i)| (id, ts[i as usize].clone())).collect();
+    Some((solved, chosen))
 }

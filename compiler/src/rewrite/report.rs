@@ -83,6 +83,12 @@ pub struct RegionReport {
     pub stop: StopReason,
     /// Cost of what was chosen: sum over its operations, in cycles.
     pub cost_cycles: u64,
+    /// What greedy choice and local search alone had reached.
+    pub greedy_cycles: u64,
+    /// No choice of terms costs less; `None` where the region is too large to tell.
+    pub bound_cycles: Option<u64>,
+    /// True when the choice is proven the cheapest.
+    pub proven: bool,
 }
 
 /// How often a rule was used.

@@ -224,6 +224,33 @@ fn optimising_random_graphs_keeps_their_meaning() {
 }
 
 #[test]
+fn regions_of_networks_are_mostly_proven_cheapest() {
+    let (mut regions, mut searched, mut proven) = (0, 0, 0);
+    let (mut greedy, mut cost, mut bound) = (0, 0, 0);
+    for seed in 0..160 {
+        let mut draw = Gen::new(seed, false);
+        let size = 1 + seed as usize % 8;
+        let g = match seed % 2 {
+            0 => networks::convolutional(&mut draw, size),
+            _ => networks::transformer(&mut draw, size.div_ceil(4)),
+        };
+        let target = if seed % 4 < 2 { Target::Tsp } else { Target::Wafer };
+        let (_, report) = optimize(&g.unwrap(), target, &RewriteOptions::default()).unwrap();
+        for r in &report.regions {
+            regions += 1;
+            let Some(b) = r.bound_cycles else { continue };
+            assert!(b <= r.cost_cycles && r.cost_cycles <= r.greedy_cycles, "seed {seed}: {r:?}");
+            (searched, proven) = (searched + 1, proven + usize::from(r.proven));
+            (greedy, cost, bound) = (greedy + r.greedy_cycles, cost + r.cost_cycles, bound + b);
+        }
+    }
+    println!(
+        "{searched} of {regions} regions searched, {proven} proven; cycles: greedy {greedy}, found {cost}, bound {bound}"
+    );
+    assert!(searched * 10 >= regions * 9 && proven * 100 >= searched * 85);
+}
+
+#[test]
 fn every_node_names_the_users_nodes_that_it_serves() {
     for seed in 0..100 {
         let mut rng = arbitrary::Rng::new(seed);

@@ -1,9 +1,10 @@
 //! Every example program runs on a small input and prints what it says it prints.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn run(program: &str, args: &[&Path]) -> Output {
+fn run<A: AsRef<OsStr>>(program: &str, args: &[A]) -> Output {
     Command::new(program).args(args).output().expect("starts")
 }
 
@@ -76,4 +77,18 @@ fn place_kernels_names_the_line_at_fault() {
     let out = run(env!("CARGO_BIN_EXE_place_kernels"), &[dir.path()]);
     assert_eq!(out.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&out.stderr).contains("line 12: no K"));
+}
+
+#[test]
+fn wafer_gemv_and_wafer_gemm_agree_with_the_declared_order_of_sums() {
+    let out = text(&run(env!("CARGO_BIN_EXE_wafer_gemv"), &["300", "--grid", "9x12"]));
+    assert!(out.contains("all 300 results equal"), "{out}");
+    let out = text(&run(env!("CARGO_BIN_EXE_wafer_gemv"), &["300", "--chained", "--grid", "12x9"]));
+    assert!(out.contains("all 300 results equal"), "{out}");
+    let out = text(&run(env!("CARGO_BIN_EXE_wafer_gemm"), &["3"]));
+    assert!(out.contains("78.0 % of peak") && out.contains("bit for bit"), "{out}");
+    for bad in [&["0"][..], &["many"], &["300", "--grid", "2x2"], &["300", "--grid", "9"]] {
+        let out = run(env!("CARGO_BIN_EXE_wafer_gemv"), bad);
+        assert!(!out.status.success() && !out.stderr.is_empty(), "{bad:?}");
+    }
 }

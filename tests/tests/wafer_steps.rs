@@ -121,11 +121,9 @@ fn random_program(seed: u64) -> (Builder, Vec<Peek>) {
     let colors: Vec<u8> = (0..streams as u8).collect();
     b.region(Rect::pe(2, 0), vec![start(sends)], &[], &colors);
     b.region(Rect::pe(2 + far, 0), vec![start(takes)], &colors, &[]);
-    let bytes = (0..2 * 27_648).map(|_| r.below(120) as u8).collect();
-    b.data(Rect::pe(2, 0), 0, 27_648, vec![0x3C; 27_648]);
-    let bytes: Vec<u8> = bytes;
-    b.data(Rect::pe(2 + far, 0), 0, 27_648, bytes[27_648..].to_vec());
-    b.program.data[0].bytes = bytes[..27_648].to_vec().into();
+    for x in [2, 2 + far] {
+        b.data(Rect::pe(x, 0), 0, 27_648, (0..27_648).map(|_| r.below(120) as u8).collect());
+    }
     let peeks = [2, 2 + far].map(|x| Peek { pe: Pe { x, y: 0 }, addr: 0, len: 27_648 });
     (b, peeks.to_vec())
 }

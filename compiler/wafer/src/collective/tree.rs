@@ -54,12 +54,12 @@ impl Scheme {
             Scheme::Star if n - 1 <= limit => children[0] = (1..n).collect(),
             Scheme::TwoPhase if limit >= 2 => {
                 let size = ((n as f64).sqrt().round() as usize).max(1);
-                for at in 0..n {
+                for (at, list) in children.iter_mut().enumerate() {
                     if at % size + 1 < size && at + 1 < n {
-                        children[at].push(at + 1);
+                        list.push(at + 1);
                     }
                     if at % size == 0 && at + size < n {
-                        children[at].push(at + size);
+                        list.push(at + size);
                     }
                 }
             }

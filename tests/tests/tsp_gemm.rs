@@ -122,3 +122,21 @@ fn at_least_nine_tenths_of_the_peak() {
         }
     }
 }
+
+/// Weights are read at full rate: within 8 % of their bytes by 20,480 a cycle, beyond 120 cycles of fill.
+#[test]
+fn one_row_takes_as_long_as_its_weights() {
+    let m = Machine::builtin("tsp").unwrap();
+    for dtype in [DType::I8, DType::U8] {
+        let g = gemm(dtype, 1, 6400, 3200);
+        let c = compiled(&g, &m);
+        println!("{dtype} 3200 x 6400 by a vector: {} cycles", c.estimate.cycles);
+        assert!(c.estimate.cycles <= 1000 * 108 / 100 + 120, "{dtype}: {} cycles", c.estimate.cycles);
+        runs_right(&g, &c, &m);
+    }
+    // An odd number of blocks of each axis, a few rows, short last blocks.
+    for (n, k, columns) in [(3, 3300, 2000), (16, 3000, 2100), (2, 6401, 1100)] {
+        let g = gemm(DType::I8, n, k, columns);
+        runs_right(&g, &compiled(&g, &m), &m);
+    }
+}

@@ -1,6 +1,6 @@
 //! Cycle bounds and sizes of a compiled program.
 
-use super::sched::Schedule;
+use super::sched::{Schedule, first_half};
 use super::tiled::{Kind, TiledGraph};
 use quadrille_compiler::ir::{Graph, Node, Op};
 use quadrille_isa::tsp::{Inst, Machine, Program};
@@ -78,7 +78,10 @@ fn mapping_bound(t: &TiledGraph, m: &Machine) -> u64 {
                 // A pair of planes takes a row of f16 in an interval, two rows of bytes in a cycle.
                 let interval = if bytes { 1 } else { u64::from(m.latency.mxm_f16_row_interval) };
                 planes += if bytes { n * count / 2 } else { n * count * interval };
-                loads += if bytes { 1 } else { 2 } * passes.map(|p| p.loads.len() as u64).sum::<u64>();
+                // Planes that share passes load different weights at once.
+                let at_once = if first_half(t, k).is_some() { 2 } else { 1 };
+                let own = passes.map(|p| p.loads.len() as u64).sum::<u64>();
+                loads += if bytes { own.div_ceil(at_once) } else { 2 * own };
                 alus += n * steps.len() as u64 * interval;
             }
             Kind::Move { passes, out } => {

@@ -6,7 +6,7 @@
 
 use super::maps::Maps;
 use super::shortage::shortage;
-use super::split::{distance, int8_passes, plane_rows, shared_passes};
+use super::split::{distance, first_half, int8_passes, plane_rows, shared_passes};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
@@ -100,6 +100,8 @@ pub(crate) struct Memory {
     apart: Vec<u32>,
     /// Hemispheres that load a weights tensor, east last.
     loaders: Vec<Vec<Hemisphere>>,
+    /// Weights of second planes, which are loaded while the first ones are.
+    second: Vec<bool>,
 }
 
 /// How many streams of 16 a weight load fills from slices of this machine.
@@ -166,6 +168,7 @@ impl Memory {
             compact,
             apart: vec![u32::MAX; n],
             loaders: vec![Vec::new(); n],
+            second: vec![false; n],
         };
         for t in &g.tensors {
             if let Init::Gather { from, .. } = &t.init {
@@ -280,6 +283,15 @@ impl Memory {
             for p in passes.iter().filter(|p| matches!(g.tensor(p.act.tensor).init, Init::Computed)) {
                 let copies = &mut self.copies[p.act.tensor.0 as usize];
                 *copies = (*copies).max(2);
+            }
+        }
+        // Planes that share passes read rows of two passes at once, and load weights at once.
+        if let Some(half) = first_half(g, k) {
+            passes[half..].iter().for_each(|p| self.second[p.weights.0 as usize] = true);
+            for (a, b) in passes[..half].iter().zip(&passes[half..]) {
+                let least = a.act.rows.iter().zip(&b.act.rows).map(|(a, b)| a.abs_diff(*b)).min().unwrap_or(0);
+                let apart = &mut self.apart[a.act.tensor.0 as usize];
+                *apart = (*apart).min(least.max(1));
             }
         }
         // A gather names one run of words, so each plane has a copy to gather from.
@@ -691,6 +703,7 @@ impl Memory {
         let roomy = self.usable >= 32;
         let (lo, hi) = match (roomy && !all, weights) {
             (false, _) => (0, self.usable),
+            (true, true) if self.second[t] => (self.usable - 32, self.usable - 16),
             (true, true) => (self.usable - 16, self.usable),
             (true, false) => (0, self.usable - 16),
         };

@@ -7,6 +7,7 @@
 mod bits;
 mod board;
 mod burst;
+mod few_rows;
 mod gather;
 mod int8;
 mod map;
@@ -31,6 +32,7 @@ pub(crate) use burst::{PlacedNo, Placements};
 use memory::Memory;
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine};
 use rows::Effects;
+pub(crate) use split::first_half;
 
 /// The books of one MXM plane.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,7 +105,13 @@ impl Scheduler<'_> {
             Kind::Map { ins, steps, outs } => self.map(k, ins, steps, outs),
             Kind::MatMul { ins, steps, outs, .. } if split::int8_passes(self.g, k).is_some() => {
                 let sides = self.sides[number].clone();
-                self.int8_product(k, &sides, split::int8_passes(self.g, k).unwrap_or(&[]), ins, steps, outs)
+                let passes = split::int8_passes(self.g, k).unwrap_or(&[]);
+                if let Some(half) = split::first_half(self.g, k)
+                    && self.few_rows(k, sides[0], passes, half, ins, steps, outs)?
+                {
+                    return Ok(());
+                }
+                self.int8_product(k, &sides, passes, ins, steps, outs)
             }
             Kind::MatMul { chains, ins, steps, outs } if !self.sides[number].is_empty() => {
                 let sides = self.sides[number].clone();

@@ -17,6 +17,13 @@ pub(super) fn int8_passes<'a>(g: &TiledGraph, k: &'a Kernel) -> Option<&'a [Pass
     matches!(ty, AluType::I8 | AluType::U8).then_some(passes)
 }
 
+/// Passes of the first plane, where a product of bytes of few rows has weights in two tensors: planes then share passes.
+pub(crate) fn first_half(g: &TiledGraph, k: &Kernel) -> Option<usize> {
+    let passes = int8_passes(g, k)?;
+    let half = passes.iter().position(|p| p.weights != passes[0].weights)?;
+    passes[half..].iter().all(|p| p.weights == passes[half].weights).then_some(half)
+}
+
 /// Rows of a product at most for which blocks of one node go to the hemispheres in turn. With more of them every block
 /// is shared by both, each plane on rows of its own, so that no two read one word; with fewer the loads of weights for
 /// a quarter of the rows would show.

@@ -152,7 +152,7 @@ impl Select<'_> {
                             .collect(),
                     })
                     .collect();
-                let chains = self.chains(drafts, lanes);
+                let chains = self.chains_of_rows(drafts, lanes, runs.len() * n_blocks.len());
                 let mut out_rows = Vec::new();
                 for b in run {
                     let base: i64 = b.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum();

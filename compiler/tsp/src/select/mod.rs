@@ -108,6 +108,8 @@ pub(crate) struct Select<'a> {
     /// Operands of a fold at once.
     fold: usize,
     weight_slots: usize,
+    /// There are slices for the weights of two planes at once.
+    two_loads: bool,
     /// Words of all slices together.
     row_words: usize,
     transposers: bool,
@@ -156,6 +158,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         groups: if usable >= 32 { 6 } else { 2 * (usable / 4).min(3) },
         fold: if usable >= 32 && !plan.compact { 4 } else { 1 },
         weight_slots: super::sched::memory::weight_slices(m) as usize,
+        two_loads: usable >= 40 && m.geometry.planes_per_hemisphere == 2 && !plan.compact,
         row_words: 2 * usable * m.geometry.words_per_slice as usize,
         transposers: m.geometry.sxm_transposers_per_hemisphere > 0 && usable >= 16,
         packing: plan.packing,

@@ -8,6 +8,12 @@ use crate::tiled::{Init, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::numerics::{f16_to_f32, f32_to_f16};
 use quadrille_isa::tsp::{AluOp, AluType};
 
+/// Rows of a product at most that take less time than loading weights for them.
+const FEW_ROWS: usize = 16;
+
+/// Passes of a node from which on its weights take the slices of two planes: with fewer the other tensors need them more.
+const MANY_PASSES: usize = 64;
+
 /// A pass before its weights have a tensor: plane rows with their weights.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
@@ -37,6 +43,19 @@ impl Select<'_> {
             chains.push(tail);
         }
         chains
+    }
+
+    /// Chains of a product; of bytes with few rows, whose time is that of loading weights, the weights are in two tensors, so that
+    /// two planes load at once. `blocks`: products of the node.
+    pub(super) fn chains_of_rows(&mut self, drafts: Vec<Draft>, lanes: usize, blocks: usize) -> Vec<Vec<Pass>> {
+        let few = drafts.len() > 1 && drafts[0].act.rows.len() <= FEW_ROWS && self.is_bytes(drafts[0].act.tensor);
+        if !few || !self.two_loads || drafts.len() * blocks < MANY_PASSES {
+            return self.chains(drafts, lanes);
+        }
+        let (a, b) = drafts.split_at(drafts.len().div_ceil(2));
+        let mut chain = self.chain(a, lanes);
+        chain.extend(self.chain(b, lanes));
+        vec![chain]
     }
 
     /// A weight as bits of `i8` (a whole number of eight bits) or `f16`.

@@ -24,8 +24,11 @@ mod quantised;
 mod rebuild;
 mod region;
 mod report;
+#[cfg(test)]
+mod results;
 mod rule;
 pub mod rules;
+mod sequential;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -38,6 +41,7 @@ pub use options::RewriteOptions;
 pub use rebuild::{JOINT, Lineage, Step};
 pub use report::{Application, RegionReport, RewriteReport, RuleCount, StopReason};
 pub use rule::{Rounding, Rule, Theme};
+pub use sequential::optimize_sequentially;
 
 use crate::ir::{Graph, ValueId};
 use analysis::{Read, Region, Terms};
@@ -103,12 +107,7 @@ pub fn optimize_for(
     options: &RewriteOptions,
 ) -> Result<(Graph, RewriteReport), RewriteError> {
     let rules = options.rules()?;
-    let limits = Limits {
-        strict_float: options.strict_float,
-        epilogue_steps: model.epilogue_steps(),
-        epilogue_operands: model.epilogue_operands(),
-        terms: 0,
-    };
+    let limits = Limits::of(model, options);
     let mut report = RewriteReport::new(target, model, cost::graph_cost(g, model));
     let mut current = g.clone();
     let sweeps = if g.nodes().len() <= region::REGION_NODES { 1 } else { 2 };

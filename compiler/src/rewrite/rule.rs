@@ -3,7 +3,9 @@
 //! Knows: how a rule's function is run on each matching term, and what it needs to read the
 //! e-graph and to add terms. Must not know: any particular rule, or what a term costs.
 
+use super::RewriteOptions;
 use super::analysis::{Applied, Birth, Facts, Origins, Read, Terms, words};
+use super::cost::CostModel;
 use super::fold;
 use super::language::{Kind, Term};
 use crate::ir::{Binary, DType, Op, Tensor, TensorType, Unary};
@@ -94,6 +96,18 @@ pub(crate) struct Limits {
     pub(crate) epilogue_operands: bool,
     /// Terms that the e-graph may hold.
     pub(crate) terms: usize,
+}
+
+impl Limits {
+    /// Those of a target; a region sets the number of terms.
+    pub(crate) fn of(model: &dyn CostModel, options: &RewriteOptions) -> Limits {
+        Limits {
+            strict_float: options.strict_float,
+            epilogue_steps: model.epilogue_steps(),
+            epilogue_operands: model.epilogue_operands(),
+            terms: 0,
+        }
+    }
 }
 
 /// A rule at work on one term: reads the e-graph, adds terms, and says what is equal.

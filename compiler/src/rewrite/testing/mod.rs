@@ -5,6 +5,7 @@
 //! the draws the rule really changed.
 
 pub(crate) mod examples;
+pub(crate) mod families;
 pub(crate) mod networks;
 
 use super::check::Random;

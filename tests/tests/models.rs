@@ -185,6 +185,11 @@ fn romanizer_encoder_on_wafer() {
     assert_snapshot!(run(&corpus::model("romanizer-encoder"), "wafer").figures);
 }
 
+#[test]
+fn bert_tiny_on_wafer() {
+    assert_snapshot!(run(&corpus::model("bert-tiny"), "wafer").figures);
+}
+
 /// Digits of the held-out set, classified rightly by both machines.
 #[test]
 fn digits_on_both() {

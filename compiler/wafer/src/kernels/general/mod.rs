@@ -37,6 +37,8 @@ pub(crate) struct Input {
     pub(crate) once: bool,
     /// Elements of a slice.
     pub(crate) len: usize,
+    /// Where its stream comes among all in topological order: what comes early is taken first.
+    pub(crate) turn: usize,
 }
 
 /// Shares of the constants, one a PE, whose results are joined along the chain.

@@ -120,7 +120,10 @@ pub(super) fn emit(k: &General, cx: &PeContext<'_>, b: &mut Builder) {
         (!direct).then(|| b.zeros(i.ty, i.len * i.words))
     });
     let p = Places { staging: staging.collect(), bufs };
-    let (once, per): (Vec<usize>, Vec<usize>) = (0..k.inputs.len()).partition(|&i| k.inputs[i].once && k.rounds > 1);
+    // A round begins when its earliest operand comes: what others are made of may be the same stream.
+    let mut turns: Vec<usize> = (0..k.inputs.len()).collect();
+    turns.sort_by_key(|&i| (k.inputs[i].turn, i));
+    let (once, per): (Vec<usize>, Vec<usize>) = turns.into_iter().partition(|&i| k.inputs[i].once && k.rounds > 1);
 
     let mut tasks: Vec<Task> = Vec::new();
     let mut groups: Vec<(usize, Vec<VecOp>)> = Vec::new();
@@ -178,7 +181,7 @@ pub(super) fn emit(k: &General, cx: &PeContext<'_>, b: &mut Builder) {
         }
     }
     body.extend(sync);
-    let trigger = match per.last() {
+    let trigger = match per.first() {
         Some(&i) if k.rounds > 1 => Trigger::Data(in_queue(i)),
         _ => Trigger::Local,
     };

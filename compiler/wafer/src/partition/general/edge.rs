@@ -91,7 +91,7 @@ impl Partitioner<'_> {
         let value = if words == 2 { x.clone() } else { asm.enter(&x, d) };
         let layout = if rounds > 1 { Layout::new(&[(rounds, len), (len, 1)]) } else { Layout::new(&[(n, 1)]) };
         let order = Layout::row_major(&[len]);
-        let input = Input { buf: x.view.buf, ty, words, order, once: false, len };
+        let input = Input { buf: x.view.buf, ty, words, order, once: false, len, turn: 0 };
         let kernel = general("enter", program(asm)?, vec![input], Vec::new(), &value, len, rounds, shape);
         let s = &mut self.out.streams[raw_stream.0];
         (s.layout, s.fixed) = (Some(layout.clone()), Some(ty));
@@ -128,7 +128,7 @@ impl Partitioner<'_> {
                 }
                 let x = asm.fresh(d, &[len]);
                 let buf = x.view.buf;
-                let input = Input { buf, ty: x.elem(), words: 1, order, once: false, len };
+                let input = Input { buf, ty: x.elem(), words: 1, order, once: false, len, turn: 0 };
                 (vec![input], vec![Operand { stream: *id, layout: at }], x, rounds, len)
             }
         };

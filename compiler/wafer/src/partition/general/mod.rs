@@ -147,7 +147,7 @@ impl Partitioner<'_> {
             return self.general_op(name, op, &parts, (dtype, shape), range);
         }
         let shared = self.shared(op, given, (dtype, shape))?;
-        let attempt = match shared {
+        let mut attempt = match shared {
             Some(a) => a,
             None => match self.best_attempt(op, given, (dtype, shape), range) {
                 Ok(a) => a,
@@ -190,6 +190,9 @@ impl Partitioner<'_> {
             }
             seen.push(id);
             inputs.push(operand);
+        }
+        for (input, operand) in attempt.kernel.inputs.iter_mut().zip(&inputs) {
+            input.turn = operand.stream.0;
         }
         let ty = attempt.kernel.output.1;
         let pending = attempt.source.map(|(prog, value)| Pending {
@@ -356,7 +359,7 @@ impl Partitioner<'_> {
                         staging += len * 4;
                     }
                     let buf = x.view.buf;
-                    inputs.push(Input { buf, ty: x.elem(), words: 1, order, once, len });
+                    inputs.push(Input { buf, ty: x.elem(), words: 1, order, once, len, turn: 0 });
                     feeds.push(Feed::Given(i, reorder));
                     operands.push(x);
                 }

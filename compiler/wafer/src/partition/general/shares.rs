@@ -70,7 +70,7 @@ impl Partitioner<'_> {
                 len: 1,
             },
         ];
-        let input = Input { buf: idx.view.buf, ty: idx.elem(), words: 1, order, once: false, len: each };
+        let input = Input { buf: idx.view.buf, ty: idx.elem(), words: 1, order, once: false, len: each, turn: 0 };
         let Some(program) = asm.prog.lower(MAX_OPS) else { return Ok(None) };
         let mut kernel = general("gather", program, vec![input], sliced, &out, each * tail, rounds, shape);
         kernel.shares = Some(Shares { count, join: PeOp::Add, from: from.view.buf });

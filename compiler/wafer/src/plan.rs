@@ -21,7 +21,7 @@ struct Choice {
 
 /// Kernels that are not the slowest run at this part of its time or less: without room in
 /// between, two kernels of one pace wait for each other at every change from image to image.
-const EASE: f64 = 0.75;
+const EASE: f64 = 0.5;
 
 /// More PEs a row are no use where they multiply the work of all PEs by more than this: all
 /// receive the same stream and pass on the same results.
@@ -81,6 +81,7 @@ pub(crate) fn datapath_cycles(g: &WaferGraph, k: &Kernel, m: &Machine) -> u64 {
 fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Vec<Choice>, CompileError> {
     let units = k.core.units();
     let out = g.stream(k.output).format;
+    let max_pes = if k.core.streams_through(&k.steps, out) { 1 } else { max_pes };
     let mut cuts: Vec<Cut> = Vec::new();
     for pes in 1..=units.min(max_pes).max(1) {
         let per = units.div_ceil(pes);

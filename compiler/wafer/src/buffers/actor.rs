@@ -3,7 +3,7 @@
 use crate::code::PeCode;
 use crate::kernels::in_queue;
 use crate::plan::code_of;
-use crate::streams::{Cut, WaferGraph};
+use crate::streams::WaferGraph;
 use quadrille_isa::wafer::{Dst, Src, Val, VecOp};
 
 /// One operation's traffic: wavelets from each operand, wavelets out.
@@ -54,14 +54,15 @@ impl Actor {
     /// Kernel `k` before its first firing.
     pub(super) fn new(g: &WaferGraph, k: usize) -> Actor {
         let kernel = &g.kernels[k];
-        // The whole kernel as one PE: a chain of them only has more room.
-        let code = code_of(g, kernel, Cut { per: kernel.core.units(), parts: 1 }, 0, false);
+        // The last PE of the chain takes the streams whole and sends the whole result, its own share and
+        // those of the others: what it waits for, all do.
+        let code = code_of(g, kernel, kernel.cut, kernel.pes() - 1, false);
         let tasks = code.class.tasks.iter().map(|t| {
             let bursts: Vec<Burst> = t.body.iter().filter_map(|o| burst(&code, o, kernel.inputs.len())).collect();
             (value(&code, t.repeat), bursts)
         });
         let tasks = tasks.filter(|(n, b)| *n > 0 && !b.is_empty()).collect();
-        let firings = kernel.core.passes(kernel.core.units()) as u64;
+        let firings = kernel.core.passes(kernel.cut.per) as u64;
         // A task that is active from the start, before one that waits for a stream, runs once.
         let once = u64::from(firings > 1 && code.class.tasks.first().is_some_and(|t| t.active));
         Actor { tasks, firings, once, at: [0; 4], done: 0 }

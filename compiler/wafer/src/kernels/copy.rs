@@ -1,11 +1,11 @@
 //! Elementwise work on one stream, in the stream's own order: blocks go into SRAM, the steps
-//! run over them, blocks go out. Without steps it is a copy or a cast from port to port.
+//! run over them, blocks go out; PEs share the rows of a block. Without steps it is a copy or a cast from port to port.
 
-use super::{Core, InputUse, PeContext, blocks, in_queue};
+use super::{Core, Format, InputUse, PeContext, blocks, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::Layout;
-use crate::steps;
-use quadrille_isa::wafer::{Dst, ElemType};
+use crate::steps::{self, Step};
+use quadrille_isa::wafer::{Dst, ElemType, VecOp};
 
 /// Largest block, elements: a few registers of it fit beside tables.
 const BLOCK: usize = 1024;
@@ -36,22 +36,39 @@ impl Core for Copy {
         InputUse::Passes
     }
 
+    fn units(&self) -> usize {
+        self.layout.loops[self.layout.loops.len() - 2].count
+    }
+
+    fn streams_through(&self, steps: &[Step], _: Format) -> bool {
+        steps.is_empty()
+    }
+
+    fn unit_name(&self) -> &'static str {
+        "rows of a block"
+    }
+
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let loops = &self.layout.loops;
         let (outer, block) = loops.split_at(loops.len() - 2);
         let (rows, cols) = (block[0].count, block[1].count);
         let repeat = outer.iter().map(|l| l.count).product();
-        let (f, q) = (cx.inputs[0], in_queue(0));
-        let body = if cx.steps.is_empty() && f == cx.output {
+        let (f, q, own) = (cx.inputs[0], in_queue(0), cx.units.len());
+        let body = if cx.steps.is_empty() && f == cx.output && own == rows {
             vec![mov(num(rows), num(f.pitch), to_fabric(super::OUT, f.elem), fabric(q, f.elem))]
         } else {
-            let mut x = cx.block(b, 0..rows, 0..cols);
+            let mut x = cx.block(b, cx.units.clone(), 0..cols);
             if f.pitch > x.pitch {
                 x.pitch = f.pitch;
-                x.base = b.zeros(ElemType::F32, rows * x.pitch);
+                x.base = b.zeros(ElemType::F32, own * x.pitch);
             }
             let into = Dst::Mem(mem(ElemType::F32, x.base, x.pitch, 1));
-            let mut ops = vec![mov(num(rows), num(f.pitch), into, fabric(q, f.elem))];
+            let drop = |b: &mut Builder, n: usize| {
+                (n > 0).then(|| mov(b.param(n), num(f.pitch), Dst::None, fabric(q, f.elem)))
+            };
+            let mut ops: Vec<VecOp> = drop(b, cx.units.start).into_iter().collect();
+            ops.push(mov(num(own), num(f.pitch), into, fabric(q, f.elem)));
+            ops.extend(drop(b, rows - cx.units.end));
             ops.extend(steps::emit(cx.steps, b, &x));
             ops.extend(cx.send(b, self, &x));
             ops

@@ -1,9 +1,9 @@
 //! Elementwise work on two streams of one order: a residual sum, a gate.
 
-use super::{Core, InputUse, PeContext, blocks, in_queue};
+use super::{Core, Format, InputUse, PeContext, blocks, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, op, to_fabric};
 use crate::layout::Layout;
-use crate::steps::{self, scalar};
+use crate::steps::{self, Step, scalar};
 use quadrille_compiler::ir::Binary;
 use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src};
 
@@ -53,24 +53,48 @@ impl Core for Join {
         InputUse::Exact
     }
 
+    fn units(&self) -> usize {
+        if self.divide {
+            return 1;
+        }
+        self.layout.loops[self.layout.loops.len() - 2].count
+    }
+
+    fn streams_through(&self, steps: &[Step], output: Format) -> bool {
+        steps.is_empty() && !self.divide && output.elem == ElemType::F32
+    }
+
+    fn unit_name(&self) -> &'static str {
+        "rows of a block"
+    }
+
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let loops = &self.layout.loops;
         let (outer, block) = loops.split_at(loops.len() - 2);
-        let (rows, cols) = (num(block[0].count), num(block[1].count));
+        let (all, cols) = (block[0].count, num(block[1].count));
+        let units = if self.divide { 0..all } else { cx.units.clone() };
+        let rows = num(units.len());
         let repeat = outer.iter().map(|l| l.count).product();
         let (x, y) = (fabric(in_queue(0), ElemType::F32), fabric(in_queue(1), ElemType::F32));
+        let whole = units.len() == all;
         let mut body = Vec::new();
-        if cx.steps.is_empty() && !self.divide && cx.output.elem == ElemType::F32 {
+        if whole && self.streams_through(cx.steps, cx.output) {
             body.push(op(self.op, rows, cols, to_fabric(super::OUT, ElemType::F32), [x, y, Src::None]));
         } else {
-            let z = cx.block(b, 0..block[0].count, 0..block[1].count);
+            let z = cx.block(b, units.clone(), 0..block[1].count);
             let at = mem(ElemType::F32, z.base, z.pitch, 1);
             if self.divide {
                 body.push(mov(rows, cols, Dst::Mem(at), y));
                 body.push(op(PeOp::Recip, rows, cols, Dst::Mem(at), [Src::Mem(at), Src::None, Src::None]));
                 body.push(op(self.op, rows, cols, Dst::Mem(at), [x, Src::Mem(at), Src::None]));
             } else {
+                // What is for other PEs goes pair by pair, as what is for this one does.
+                let drop = |b: &mut Builder, n: usize| {
+                    (n > 0).then(|| op(self.op, b.param(n), cols, Dst::None, [x, y, Src::None]))
+                };
+                body.extend(drop(b, units.start));
                 body.push(op(self.op, rows, cols, Dst::Mem(at), [x, y, Src::None]));
+                body.extend(drop(b, all - units.end));
             }
             body.extend(steps::emit(cx.steps, b, &z));
             body.extend(cx.send(b, self, &z));

@@ -140,6 +140,13 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         per <= self.units()
     }
 
+    /// True when elements go straight from its inputs to its result: then one PE keeps the streams' pace, and
+    /// holds nothing back that a branch beside it would have to wait for.
+    fn streams_through(&self, steps: &[Step], output: Format) -> bool {
+        let _ = (steps, output);
+        false
+    }
+
     /// True when elementwise steps can work on its blocks, in f32 in SRAM.
     fn takes_steps(&self) -> bool {
         true

@@ -117,15 +117,18 @@ impl Partitioner<'_> {
     ) -> Result<Source, Obstacle> {
         let x = node.inputs[0];
         let shape = self.g.shape(x).to_vec();
-        let order = self.axis_order(x)?.unwrap_or_else(|| (0..shape.len()).collect());
-        let core = Slice {
-            shape: shape.clone(),
-            start: start.to_vec(),
-            step: step.to_vec(),
-            out_shape: out.to_vec(),
-            layout: Layout::axes(out, &order),
-            order: order.clone(),
-        };
+        let mut order = self.axis_order(x)?.unwrap_or_else(|| (0..shape.len()).collect());
+        let (mut shape, mut start, mut step, mut out) = (shape, start.to_vec(), step.to_vec(), out.to_vec());
+        if order == [0, 1] && start[0] == 0 && step[0] == 1 && out[0] == shape[0] {
+            // A batch of rows goes row by row: images do not wait for each other.
+            shape.insert(1, 1);
+            start.insert(1, 0);
+            step.insert(1, 1);
+            out.insert(1, 1);
+            order.push(2);
+        }
+        let layout = Layout::axes(&out, &order);
+        let core = Slice { shape: shape.clone(), start, step, out_shape: out, layout, order: order.clone() };
         if let Some(o) = core.obstacle() {
             return Err(Obstacle::new(o, "slice one axis after the other, or use --target tsp"));
         }
@@ -151,7 +154,9 @@ fn softmax_over(shape: &[usize], order: &[usize], axis: usize) -> Option<Softmax
                 Some(i) => {
                     let l = outer[i];
                     outer.truncate(i);
-                    let most = (256 / along.count).max(1);
+                    // Images of a batch do not wait for each other.
+                    let images = i == 0 && l.count == shape[0] && shape.len() > 1;
+                    let most = if images { 1 } else { (256 / along.count).max(1) };
                     let n = (1..=l.count.min(most)).rev().find(|d| l.count.is_multiple_of(*d)).unwrap_or(1);
                     outer.push(Loop { count: l.count / n, step: l.step * n });
                     Loop { count: n, step: l.step }

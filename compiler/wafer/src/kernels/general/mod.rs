@@ -80,6 +80,11 @@ pub(crate) struct General {
 }
 
 impl General {
+    /// True when streams bring something new in every round; else rounds differ in their constants only.
+    fn fed(&self) -> bool {
+        self.rounds == 1 || self.inputs.iter().any(|i| !i.once)
+    }
+
     /// Bytes of SRAM for the data of one PE, program not counted.
     pub(crate) fn data_bytes(&self) -> usize {
         let bufs = self.program.bufs.iter().map(|b| (b.len * b.ty.bytes() as usize).next_multiple_of(4));
@@ -155,7 +160,11 @@ impl Core for General {
     }
 
     fn passes(&self, per: usize) -> usize {
-        if self.shares.is_some() { self.rounds } else { per }
+        match self.shares {
+            Some(_) => self.rounds,
+            None if self.fed() => per,
+            None => 1,
+        }
     }
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {

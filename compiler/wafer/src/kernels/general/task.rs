@@ -250,6 +250,15 @@ pub(super) fn emit(k: &General, cx: &PeContext<'_>, b: &mut Builder) {
         end.push(mov(num(1), b.param(after * k.out_len * words), to_fabric(OUT, ty), fabric(CHAIN_IN, ty)));
     }
     add(&mut groups, end);
+    if !k.fed() {
+        let mut t = task("rounds".to_string(), Trigger::Local);
+        (t.active, t.blocked, t.repeat) = (true, first_round > 0, num(blocks));
+        t.body = groups.into_iter().flat_map(|(_, ops)| ops).collect();
+        tasks.truncate(first_round);
+        tasks.push(t);
+        b.tasks(tasks);
+        return;
+    }
     for (n, (repeat, ops)) in groups.into_iter().enumerate() {
         let mut t = task(format!("work{n}"), Trigger::Local);
         (t.repeat, t.body) = (num(repeat), ops);

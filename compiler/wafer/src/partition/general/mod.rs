@@ -371,7 +371,7 @@ impl Partitioner<'_> {
                 "split the node",
             ));
         }
-        if cut.rounds > 1 && inputs.iter().all(|i| i.once) {
+        if cut.rounds > 1 && inputs.is_empty() {
             return Ok(None);
         }
         let ranges: Vec<Option<Range>> = given.iter().map(|g| g.range).chain([range]).collect();
@@ -381,6 +381,10 @@ impl Partitioner<'_> {
         let prog = asm.prog;
         let source = (cut.rounds == 1 && self.fuses).then(|| (prog.clone(), value.clone()));
         let Some(program) = prog.lower(MAX_OPS) else { return Ok(None) };
+        // Rounds that nothing starts are the repetition of one task, which cannot hold loops.
+        if cut.rounds > 1 && inputs.iter().all(|i| i.once) && program.parts.iter().any(|p| p.repeat > 1) {
+            return Ok(None);
+        }
         let kernel = general(op.name(), program, inputs, sliced, &value, out_len, cut.rounds, shape);
         let text = kernel.operations() * 16 + (kernel.program.parts.len() + 12) * 32 + kernel.inputs.len() * 64;
         let sram = kernel.data_bytes() + staging + text;

@@ -20,7 +20,7 @@ const RESULTS: usize = 6144;
 const WORK: usize = 40_000;
 
 /// PEs of a chain.
-const MAX_SHARES: usize = 700;
+const MAX_SHARES: usize = 8192;
 
 impl Partitioner<'_> {
     /// The kernel of a look-up by the first axis of a large constant; `None` for all other nodes.

@@ -11,6 +11,7 @@ pub mod check;
 pub mod commands;
 pub mod compare;
 pub mod data;
+pub mod difference;
 pub mod failure;
 pub mod file;
 pub mod html;
@@ -20,5 +21,6 @@ pub mod pipeline;
 pub mod reduce;
 pub mod report;
 pub mod trace;
+pub mod usage;
 
 pub use failure::{Cause, Failure, Problem};

@@ -3,6 +3,7 @@
 pub mod bisect;
 pub mod check;
 pub mod compile;
+pub mod diff;
 pub mod disasm;
 pub mod explain;
 pub mod machine;
@@ -53,6 +54,7 @@ enum Command {
     Trace(trace::Args),
     Reduce(Box<reduce::Args>),
     Report(report::Args),
+    Diff(Box<diff::Args>),
 }
 
 impl Cli {
@@ -71,6 +73,7 @@ impl Cli {
             Command::Trace(a) => a.run(),
             Command::Reduce(a) => a.run(),
             Command::Report(a) => a.run(),
+            Command::Diff(a) => a.run(),
         }
     }
 }

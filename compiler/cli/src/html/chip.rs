@@ -1,7 +1,8 @@
 //! Numbers of a chip's schedule: queues and what they issue, use of units over time, cycles by node.
 
 use crate::trace::unit;
-use quadrille_isa::tsp::{AccMode, ActType, Inst, Issue, Machine, Program, QueueId};
+use crate::usage::tsp::{driven, is_barrier, occupancy, planes};
+use quadrille_isa::tsp::{AccMode, Inst, Issue, Machine, Program, QueueId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -63,32 +64,6 @@ fn rounded(x: f64) -> f64 {
     (x * 1e4).round() / 1e4
 }
 
-/// Cycles for which one execution holds its unit.
-fn occupancy(inst: &Inst, m: &Machine) -> u64 {
-    match inst {
-        Inst::Activations { ty: ActType::F16, .. } => u64::from(m.latency.mxm_f16_row_interval),
-        _ => 1,
-    }
-}
-
-/// Planes that an execution holds: f16 rows take both of a hemisphere.
-fn planes(inst: &Inst) -> u64 {
-    if matches!(inst, Inst::Activations { ty: ActType::F16, .. }) { 2 } else { 1 }
-}
-
-/// Vectors that one execution drives onto streams.
-fn driven(inst: &Inst) -> u64 {
-    match inst {
-        Inst::Read { .. } | Inst::Gather { .. } | Inst::Shift { .. } | Inst::Select { .. } => 1,
-        Inst::Permute { .. } | Inst::Distribute { .. } => 1,
-        Inst::Alu { dst, .. } => dst.map_or(0, |g| u64::from(g.width)),
-        Inst::Accumulate { emit: Some(_), .. } => 4,
-        Inst::Rotate { n, .. } => u64::from(*n) * u64::from(*n),
-        Inst::Transpose { .. } => 16,
-        _ => 0,
-    }
-}
-
 /// What a node of the model took.
 #[derive(Default)]
 struct NodeUse {
@@ -116,7 +91,7 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
         // Five numbers an issue: cycle, repeats, their distance, node, text.
         let mut rows: Vec<u32> = Vec::new();
         let mut busy = 0;
-        for issue in issues.iter().filter(|i| !matches!(i.inst, Inst::Sync | Inst::Notify)) {
+        for issue in issues.iter().filter(|i| !is_barrier(&i.inst)) {
             let times = u64::from(issue.executions());
             let held = occupancy(&issue.inst, m);
             busy += times * held;

@@ -76,7 +76,7 @@ struct Case {
 fn case(number: usize, draw: usize) -> Option<Case> {
     let rule = rules::TABLE[number];
     // Some cases are strict: whatever fires then must keep every bit.
-    let strict = draw % 4 == 0 && rule.rounding != Rounding::Exact;
+    let strict = draw.is_multiple_of(4) && rule.rounding != Rounding::Exact;
     let exact = strict || rule.rounding == Rounding::Exact;
     let mut g = Gen::new((number * 1_000_003 + draw) as u64, exact);
     let before = (rule.example)(&mut g)?;

@@ -7,6 +7,7 @@
 use super::place::Placement;
 use quadrille_isa::wafer::{Machine, Pe, Port, PortSet};
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 
 /// Where a router of a tree takes a color from and sends it to.
@@ -154,8 +155,8 @@ impl<'a> Router<'a> {
         if let Some(h) = tree.hops.get_mut(&from) {
             h.tx = h.tx.with(out);
         }
-        if !tree.hops.contains_key(&to) {
-            tree.hops.insert(to, Hop { rx: back, tx: PortSet::default() });
+        if let Entry::Vacant(new) = tree.hops.entry(to) {
+            new.insert(Hop { rx: back, tx: PortSet::default() });
             self.crosses(to);
         }
         let i = self.index(from);

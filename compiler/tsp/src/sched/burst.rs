@@ -212,6 +212,15 @@ impl Landing {
     }
 }
 
+/// A place for a burst, its streams marked.
+struct Found {
+    start: i64,
+    alus: Vec<Option<u8>>,
+    bases: Vec<u8>,
+    marked: Vec<Flow>,
+    waits: Waits,
+}
+
 fn span(i: &BurstInst) -> u32 {
     i.repeat.n * i.repeat.d + 1
 }
@@ -291,6 +300,21 @@ impl Burst {
 
     /// Finds the earliest start, books it, and adds the instructions to the program.
     pub(super) fn place(self, m: &Machine, board: &mut Board, out: &mut Placements) -> Result<Landing, NoPlace> {
+        let found = self.find(m, board)?;
+        let earliest = self.earliest;
+        let landing = self.commit(board, out, found.start, &found.alus, &found.bases);
+        Ok(Landing { earliest, waits: found.waits, ..landing })
+    }
+
+    /// The earliest start; nothing is booked.
+    pub(super) fn earliest_start(&self, m: &Machine, board: &mut Board) -> Option<i64> {
+        let found = self.find(m, board).ok()?;
+        found.marked.iter().for_each(|f| board.mark_stream(f, false));
+        Some(found.start)
+    }
+
+    /// Finds the earliest start and marks its streams.
+    fn find(&self, m: &Machine, board: &mut Board) -> Result<Found, NoPlace> {
         let least = self.insts.iter().map(|i| i.t).min().unwrap_or(0);
         let mut waits = Waits::default();
         let not_before = self.earliest.iter().copied().max().unwrap_or(i64::MIN);
@@ -306,51 +330,6 @@ impl Burst {
                 return Err(NoPlace { what: "streams or ALUs: more than the chip has".into() });
             }
             if let Some(jump) = self.blocked(board, start) {
-                if std::env::var("PORTS").is_ok() && self.insts.iter().any(|i| matches!(i.proto, Proto::Act { .. })) {
-                    for i in &self.insts {
-                        let (t, len) = ((start + i.t) as u32, span(i));
-                        let kind = format!("{:?}", i.proto).split(' ').next().unwrap_or("").to_string();
-                        let mut hits: Vec<(String, u32, Option<Slice>)> = Vec::new();
-                        if let At::Queue(q) = i.at
-                            && !matches!(i.proto, Proto::Install)
-                            && let Some(last) = board.queue_taken(q, t, len)
-                        {
-                            let sl = if let QueueId::Mem(s, _) = q { Some(s) } else { None };
-                            hits.push((format!("queue {q}"), last, sl));
-                        }
-                        if let Some(x) = i.touch
-                            && let Some(last) = board.bank_taken(x.slice, x.bank, t, len)
-                        {
-                            hits.push((format!("bank {} {}", x.slice, x.bank), last, Some(x.slice)));
-                        }
-                        for (what, last, sl) in hits {
-                            if last - t + 1 == jump {
-                                let holder = out.insts.iter().rev().find(|p| {
-                                    let same = match p.queue {
-                                        QueueId::Mem(s, _) => Some(s) == sl,
-                                        q => sl.is_none() && format!("queue {q}") == what,
-                                    };
-                                    let d = p.repeat.n * p.repeat.d;
-                                    same && p.cycle <= last && last <= p.cycle + d
-                                });
-                                println!(
-                                    "PORT {} {} {} jump {} {} held by {:?}",
-                                    self.node,
-                                    start,
-                                    kind,
-                                    jump,
-                                    what,
-                                    holder.map(|h| (
-                                        h.node.0,
-                                        format!("{:?}", h.inst).split(' ').next().unwrap_or("").to_string(),
-                                        h.cycle,
-                                        h.repeat.n + 1
-                                    ))
-                                );
-                            }
-                        }
-                    }
-                }
                 start += i64::from(jump);
                 waits.add(Cause::Port, jump);
                 continue;
@@ -361,11 +340,7 @@ impl Burst {
                 continue;
             };
             match self.pick_streams(board, &flows, start) {
-                Some(bases) => {
-                    let earliest = self.earliest;
-                    let landing = self.commit(board, out, start, &alus, &bases);
-                    return Ok(Landing { earliest, waits, ..landing });
-                }
+                Some((bases, marked)) => return Ok(Found { start, alus, bases, marked, waits }),
                 None => {
                     start += 1;
                     waits.add(Cause::Stream, 1);
@@ -409,7 +384,7 @@ impl Burst {
         Some(chosen)
     }
 
-    fn pick_streams(&self, board: &mut Board, flows: &[Vec<Stretch>], start: i64) -> Option<Vec<u8>> {
+    fn pick_streams(&self, board: &mut Board, flows: &[Vec<Stretch>], start: i64) -> Option<(Vec<u8>, Vec<Flow>)> {
         let mut bases = Vec::with_capacity(flows.len());
         let mut marked: Vec<Flow> = Vec::new();
         for (s, parts) in self.streams.iter().zip(flows) {
@@ -433,7 +408,7 @@ impl Burst {
             }
             bases.push(base);
         }
-        Some(bases)
+        Some((bases, marked))
     }
 
     fn commit(self, board: &mut Board, out: &mut Placements, start: i64, alus: &[Option<u8>], bases: &[u8]) -> Landing {

@@ -10,8 +10,7 @@ use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StateUse};
 use super::map::Shared;
 use super::memory::FillWord;
 use super::rows::{Effects, repeat, whole};
-use super::split::waves;
-use super::vxm::{Plan, plan};
+use super::vxm::Plan;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
@@ -19,89 +18,39 @@ use crate::tiled::{FILL, Init, Kernel, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::{AccMode, ActType, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE, Slice};
 use std::ops::Range;
 
-/// Rows of a wave of a single pass.
-const SHORT_WAVE: usize = 128;
-
 /// Kernels before one whose slices its fill words keep clear of.
 const FILL_APART: usize = 10;
 
 /// A plane's part of a pass: number within the hemisphere, and its rows.
 #[derive(Clone, Debug)]
-struct Part {
-    plane: usize,
+pub(super) struct Part {
+    pub(super) plane: usize,
     /// Accumulator row of the first.
-    row: u16,
-    rows: Range<usize>,
+    pub(super) row: u16,
+    pub(super) rows: Range<usize>,
 }
 
 /// Accumulator rows, and the instruction that left the sums in them.
 #[derive(Clone, Debug)]
-struct Left {
+pub(super) struct Left {
     rows: Range<u32>,
     acc: PlacedNo,
 }
 
 /// What follows the last pass.
 #[derive(Clone, Copy)]
-struct Tail<'a> {
-    plan: &'a Plan,
-    ins: &'a [Rows],
-    steps: &'a [Step],
-    outs: &'a [(Src, Rows)],
+pub(super) struct Tail<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) ins: &'a [Rows],
+    pub(super) steps: &'a [Step],
+    pub(super) outs: &'a [(Src, Rows)],
 }
 
 impl Scheduler<'_> {
-    pub(super) fn int8_product(
-        &mut self,
-        k: &Kernel,
-        sides: &[Hemisphere],
-        passes: &[Pass],
-        ins: &[Rows],
-        steps: &[Step],
-        outs: &[(Src, Rows)],
-    ) -> Result<(), CompileError> {
-        let plan = plan(steps, 1 + ins.len());
-        let tail = Tail { plan: &plan, ins, steps, outs };
-        let planes = self.m.geometry.planes_per_hemisphere as usize;
-        let most = self.m.geometry.accumulator_rows_per_plane as usize;
-        // One pass holds its weights from wave to wave, so shorter waves cost nothing, and what follows starts earlier.
-        let most = if passes.len() == 1 { most.min(SHORT_WAVE) } else { most };
-        let fills = self.fill_words(k, passes);
-        for wave in waves(k.n as usize, sides, planes, most) {
-            let mut left: Vec<Vec<Vec<Left>>> = vec![vec![Vec::new(); planes]; wave.len()];
-            // Sums of bytes are exact in any order, so what is ready first goes first.
-            let orders: Vec<Vec<usize>> = wave
-                .iter()
-                .map(|share| {
-                    let mut order: Vec<usize> = (0..passes.len()).collect();
-                    order.sort_by_cached_key(|&n| self.ready_for(&passes[n], &share.runs));
-                    order
-                })
-                .collect();
-            for number in 0..passes.len() {
-                let last = number + 1 == passes.len();
-                for ((share, left), order) in wave.iter().zip(&mut left).zip(&orders) {
-                    let p = &passes[order[number]];
-                    let parts: Vec<Part> = share
-                        .runs
-                        .iter()
-                        .enumerate()
-                        .map(|(plane, r)| Part { plane, row: 0, rows: r.clone() })
-                        .collect();
-                    let installs = self.install_shared(k, share.side, parts.len(), p)?;
-                    let mut sums = vec![Vec::new(); planes];
-                    self.int8_pass(k, share.side, p, &parts, &installs, left, &mut sums, last.then_some(tail), &fills)?;
-                    *left = sums;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// A word for each plane, west first, from which it reads what lies outside of the image: away from all that the kernel
     /// and those before it read and write, so that planes in lock step do not meet there. None, or too few, where that
     /// cannot be.
-    fn fill_words(&mut self, k: &Kernel, passes: &[Pass]) -> Vec<FillWord> {
+    pub(super) fn fill_words(&mut self, k: &Kernel, passes: &[Pass]) -> Vec<FillWord> {
         let outside = passes.iter().map(|p| &p.act).find(|a| a.rows.contains(&FILL));
         let Some(fill) = outside.and_then(|a| self.g.tensor(a.tensor).fill) else { return Vec::new() };
         let here = self.g.kernels.iter().position(|x| std::ptr::eq(x, k)).unwrap_or(0);
@@ -115,7 +64,7 @@ impl Scheduler<'_> {
                 k.each_write(&mut add);
             }
             while words.len() < planes {
-                let Some(f) = self.memory.fill_word(fill as u8, &busy) else { break };
+                let Some(f) = self.memory.fill_word(fill as u8, here, &busy) else { break };
                 busy.push(f.at.slice);
                 words.push(f);
             }
@@ -128,7 +77,7 @@ impl Scheduler<'_> {
     }
 
     /// Cycle in which the first rows of a pass could be read, if the others followed one a cycle.
-    fn ready_for(&self, p: &Pass, runs: &[Range<usize>]) -> i64 {
+    pub(super) fn ready_for(&self, p: &Pass, runs: &[Range<usize>]) -> i64 {
         let t = self.g.tensor(p.act.tensor);
         let ready = &self.memory.homes[self.g.stored(p.act.tensor).0 as usize].ready;
         let at = |row: u32| ready.get(row as usize).map_or(0, |&c| i64::from(c));
@@ -144,13 +93,13 @@ impl Scheduler<'_> {
     }
 
     /// Number of a hemisphere's plane.
-    fn plane_of(&self, h: Hemisphere, number: usize) -> u8 {
+    pub(super) fn plane_of(&self, h: Hemisphere, number: usize) -> u8 {
         let per = self.m.geometry.planes_per_hemisphere as usize;
         (if h == Hemisphere::West { number } else { per + number }) as u8
     }
 
     /// Loads the first `planes` planes of a hemisphere from the same streams.
-    fn install_shared(
+    pub(super) fn install_shared(
         &mut self,
         k: &Kernel,
         h: Hemisphere,
@@ -169,7 +118,7 @@ impl Scheduler<'_> {
 
     /// One pass, in one burst if it can be.
     #[allow(clippy::too_many_arguments)]
-    fn int8_pass(
+    pub(super) fn int8_pass(
         &mut self,
         k: &Kernel,
         h: Hemisphere,
@@ -230,6 +179,31 @@ impl Scheduler<'_> {
             state.act_free = state.act_free.max(end);
         }
         Ok(())
+    }
+
+    /// First activation of a pass if it were placed now, its weights apart.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn earliest(
+        &mut self,
+        k: &Kernel,
+        h: Hemisphere,
+        p: &Pass,
+        parts: &[Part],
+        left: &[Vec<Left>],
+        tail: Option<Tail<'_>>,
+        fills: &[FillWord],
+    ) -> i64 {
+        let mut b = Burst::new(k.node.0);
+        let (mut e, mut shared, mut at) = (Effects::default(), Shared::default(), 0);
+        for part in parts {
+            let sums = &left[part.plane];
+            at = self.int8_part(&mut b, &mut e, h, p, part, PlacedNo(0), sums, tail, fills, &mut shared).1;
+        }
+        let alus = b.insts.iter().filter(|i| matches!(i.at, At::Alu)).count();
+        if parts.len() > 1 && (alus > self.m.geometry.alus as usize || b.collides().is_some()) {
+            return self.earliest(k, h, p, &parts[..1], left, tail, fills);
+        }
+        b.earliest_start(self.m, &mut self.board).map_or(i64::MAX, |start| start + at)
     }
 
     /// Adds a plane's part; gives its accumulation and the cycle of its first activation.

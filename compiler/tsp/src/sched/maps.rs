@@ -84,6 +84,7 @@ impl Scheduler<'_> {
         // Planes that take bytes read rows of their own, each with a map of its own.
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let readers = if int8_passes(self.g, k).is_some() { planes } else { 1 };
+        let here = self.g.kernels.iter().position(|x| std::ptr::eq(x, k)).unwrap_or(0);
         let mut maps: Vec<(TensorId, Slice)> = Vec::new();
         for (dir, reader) in [Dir::East, Dir::West].into_iter().flat_map(|d| (0..readers).map(move |r| (d, r))) {
             for &t in &wanted {
@@ -100,14 +101,17 @@ impl Scheduler<'_> {
                     })
                 });
                 if let Some(n) = shared {
-                    maps.push((t, self.memory.maps.homes[n].at.slice));
+                    let at = self.memory.maps.homes[n].at;
+                    let bank = u32::from(self.memory.bank_of(at.base));
+                    self.memory.note_use(at.slice, bank, (here, here));
+                    maps.push((t, at.slice));
                     self.memory.maps.of.insert(key, n);
                     continue;
                 }
                 let rows = (words.len() / groups.max(1)) as u32;
-                let mut at = self.memory.fresh(rows, |s, _| upstream(s) && clear(s, true));
+                let mut at = self.memory.fresh(rows, (here, here), |s, _| upstream(s) && clear(s, true));
                 if at.is_none() {
-                    at = self.memory.fresh(rows, |s, _| upstream(s) && clear(s, false));
+                    at = self.memory.fresh(rows, (here, here), |s, _| upstream(s) && clear(s, false));
                 }
                 let Some(at) = at else {
                     return Err(self.no_map(k, "no slice upstream has room for an address map"));

@@ -92,6 +92,12 @@ pub(crate) struct Memory {
     gathered: Vec<bool>,
     /// Rows that the copy for each plane of each hemisphere (west first) must hold; nothing where every copy holds all.
     needed: Vec<Option<Needed>>,
+    /// Of each bank of each slice, the kernels between which something that lies there is used.
+    users: Vec<Vec<(usize, usize)>>,
+    /// First kernel that uses a tensor.
+    first_use: Vec<usize>,
+    /// True where slices are chosen by who else uses them: programs of products of bytes, with slices to spare.
+    by_crowd: bool,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
     /// Chunks as long as it takes to leave half of the slices to other tensors.
@@ -137,6 +143,12 @@ const CHUNK_ROWS: u32 = 640;
 /// A kernel of fewer than one in so many rows of a tensor does not say how its chunks are cut.
 const FEW_OF: u32 = 32;
 
+/// Kernels by which two uses must be apart to count as apart.
+const NEAR: usize = 3;
+
+/// What the loads of weights count for where an address map may go: they read all of the outer slices.
+const OUTER_CROWD: usize = 3;
+
 /// Rows of a product of bytes at most for which each hemisphere reads its own copy.
 const SHORT_ROWS: u32 = 64;
 
@@ -163,6 +175,9 @@ impl Memory {
             fills: Vec::new(),
             opposite: vec![None; n],
             gathered: vec![false; n],
+            users: vec![Vec::new(); 4 * m.geometry.mem_slices_per_hemisphere as usize],
+            first_use: vec![usize::MAX; n],
+            by_crowd: usable >= 32 && !compact && g.kernels.iter().any(|k| int8_passes(g, k).is_some()),
             needed: vec![None; n],
             maps: Maps::default(),
             compact,
@@ -225,6 +240,7 @@ impl Memory {
             };
             for &t in reads.iter().chain(&writes).chain(&whole) {
                 mem.last_use[t as usize] = number;
+                mem.first_use[t as usize] = mem.first_use[t as usize].min(number);
                 mem.used[t as usize] = true;
             }
             for &a in &reads {
@@ -382,6 +398,26 @@ impl Memory {
         weight_slices(&self.machine)
     }
 
+    fn bank_index(&self, s: Slice, bank: u32) -> usize {
+        let h = u32::from(s.hemisphere == Hemisphere::East);
+        ((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize
+    }
+
+    /// How much else uses a slice in the course of some kernels: what lies in the same bank counts twice.
+    fn crowd(&self, s: Slice, bank: u32, (first, last): (usize, usize)) -> usize {
+        let here = |b: u32| {
+            let near = |u: &&(usize, usize)| u.0 <= last.saturating_add(NEAR) && first <= u.1.saturating_add(NEAR);
+            self.users[self.bank_index(s, b)].iter().filter(near).count()
+        };
+        2 * here(bank) + here(1 - bank)
+    }
+
+    /// Notes that something in a bank is used from kernel to kernel.
+    pub(super) fn note_use(&mut self, s: Slice, bank: u32, kernels: (usize, usize)) {
+        let i = self.bank_index(s, bank);
+        self.users[i].push(kernels);
+    }
+
     /// Bank of a word.
     pub(crate) fn bank_of(&self, addr: u16) -> u8 {
         (u32::from(addr) / self.bank_words) as u8
@@ -480,31 +516,26 @@ impl Memory {
             _ if spread => vec![None],
             l => l.iter().map(|h| Some(*h)).collect(),
         };
+        let most = self.chunk_most(i, info, extra);
+        let per_chunk = if info.weights { weight_slices(&self.machine) } else { width * self.copies[i] };
+        let chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
+        let words = if info.weights { info.rows.div_ceil(per_chunk) * width } else { chunk_rows + extra };
+        let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
+        let regions = per_chunk * chunks;
         let mut found: Option<Found> = None;
-        let (mut words, mut chunk_rows, mut regions) = (0, 1, 0);
-        for most in self.chunk_sizes(i, info, extra) {
-            let per_chunk = if info.weights { weight_slices(&self.machine) } else { width * self.copies[i] };
-            chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
-            words = if info.weights { info.rows.div_ceil(per_chunk) * width } else { chunk_rows + extra };
-            let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
-            regions = per_chunk * chunks;
-            for own in &homes {
-                let Some((h, sets)) = self.search(i, info, *own, (width, per_chunk, words, chunks, spread)) else {
-                    found = None;
-                    break;
-                };
-                found = match found {
-                    None => Some((h, sets)),
-                    // Of weights: one chunk, whose second copy follows the first.
-                    Some((first, mut all)) => {
-                        all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
-                        Some((first, all))
-                    }
-                };
-            }
-            if found.is_some() {
+        for own in homes {
+            let Some((h, sets)) = self.search(i, info, own, (width, per_chunk, words, chunks, spread)) else {
+                found = None;
                 break;
-            }
+            };
+            found = match found {
+                None => Some((h, sets)),
+                // Of weights: one chunk, whose second copy follows the first.
+                Some((first, mut all)) => {
+                    all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
+                    Some((first, all))
+                }
+            };
         }
         let lanes = self.machine.lanes() as u64;
         let need = u64::from(words) * u64::from(regions) * lanes;
@@ -534,6 +565,10 @@ impl Memory {
             };
             let per_copy = if info.weights { weight_slices(&self.machine) as usize } else { width as usize };
             self.now_bytes += u64::from(words) * taken.len() as u64 * lanes;
+            if !info.weights {
+                let window = (self.first_use[i], self.last_use[i]);
+                taken.iter().for_each(|r| self.note_use(r.slice, u32::from(self.bank_of(r.base)), window));
+            }
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
         }
@@ -542,21 +577,19 @@ impl Memory {
         Ok(())
     }
 
-    /// Rows of a chunk, the size to try first first: short chunks let what follows read the first rows while the last
-    /// are written, and two readers pass each other; long ones take fewer slices.
-    fn chunk_sizes(&self, i: usize, info: &RowTensor, extra: u32) -> Vec<u32> {
+    /// Rows of a chunk at most.
+    fn chunk_most(&self, i: usize, info: &RowTensor, extra: u32) -> u32 {
         if info.weights {
-            return vec![info.rows];
+            return info.rows;
         }
         if info.table || self.gathered[i] {
-            return vec![self.bank_words - extra];
+            return self.bank_words - extra;
         }
         let n = u32::from(info.ty.bytes()) * self.copies[i];
         let slices = if self.usable >= 32 { self.usable - 16 } else { self.usable };
         let sets = (slices / (2 * n)).max(1);
         let rows = if self.compact { CHUNK_ROWS.max(info.rows.div_ceil(sets) + extra) } else { CHUNK_ROWS };
-        let most = rows.min(self.bank_words).min(self.apart[i].saturating_add(extra)) - extra;
-        vec![most]
+        rows.min(self.bank_words).min(self.apart[i].saturating_add(extra)) - extra
     }
 
     /// A word of the bank from which all slices of a set have room, and when it is free.
@@ -608,17 +641,32 @@ impl Memory {
     }
 
     /// Words that nothing has held yet, in a slice that `fits` takes; for what lies in the image.
-    pub(super) fn fresh(&mut self, words: u32, mut fits: impl FnMut(Slice, u8) -> bool) -> Option<Region> {
+    pub(super) fn fresh(
+        &mut self,
+        words: u32,
+        kernels: (usize, usize),
+        mut fits: impl FnMut(Slice, u8) -> bool,
+    ) -> Option<Region> {
         let turn = self.turn[0];
+        let mut places: Vec<(Slice, u32)> = Vec::new();
         for k in 0..self.usable {
             for hemisphere in [Hemisphere::East, Hemisphere::West] {
                 let s = Slice { hemisphere, index: ((turn + k) % self.usable) as u8 };
-                for bank in 0..2 {
-                    if fits(s, bank as u8) && self.room(s, bank, words, false).is_some() {
-                        self.turn[0] += 1;
-                        return Some(self.take(s, bank, words));
-                    }
-                }
+                places.extend([(s, 0), (s, 1)]);
+            }
+        }
+        if self.by_crowd {
+            places.retain(|&(s, bank)| fits(s, bank as u8));
+            places.sort_by_cached_key(|&(s, bank)| {
+                self.crowd(s, bank, kernels) + if u32::from(s.index) + 16 >= self.usable { OUTER_CROWD } else { 0 }
+            });
+        }
+        for (s, bank) in places {
+            if fits(s, bank as u8) && self.room(s, bank, words, false).is_some() {
+                self.turn[0] += 1;
+                let r = self.take(s, bank, words);
+                self.note_use(s, bank, kernels);
+                return Some(r);
             }
         }
         None
@@ -732,8 +780,13 @@ impl Memory {
                 let b = bank as usize;
                 let mut set = Vec::new();
                 let mut used = Vec::new();
-                for k in 0..candidates.len() {
-                    let c = (at + k) % candidates.len();
+                let mut order: Vec<usize> = (0..candidates.len()).map(|k| (at + k) % candidates.len()).collect();
+                if self.by_crowd && !weights {
+                    let window = (self.first_use[t], self.last_use[t]);
+                    let score = |c: usize| self.crowd(candidates[c], bank, window);
+                    order.sort_by_cached_key(|&c| 4 * (planned[c][0] + planned[c][1]) as usize + score(c));
+                }
+                for c in order {
                     // Several chunks may share a slice; a reused run is not counted on twice.
                     let want = (planned[c][b] + 1) * words;
                     let room = self.room(candidates[c], bank, want, reuse && planned[c][b] == 0);
@@ -860,7 +913,7 @@ impl Memory {
     }
 
     /// A word of some byte in one of the slices for rows that is none of `not`, on a machine with slices to spare.
-    pub(super) fn fill_word(&mut self, byte: u8, not: &[Slice]) -> Option<FillWord> {
+    pub(super) fn fill_word(&mut self, byte: u8, here: usize, not: &[Slice]) -> Option<FillWord> {
         if self.usable < 32 {
             return None;
         }
@@ -868,7 +921,7 @@ impl Memory {
             return Some(*f);
         }
         let inner = self.usable - 16;
-        let at = self.fresh(1, |s, _| u32::from(s.index) < inner && !not.contains(&s))?;
+        let at = self.fresh(1, (here, here), |s, _| u32::from(s.index) < inner && !not.contains(&s))?;
         let fill = FillWord { at, value: ValueIx(self.new_value()) };
         self.fills.push((byte, fill));
         Some(fill)

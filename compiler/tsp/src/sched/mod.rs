@@ -16,6 +16,7 @@ mod matmul;
 pub(crate) mod memory;
 mod moves;
 mod pairs;
+mod products;
 mod rows;
 mod shortage;
 mod split;
@@ -61,6 +62,8 @@ struct Scheduler<'a> {
     sides: Vec<Vec<Hemisphere>>,
     /// Number of the hemisphere that the next single chain takes.
     turn: u8,
+    /// Rows that open products have not written yet.
+    pending: products::Pending,
 }
 
 /// Schedules a tiled graph.
@@ -76,6 +79,7 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
         planes: vec![Plane::default(); usize::from(m.planes())],
         held: vec![None; usize::from(m.planes())],
         turn: 0,
+        pending: products::Pending::new(),
     };
     // Tables first: they need word 0. Then all that is there from the start.
     for table in [true, false] {
@@ -86,33 +90,58 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
             }
         }
     }
-    for (n, k) in g.kernels.iter().enumerate() {
-        let mut written = Vec::new();
-        k.each_write(|t| written.push(t));
-        for t in written {
-            s.memory.allocate(g, t)?;
+    let of_few_rows = |n: usize| split::first_half(g, &g.kernels[n]).is_some();
+    let products = |n: &usize| split::int8_passes(g, &g.kernels[*n]).is_some() && !of_few_rows(*n);
+    let mut n = 0;
+    while n < g.kernels.len() {
+        let end = n + (n..g.kernels.len()).take_while(products).count();
+        if end > n {
+            s.products(n..end)?;
+            n = end;
+            continue;
         }
-        s.place_maps(k)?;
-        s.kernel(n, k)?;
+        s.prepare(&g.kernels[n])?;
+        if of_few_rows(n) && !s.halves(n)? {
+            s.products(n..n + 1)?;
+            n += 1;
+            continue;
+        }
+        if !of_few_rows(n) {
+            s.kernel(n, &g.kernels[n])?;
+        }
         s.memory.release(g, n);
+        n += 1;
     }
     Ok(Schedule { placements: s.out, memory: s.memory })
 }
 
 impl Scheduler<'_> {
+    /// Finds homes for what a kernel writes, and for its address maps.
+    fn prepare(&mut self, k: &Kernel) -> Result<(), CompileError> {
+        let mut written = Vec::new();
+        k.each_write(|t| written.push(t));
+        for t in written {
+            self.memory.allocate(self.g, t)?;
+        }
+        self.place_maps(k)
+    }
+
+    /// A product of few rows, its weights in all planes at once; false where that cannot be.
+    fn halves(&mut self, number: usize) -> Result<bool, CompileError> {
+        let k = &self.g.kernels[number];
+        let (Kind::MatMul { ins, steps, outs, .. }, Some(half), Some(passes)) =
+            (&k.kind, split::first_half(self.g, k), split::int8_passes(self.g, k))
+        else {
+            return Ok(false);
+        };
+        let side = self.sides[number][0];
+        self.few_rows(k, side, passes, half, ins, steps, outs)
+    }
+
+    /// A kernel that is no product of bytes.
     fn kernel(&mut self, number: usize, k: &Kernel) -> Result<(), CompileError> {
         match &k.kind {
             Kind::Map { ins, steps, outs } => self.map(k, ins, steps, outs),
-            Kind::MatMul { ins, steps, outs, .. } if split::int8_passes(self.g, k).is_some() => {
-                let sides = self.sides[number].clone();
-                let passes = split::int8_passes(self.g, k).unwrap_or(&[]);
-                if let Some(half) = split::first_half(self.g, k)
-                    && self.few_rows(k, sides[0], passes, half, ins, steps, outs)?
-                {
-                    return Ok(());
-                }
-                self.int8_product(k, &sides, passes, ins, steps, outs)
-            }
             Kind::MatMul { chains, ins, steps, outs } if !self.sides[number].is_empty() => {
                 let sides = self.sides[number].clone();
                 self.pair_product(k, &sides, &chains[0], ins, steps, outs)

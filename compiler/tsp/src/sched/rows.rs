@@ -242,6 +242,9 @@ impl Scheduler<'_> {
     pub(super) fn apply(&mut self, landing: &Landing, e: Effects) {
         let readable = self.m.latency.mem_write_readable;
         for (t, rows, first, step) in e.writes {
+            if let Some(waits) = self.pending.get_mut(&t) {
+                rows.iter().for_each(|&r| waits[r as usize] = false);
+            }
             let ready = &mut self.memory.homes[t.0 as usize].ready;
             for (k, r) in rows.into_iter().enumerate() {
                 let at = (i64::from(landing.start) + first) as u32 + k as u32 * step + readable;

@@ -1,0 +1,247 @@
+//! Which pass of which product of bytes goes next.
+//!
+//! Products that follow each other in the program, a few nodes at a time, are open together. Each hemisphere takes the
+//! pass that can start first; of two that can start equally early, the one of the earlier node. So planes work on the next
+//! layer's first rows while the ALUs still have to do with the last of this one. A pass is a candidate once all rows that it
+//! reads are in their place in the schedule. Knows no instruction.
+
+use super::Scheduler;
+use super::burst::PlacedNo;
+use super::int8::{Left, Part, Tail};
+use super::memory::FillWord;
+use super::split::{int8_passes, waves};
+use super::vxm::{Plan, plan};
+use crate::error::CompileError;
+use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, Pass, Rows, Src, Step, TensorId};
+use quadrille_isa::tsp::Hemisphere;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Nodes that are open together; each has its share of the accumulators.
+const OPEN: usize = 2;
+
+/// Rows of a wave: enough to load the weights of the next pass behind, few so that what follows starts early and fits into
+/// pauses.
+const WAVE: usize = 32;
+
+/// Cycles by which a later node's pass must be able to start sooner.
+const SOONER: i64 = 1;
+
+/// A product of a node.
+struct Job<'a> {
+    k: &'a Kernel,
+    passes: &'a [Pass],
+    plan: Plan,
+    ins: &'a [Rows],
+    steps: &'a [Step],
+    outs: &'a [(Src, Rows)],
+    fills: Vec<FillWord>,
+}
+
+impl Job<'_> {
+    fn tail(&self) -> Tail<'_> {
+        Tail { plan: &self.plan, ins: self.ins, steps: self.steps, outs: self.outs }
+    }
+}
+
+/// Rows that the planes of a hemisphere take at once, and what is left to do with them.
+struct Wave {
+    job: usize,
+    runs: Vec<Range<usize>>,
+    passes: Vec<usize>,
+    sums: Vec<Vec<Left>>,
+}
+
+/// The products of a node.
+struct Group<'a> {
+    kernels: Range<usize>,
+    jobs: Vec<Job<'a>>,
+    /// Of each hemisphere, west first.
+    waves: [VecDeque<Wave>; 2],
+    /// Its first accumulator row.
+    row: u16,
+}
+
+/// A pass that may go next, and when.
+struct Candidate {
+    group: usize,
+    /// Position in the wave's list.
+    pass: usize,
+    start: i64,
+}
+
+impl<'a> Scheduler<'a> {
+    /// Schedules the products `range` of the program.
+    pub(super) fn products(&mut self, range: Range<usize>) -> Result<(), CompileError> {
+        let g = self.g;
+        let mut open: VecDeque<Group<'a>> = VecDeque::new();
+        let (mut next, mut count) = (range.start, 0);
+        // A node with nothing before or after it has all accumulators, and nothing waits for its first rows.
+        let alone = range.clone().all(|n| g.kernels[n].node == g.kernels[range.start].node);
+        let most = if alone { 1 } else { OPEN };
+        loop {
+            while open.len() < most && next < range.end {
+                let mut written: Vec<TensorId> = Vec::new();
+                // Kernels of a node that read what others of it write are groups of their own.
+                let same = |k: &&Kernel| {
+                    let mut own = k.node == g.kernels[next].node;
+                    k.each_read(|r| own &= !written.contains(&g.stored(r.tensor)));
+                    k.each_write(|t| written.push(t));
+                    own
+                };
+                let end = next + g.kernels[next..range.end].iter().take_while(same).count();
+                let group = self.open(next..end, (count, alone))?;
+                open.push_back(group);
+                (next, count) = (end, count + 1);
+            }
+            let Some(first) = open.front() else { return Ok(()) };
+            if first.waves.iter().all(VecDeque::is_empty) {
+                for n in first.kernels.clone() {
+                    self.memory.release(g, n);
+                    g.kernels[n].each_write(|t| _ = self.pending.remove(&t));
+                }
+                open.pop_front();
+                continue;
+            }
+            let mut sides = [Hemisphere::West, Hemisphere::East];
+            sides.sort_by_key(|&h| self.side_free(h));
+            let mut found = None;
+            for h in sides {
+                if let Some(c) = self.candidate(&open, h) {
+                    found = Some((h, c));
+                    break;
+                }
+            }
+            // The first node waits for nothing that is not in its place.
+            let Some((h, c)) = found else { return Err(self.stuck(&open)) };
+            self.next_pass(&mut open[c.group], h, c.pass)?;
+        }
+    }
+
+    fn stuck(&self, open: &VecDeque<Group<'_>>) -> CompileError {
+        let node = open.front().map_or(0, |g| self.g.kernels[g.kernels.start].node.0);
+        CompileError::DoesNotFit {
+            what: format!("the order of node `{}`", self.g.nodes[node as usize]),
+            need: 1,
+            have: 0,
+            reason: "it reads rows that nothing before it writes".into(),
+            remedy: "this is a bug of the compiler".into(),
+        }
+    }
+
+    fn side_free(&self, h: Hemisphere) -> u32 {
+        let planes = self.m.geometry.planes_per_hemisphere as usize;
+        (0..planes).map(|p| self.planes[usize::from(self.plane_of(h, p))].act_free).max().unwrap_or(0)
+    }
+
+    /// Finds homes for what a node's products write, and cuts them into waves.
+    fn open(&mut self, kernels: Range<usize>, (number, alone): (usize, bool)) -> Result<Group<'a>, CompileError> {
+        let g = self.g;
+        let planes = self.m.geometry.planes_per_hemisphere as usize;
+        let all = self.m.geometry.accumulator_rows_per_plane as usize;
+        let (rows, row) = if alone { (all, 0) } else { (all / OPEN, number % OPEN * (all / OPEN)) };
+        let row = row as u16;
+        let mut group = Group { kernels: kernels.clone(), jobs: Vec::new(), waves: Default::default(), row };
+        let mut cut = Vec::new();
+        for n in kernels {
+            let k = &g.kernels[n];
+            self.prepare(k)?;
+            let (Some(passes), Kind::MatMul { ins, steps, outs, .. }) = (int8_passes(g, k), &k.kind) else { continue };
+            for (_, r) in outs {
+                let rows = g.tensor(r.tensor).rows as usize;
+                let waits = self.pending.entry(r.tensor).or_insert_with(|| vec![false; rows]);
+                r.rows.iter().for_each(|&r| waits[r as usize] = true);
+            }
+            let fills = self.fill_words(k, passes);
+            cut.push(waves(k.n as usize, &self.sides[n], planes, if alone { rows } else { WAVE.min(rows) }));
+            group.jobs.push(Job { k, passes, plan: plan(steps, 1 + ins.len()), ins, steps, outs, fills });
+        }
+        let most = cut.iter().map(Vec::len).max().unwrap_or(0);
+        // Waves of all products in turn; alone, one product after the other.
+        let at = |n: usize| if alone { (n % most, n / most) } else { (n / cut.len(), n % cut.len()) };
+        for (wave, job) in (0..most * cut.len()).map(at) {
+            for share in cut[job].get(wave).into_iter().flatten() {
+                group.waves[usize::from(share.side == Hemisphere::East)].push_back(Wave {
+                    job,
+                    runs: share.runs.clone(),
+                    passes: (0..group.jobs[job].passes.len()).collect(),
+                    sums: vec![Vec::new(); planes],
+                });
+            }
+        }
+        Ok(group)
+    }
+
+    /// The pass that a hemisphere can start first.
+    fn candidate(&mut self, open: &VecDeque<Group<'_>>, h: Hemisphere) -> Option<Candidate> {
+        let free = i64::from(self.side_free(h));
+        let mut best: Option<Candidate> = None;
+        let many = open.iter().filter(|g| !g.waves[usize::from(h == Hemisphere::East)].is_empty()).count() > 1;
+        for (number, group) in open.iter().enumerate() {
+            let Some(wave) = group.waves[usize::from(h == Hemisphere::East)].front() else { continue };
+            let job = &group.jobs[wave.job];
+            let last = wave.passes.len() == 1;
+            let ready = (0..wave.passes.len()).filter(|&n| {
+                self.in_place(&job.passes[wave.passes[n]].act, &wave.runs)
+                    && (!last || job.ins.iter().all(|r| self.in_place(r, &wave.runs)))
+            });
+            let pass = ready.min_by_key(|&n| (self.ready_for(&job.passes[wave.passes[n]], &wave.runs), n));
+            let Some(pass) = pass else { continue };
+            let p = &job.passes[wave.passes[pass]];
+            let parts = parts(group.row, &wave.runs);
+            let start = if many {
+                self.earliest(job.k, h, p, &parts, &wave.sums, last.then(|| job.tail()), &job.fills)
+            } else {
+                free
+            };
+            if best.as_ref().is_none_or(|b| start + SOONER <= b.start) {
+                best = Some(Candidate { group: number, pass, start });
+            }
+            if best.as_ref().is_some_and(|b| b.start <= free) {
+                break;
+            }
+        }
+        best
+    }
+
+    /// True when all rows that a wave reads have been placed, or are there from the start.
+    fn in_place(&self, r: &Rows, runs: &[Range<usize>]) -> bool {
+        let Some(waits) = self.pending.get(&self.g.stored(r.tensor)) else { return true };
+        let there = |row: u32| row == FILL || row == NOTHING || !waits[row as usize];
+        runs.iter().flat_map(|run| &r.rows[run.clone()]).all(|&row| match &self.g.tensor(r.tensor).init {
+            Init::Gather { sources, groups, .. } => {
+                let n = *groups as usize;
+                sources[row as usize * n..(row as usize + 1) * n].iter().all(|&s| there(s))
+            }
+            _ => there(row),
+        })
+    }
+
+    /// Places a pass of the first wave of a node on a side.
+    fn next_pass(&mut self, group: &mut Group<'_>, h: Hemisphere, pass: usize) -> Result<(), CompileError> {
+        let planes = self.m.geometry.planes_per_hemisphere as usize;
+        let waves = &mut group.waves[usize::from(h == Hemisphere::East)];
+        let Some(wave) = waves.front_mut() else { return Ok(()) };
+        let job = &group.jobs[wave.job];
+        let last = wave.passes.len() == 1;
+        let p = &job.passes[wave.passes.remove(pass)];
+        let parts = parts(group.row, &wave.runs);
+        let installs: Vec<PlacedNo> = self.install_shared(job.k, h, parts.len(), p)?;
+        let mut sums = vec![Vec::new(); planes];
+        let tail = last.then(|| job.tail());
+        self.int8_pass(job.k, h, p, &parts, &installs, &wave.sums, &mut sums, tail, &job.fills)?;
+        wave.sums = sums;
+        if last {
+            waves.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// The planes' parts of a wave.
+fn parts(row: u16, runs: &[Range<usize>]) -> Vec<Part> {
+    runs.iter().enumerate().map(|(plane, r)| Part { plane, row, rows: r.clone() }).collect()
+}
+
+/// Tensors that open products write, with the rows that are not in their place yet.
+pub(super) type Pending = std::collections::BTreeMap<TensorId, Vec<bool>>;

@@ -57,7 +57,11 @@ pub fn nodes(a: &Usage, b: &Usage) -> Vec<NodeChange> {
             let work = work(a.units, x, y);
             NodeChange {
                 node: name.clone(),
-                why: why((x, y), &work, change),
+                why: match (x, y) {
+                    (Some(x), Some(y)) => why((x, y), &work, change),
+                    (Some(_), None) => elsewhere(name, ("a", "b"), b),
+                    _ => elsewhere(name, ("b", "a"), a),
+                },
                 cycles,
                 change,
                 first: Pair { a: span(x).map(|s| s.0), b: span(y).map(|s| s.0) },
@@ -80,11 +84,19 @@ fn work(units: &[&'static str], a: Option<&NodeUse>, b: Option<&NodeUse>) -> Vec
         .collect()
 }
 
-fn why((a, b): (Option<&NodeUse>, Option<&NodeUse>), work: &[WorkChange], change: i64) -> String {
-    let (Some(a), Some(b)) = (a, b) else {
-        let (one, other) = if a.is_some() { ("a", "b") } else { ("b", "a") };
-        return format!("only in {one}; {other} has it fused into another node, or not at all");
-    };
+/// A node that one program alone has: the others that hold parts of it (fused nodes are called `conv + relu`).
+fn elsewhere(name: &str, (here, there): (&str, &str), other: &Usage) -> String {
+    let parts = |n: &str| n.split(" + ").map(str::to_string).collect::<BTreeSet<_>>();
+    let own = parts(name);
+    let found: Vec<String> =
+        other.nodes.keys().filter(|n| !parts(n).is_disjoint(&own)).map(|n| format!("`{n}`")).collect();
+    match found.is_empty() {
+        true => format!("only in {here}"),
+        false => format!("only in {here}; in {there} it is {}", found.join(", ")),
+    }
+}
+
+fn why((a, b): (&NodeUse, &NodeUse), work: &[WorkChange], change: i64) -> String {
     let mut parts: Vec<String> =
         work.iter().map(|c| format!("{} {} -> {}", c.unit, grouped(c.a), grouped(c.b))).collect();
     if let (Some(x), Some(y)) = (a.span, b.span) {
@@ -165,15 +177,17 @@ mod tests {
     #[test]
     fn changes_add_up_to_the_difference_in_length() {
         let a = usage(&[("a", 0, 9, 1), ("b", 3, 29, 2), ("c", 5, 19, 3)]);
-        let b = usage(&[("a", 0, 9, 1), ("b", 3, 14, 2), ("d", 20, 24, 9)]);
+        let mut b = usage(&[("a", 0, 9, 1), ("b", 3, 14, 2), ("c + d", 20, 22, 9)]);
+        b.close(25);
         let all = nodes(&a, &b);
         assert_eq!(all.iter().map(|n| n.change).sum::<i64>(), 25 - 30);
         assert_eq!(all.iter().map(|n| n.cycles.a.unwrap_or(0)).sum::<u64>(), 30);
         let of = |name: &str| all.iter().find(|n| n.node == name).expect("listed");
         assert_eq!(of("a").why, "nothing changed");
         assert_eq!(of("b").why, "the same work in 12 instead of 27 cycles");
-        assert!(of("c").why.starts_with("only in a"));
-        assert_eq!(of("d").cycles, Pair { a: None, b: Some(10) });
+        assert_eq!(of("c").why, "only in a; in b it is `c + d`");
+        assert_eq!(of("c + d").cycles, Pair { a: None, b: Some(8) });
+        assert_eq!(of(crate::usage::AFTER).cycles, Pair { a: None, b: Some(2) });
     }
 
     #[test]

@@ -45,15 +45,11 @@ fn the_changes_of_the_nodes_are_the_change_of_the_program() {
         let change: i64 = nodes.iter().map(|n| n["change"].as_i64().expect("a number")).sum();
         assert_eq!(change, sum("b") as i64 - sum("a") as i64);
         for side in ["a", "b"] {
-            // What is after the last instruction of a node is on its way to its unit.
-            assert!(
-                sum(side) <= total(side) && total(side) - sum(side) < 64,
-                "{target}: {} of {}",
-                sum(side),
-                total(side)
-            );
+            assert_eq!(sum(side), total(side), "{target}");
         }
-        assert!(nodes.iter().any(|n| !n["work"].as_array().expect("units").is_empty()));
+        let any_work = nodes.iter().any(|n| !n["work"].as_array().expect("units").is_empty());
+        // The other mesh runs the same kernels elsewhere.
+        assert!(any_work || target == "wafer");
         assert_eq!(d["first_difference"].is_object(), target == "tsp");
     }
 }

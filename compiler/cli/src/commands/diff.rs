@@ -56,7 +56,7 @@ impl Side {
     fn new(path: &Path, args: &ModelArgs, progress: &Progress) -> Result<Side, Failure> {
         let ready = Prepared::new(path, args, progress)?;
         let lost = || Failure::wrong(format!("{}: the program has no length: `verify` says why", path.display()));
-        let (usage, cycles, text_bytes) = match (&ready.program, &ready.machine) {
+        let (mut usage, cycles, text_bytes) = match (&ready.program, &ready.machine) {
             (AnyProgram::Wafer(p), Machine::Wafer(m)) => {
                 let (spans, run) = progress.stage("simulating", || pipeline::spans(p, m, &ready.inputs)).0?;
                 (usage::wafer::usage(p, m, &spans), run.cycles, None)
@@ -67,6 +67,7 @@ impl Side {
             }
             _ => return Err(Failure::usage("program and machine are of different targets")),
         };
+        usage.close(cycles);
         Ok(Side { program: ready.program, usage, cycles, text_bytes })
     }
 }

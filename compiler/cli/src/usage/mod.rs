@@ -7,6 +7,9 @@ pub(crate) mod wafer;
 
 use std::collections::BTreeMap;
 
+/// Name of what comes after the last node.
+pub const AFTER: &str = "(after the last node)";
+
 /// One node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeUse {
@@ -35,6 +38,14 @@ impl Usage {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (a, b) => a.or(b),
         };
+    }
+
+    /// What comes after the last node (results on their way) is a node of its own, so that the shares add up to `cycles`.
+    pub(crate) fn close(&mut self, cycles: u64) {
+        let end = self.nodes.values().filter_map(|n| n.span).map(|s| s.1 + 1).max().unwrap_or(0);
+        if end < cycles {
+            self.add(AFTER, Some((end, cycles - 1)), &[]);
+        }
     }
 
     /// By how many cycles each node moves the end: from the last cycle of all that end before it to its own. The

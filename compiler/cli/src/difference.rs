@@ -2,6 +2,7 @@
 //!
 //! Knows how to compare counted use; must not know how a schedule came about.
 
+use crate::figures::grouped;
 use crate::usage::{NodeUse, Usage};
 use quadrille_isa::tsp::{Issue, Program};
 use serde::Serialize;
@@ -114,19 +115,6 @@ fn why((a, b): (&NodeUse, &NodeUse), work: &[WorkChange], change: i64) -> String
     if parts.is_empty() { "nothing changed".to_string() } else { parts.join("; ") }
 }
 
-/// 12345 as 12,345.
-pub(crate) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 /// Where two programs of a chip part for the first time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Parting {
@@ -188,10 +176,5 @@ mod tests {
         assert_eq!(of("c").why, "only in a; in b it is `c + d`");
         assert_eq!(of("c + d").cycles, Pair { a: None, b: Some(8) });
         assert_eq!(of(crate::usage::AFTER).cycles, Pair { a: None, b: Some(2) });
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

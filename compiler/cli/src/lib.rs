@@ -13,6 +13,7 @@ pub mod compare;
 pub mod data;
 pub mod difference;
 pub mod failure;
+mod figures;
 pub mod file;
 pub mod html;
 pub mod machine;

@@ -1,9 +1,9 @@
 //! The text form of a check: what the model is, what each target makes of it, what is in the way.
 
-use super::run_table::{bytes, grouped, micros};
 use crate::check::groups::few;
 use crate::check::{CheckReport, Estimated, Facts, NodeSupport, ProblemGroup, TargetSupport};
 use crate::failure::{Cause, short_shape};
+use crate::figures::{bytes, grouped, micros};
 use crate::machine::Target;
 use comfy_table::{Table, presets};
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! The text form of a run's report: a short table an engineer can read at a glance.
 
 use crate::compare::Comparison;
+use crate::figures::{bytes, grouped, micros};
 use crate::nodes::NodeComparison;
 use crate::report::RunReport;
 use comfy_table::{Table, presets};
@@ -107,30 +108,4 @@ fn node_table(nodes: &[NodeComparison], r: &RunReport) -> String {
         None => "no node departs\n".to_string(),
     };
     text
-}
-
-/// 1234567 as 1,234,567.
-pub(super) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
-pub(super) fn micros(cycles: u64, clock_mhz: u32) -> String {
-    let us = cycles as f64 / f64::from(clock_mhz);
-    if us < 0.1 { format!("{:.1} ns", us * 1e3) } else { format!("{us:.2} us") }
-}
-
-pub(super) fn bytes(n: u64) -> String {
-    match n {
-        0..10_240 => format!("{n} B"),
-        10_240..10_485_760 => format!("{:.1} KiB", n as f64 / 1024.0),
-        _ => format!("{:.1} MiB", n as f64 / 1_048_576.0),
-    }
 }

@@ -21,9 +21,10 @@
 use super::wires::{self, Axis};
 use super::{Message, too_many_colors};
 use crate::CompileError;
+use crate::code::{fabric, mem, mov, num, op, stepped, to_fabric};
 use quadrille_isa::wafer::{
-    ClassIx, Color, Data, Dst, ElemType, InQueue, IssueMode, Machine, Mem, NodeIx, OutQueue, Pe, PeClass, PeOp,
-    Program, Rect, Region, Src, Task, Trigger, Val, VecOp,
+    ClassIx, Color, Data, Dst, ElemType, InQueue, Machine, NodeIx, OutQueue, Pe, PeClass, PeOp, Program, Rect, Region,
+    Src, Task, Trigger,
 };
 
 /// The output queues of the two operands: the deep ones.
@@ -142,45 +143,23 @@ fn step_cycles(machine: &Machine, block: u32) -> u64 {
 }
 
 fn task(side: u16, block: u32) -> Task {
-    let c = |v: u32| Val::Const(v as i32);
-    let size = block * block;
+    let (n, size) = (block as usize, block * block);
     // One column of A (stored column by column) or row of B, the next one each time.
-    let line = |base: u32, stride0: u32, stride1: u32| Mem {
-        ty: ElemType::F16,
-        base: c(base),
-        stride0: c(stride0),
-        stride1: c(stride1),
-        step: c(block),
-        modulo: c(size),
-    };
+    let line = |base, stride1, stride0| stepped(mem(ElemType::F16, base, stride1, stride0), n, size as usize);
     let (a, b) = (0, 2 * size);
-    let sums = Mem { ty: ElemType::F32, base: c(4 * size), stride0: c(1), stride1: c(block), step: c(0), modulo: c(0) };
-    let op = |op, n1: u32, dst, [a, b, c_]: [Src; 3]| VecOp {
-        op,
-        n0: c(block),
-        n1: c(n1),
-        dst,
-        a,
-        b,
-        c: c_,
-        issue: IssueMode::Sync,
-        on_done: Vec::new(),
-    };
-    let none = Src::None;
-    let send = |k: usize, base| {
-        op(PeOp::Mov, 1, Dst::Fabric(OutQueue(OUT[k]), ElemType::F16), [Src::Mem(line(base, 1, 0)), none, none])
-    };
-    let take = |q: u8, base| {
-        op(PeOp::Mov, 1, Dst::Mem(line(base, 1, 0)), [Src::Fabric(InQueue(q), ElemType::F16), none, none])
-    };
-    let product = [Src::RowScalar(line(a, 0, 1)), Src::Mem(line(b, 1, 0)), Src::Mem(sums)];
+    let sums = mem(ElemType::F32, 4 * size, n, 1);
+    let send =
+        |k: usize, base| mov(num(1), num(n), to_fabric(OutQueue(OUT[k]), ElemType::F16), Src::Mem(line(base, 0, 1)));
+    let take = |q: u8, base| mov(num(1), num(n), Dst::Mem(line(base, 0, 1)), fabric(InQueue(q), ElemType::F16));
+    let factors = [Src::RowScalar(line(a, 1, 0)), Src::Mem(line(b, 0, 1)), Src::Mem(sums)];
+    let product = op(PeOp::Fma, num(n), num(n), Dst::Mem(sums), factors);
     Task {
         name: "k".to_owned(),
         trigger: Trigger::Local,
         active: true,
         blocked: false,
-        repeat: c(u32::from(side) * block),
-        body: vec![send(0, a), send(1, b), op(PeOp::Fma, block, Dst::Mem(sums), product), take(0, a), take(1, b)],
+        repeat: num(usize::from(side) * n),
+        body: vec![send(0, a), send(1, b), product, take(0, a), take(1, b)],
         on_end: Vec::new(),
     }
 }

@@ -22,9 +22,8 @@ use super::tree::Tree;
 use super::wires::{self, Axis};
 use super::{Plan, search, too_many_colors};
 use crate::CompileError;
-use quadrille_isa::wafer::{
-    Data, Dst, ElemType, IssueMode, Machine, Mem, Pe, PeOp, Program, Rect, Src, Val, VecOp, scalar,
-};
+use crate::code::{fabric, mem, mov, num, op, to_fabric};
+use quadrille_isa::wafer::{Data, Dst, ElemType, Machine, Pe, PeOp, Program, Rect, Src, scalar};
 use std::collections::BTreeMap;
 
 /// Extent in PEs.
@@ -210,54 +209,43 @@ fn route(program: &mut Program, whole: Rect, middle: Pe, products: &[Product], w
     }
 }
 
-fn mem(ty: ElemType, base: u32, stride0: i32, stride1: i32) -> Mem {
-    let c = Val::Const;
-    Mem { ty, base: c(base as i32), stride0: c(stride0), stride1: c(stride1), step: c(0), modulo: c(0) }
-}
-
-fn operation(op: PeOp, (n0, n1): (u32, u32), dst: Dst, [a, b, c]: [Src; 3]) -> VecOp {
-    let (n0, n1) = (Val::Const(n0 as i32), Val::Const(n1 as i32));
-    VecOp { op, n0, n1, dst, a, b, c, issue: IssueMode::Sync, on_done: Vec::new() }
-}
-
 /// Sends the vector's piece if it lies here, and multiplies it with the block, row by row.
 fn multiply(s: &mut Station, p: &Product, vector: u32, sends: Option<u8>, color: u8) {
     let scalar = match sends {
         Some(color) => {
-            let to = Dst::Fabric(s.output(color), ElemType::F16);
-            let from = Src::Mem(mem(ElemType::F16, vector, 1, 0));
-            s.body.push(operation(PeOp::Mov, (p.k, 1), to, [from, Src::None, Src::None]));
-            Src::RowScalar(mem(ElemType::F16, vector, 0, 1))
+            let to = to_fabric(s.output(color), ElemType::F16);
+            s.body.push(mov(num(1), num(p.k as usize), to, Src::Mem(mem(ElemType::F16, vector, 0, 1))));
+            Src::RowScalar(mem(ElemType::F16, vector, 1, 0))
         }
         None => Src::FabricRowScalar(s.input(color), ElemType::F16),
     };
-    let sums = mem(ElemType::F32, p.sums, 1, 0);
-    let block = mem(ElemType::F16, p.weights, 1, p.n as i32);
-    s.body.push(operation(PeOp::Fma, (p.n, p.k), Dst::Mem(sums), [scalar, Src::Mem(block), Src::Mem(sums)]));
+    let (k, n) = (p.k as usize, p.n as usize);
+    let sums = mem(ElemType::F32, p.sums, 0, 1);
+    let block = mem(ElemType::F16, p.weights, n, 1);
+    s.body.push(op(PeOp::Fma, num(k), num(n), Dst::Mem(sums), [scalar, Src::Mem(block), Src::Mem(sums)]));
 }
 
 /// Adds the children's sums and passes the result on, or keeps it as f16 at the root.
 fn add_up(s: &mut Station, p: &Product, place: u16, colors: &Wiring, costs: &Costs) {
     let children = &p.tree.children[usize::from(place)];
-    let sums = mem(ElemType::F32, p.sums, 1, 0);
-    let none = Src::None;
+    let (sums, n) = (mem(ElemType::F32, p.sums, 0, 1), num(p.n as usize));
     let pause = Pause::of(colors.slack[usize::from(place)], costs).operation(sums);
     for (k, child) in children.iter().enumerate() {
-        let from = Src::Fabric(s.input(colors.sums[child]), ElemType::F32);
+        let from = fabric(s.input(colors.sums[child]), ElemType::F32);
         if k + 1 == children.len() {
             s.body.extend(pause.clone());
         }
         let dst = match (k + 1 == children.len(), place == p.tree.root) {
             (false, _) => Dst::Mem(sums),
-            (true, true) => Dst::Mem(mem(ElemType::F16, p.result, 1, 0)),
-            (true, false) => Dst::Fabric(s.output(colors.sums[&place]), ElemType::F32),
+            (true, true) => Dst::Mem(mem(ElemType::F16, p.result, 0, 1)),
+            (true, false) => to_fabric(s.output(colors.sums[&place]), ElemType::F32),
         };
-        s.body.push(operation(PeOp::Add, (p.n, 1), dst, [Src::Mem(sums), from, none]));
+        s.body.push(op(PeOp::Add, num(1), n, dst, [Src::Mem(sums), from, Src::None]));
     }
     if children.is_empty() {
-        let to = Dst::Fabric(s.output(colors.sums[&place]), ElemType::F32);
+        let to = to_fabric(s.output(colors.sums[&place]), ElemType::F32);
         s.body.extend(pause);
-        s.body.push(operation(PeOp::Mov, (p.n, 1), to, [Src::Mem(sums), none, none]));
+        s.body.push(mov(num(1), n, to, Src::Mem(sums)));
     }
 }
 
@@ -353,26 +341,21 @@ impl Gemv {
                     }
                 }
             }
-            vector = last_in_f16(&product.tree, sums);
+            vector = last_in_f16(&product.tree, &sums);
         }
         vector
     }
 }
 
 /// [`Tree::sum`], with the last addition rounded to f16.
-fn last_in_f16(tree: &Tree, mut sums: Vec<Vec<f32>>) -> Vec<u16> {
+fn last_in_f16(tree: &Tree, sums: &[Vec<f32>]) -> Vec<u16> {
     let root = usize::from(tree.root);
     let last = usize::from(*tree.children[root].last().unwrap_or(&tree.root));
     let mut before = tree.clone();
     before.children[root].pop();
-    let own = {
-        let lines: Vec<&[f32]> = sums.iter().map(Vec::as_slice).collect();
-        before.sum(&lines)
-    };
     let below = Tree { root: last as u16, children: tree.children.clone() };
     let lines: Vec<&[f32]> = sums.iter().map(Vec::as_slice).collect();
-    let other = below.sum(&lines);
-    sums.clear();
+    let (own, other) = (before.sum(&lines), below.sum(&lines));
     let add = |(a, b): (&f32, &f32)| {
         let v = [a.to_bits(), b.to_bits(), 0];
         scalar::eval(PeOp::Add, v, [ElemType::F32; 3], ElemType::F16) as u16

@@ -1,9 +1,10 @@
 //! What the PEs of a collective run: one task of synchronous operations, a class for each body.
 
 use super::cost::Costs;
+use crate::code::{fabric, mem, mov, num, op, to_fabric};
 use quadrille_isa::wafer::{
-    ClassIx, Color, Dst, ElemType, InQueue, IssueMode, Machine, Mem, NodeIx, OutQueue, PeClass, PeOp, Program, Rect,
-    Region, Src, Task, Trigger, Val, VecOp,
+    ClassIx, Color, Dst, ElemType, InQueue, Machine, Mem, NodeIx, OutQueue, PeClass, PeOp, Program, Rect, Region, Src,
+    Task, Trigger, Val, VecOp,
 };
 
 /// PEs that do the same.
@@ -27,30 +28,14 @@ impl Pause {
 
     /// The operation, if there is one.
     pub(crate) fn operation(self, over: Mem) -> Option<VecOp> {
-        let still = Mem { stride0: Val::Const(0), stride1: Val::Const(0), ..over };
-        (self.0 > 0).then(|| operation(PeOp::Mov, self.0, Dst::None, Src::Mem(still), Src::None))
+        let still = Mem { stride0: num(0), stride1: num(0), ..over };
+        (self.0 > 0).then(|| mov(num(1), num(self.0 as usize), Dst::None, Src::Mem(still)))
     }
 }
 
 /// Dense f32 from byte 0 on.
 fn vector() -> Mem {
-    let c = Val::Const;
-    Mem { ty: ElemType::F32, base: c(0), stride0: c(1), stride1: c(0), step: c(0), modulo: c(0) }
-}
-
-/// `n` elements, not more than two sources.
-fn operation(op: PeOp, n: u32, dst: Dst, a: Src, b: Src) -> VecOp {
-    VecOp {
-        op,
-        n0: Val::Const(n as i32),
-        n1: Val::Const(1),
-        dst,
-        a,
-        b,
-        c: Src::None,
-        issue: IssueMode::Sync,
-        on_done: Vec::new(),
-    }
+    mem(ElemType::F32, 0, 0, 1)
 }
 
 impl Station {
@@ -72,15 +57,15 @@ impl Station {
 
     /// Sends the vector.
     pub(crate) fn send(mut self, color: u8, n: u32) -> Station {
-        let to = Dst::Fabric(self.output(color), ElemType::F32);
-        self.body.push(operation(PeOp::Mov, n, to, Src::Mem(vector()), Src::None));
+        let to = to_fabric(self.output(color), ElemType::F32);
+        self.body.push(mov(num(1), num(n as usize), to, Src::Mem(vector())));
         self
     }
 
     /// Receives the vector.
     pub(crate) fn receive(mut self, color: u8, n: u32) -> Station {
-        let from = Src::Fabric(self.input(color), ElemType::F32);
-        self.body.push(operation(PeOp::Mov, n, Dst::Mem(vector()), from, Src::None));
+        let from = fabric(self.input(color), ElemType::F32);
+        self.body.push(mov(num(1), num(n as usize), Dst::Mem(vector()), from));
         self
     }
 
@@ -98,12 +83,12 @@ impl Station {
             if k + 1 == ins.len() {
                 self.body.extend(pause.operation(vector()));
             }
-            let from = Src::Fabric(self.input(color), ElemType::F32);
+            let from = fabric(self.input(color), ElemType::F32);
             let to = match out {
-                Some(color) if k + 1 == ins.len() => Dst::Fabric(self.output(color), ElemType::F32),
+                Some(color) if k + 1 == ins.len() => to_fabric(self.output(color), ElemType::F32),
                 _ => Dst::Mem(vector()),
             };
-            self.body.push(operation(PeOp::Add, n, to, Src::Mem(vector()), from));
+            self.body.push(op(PeOp::Add, num(1), num(n as usize), to, [Src::Mem(vector()), from, Src::None]));
         }
         self
     }

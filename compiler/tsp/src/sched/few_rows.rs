@@ -4,15 +4,16 @@
 //! adds their sums. Integers are exact in any order.
 
 use super::Scheduler;
-use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StreamNo};
+use super::burst::{Burst, InstNo, PlacedNo, StateDef, StreamNo};
 use super::map::Shared;
-use super::rows::{Effects, repeat, whole};
+use super::pass::BytePass;
+use super::rows::Effects;
 use super::vxm::plan;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{FILL, Kernel, Pass, Rows, Src, Step};
-use quadrille_isa::tsp::{AccMode, ActType, AluOp, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE, Slice};
+use quadrille_isa::tsp::{ActType, AluOp, AluType, Hemisphere, SLOT_STATE, Slice};
 
 /// The sequence behind two sums that it takes added, and its results.
 fn joined(steps: &[Step], outs: &[(Src, Rows)]) -> (Vec<Step>, Vec<(Src, Rows)>) {
@@ -74,11 +75,7 @@ impl Scheduler<'_> {
                 let install = self.install(k, plane, 0, &tile, free)?;
                 turns.push(Turn { plane, half: h, pass, install });
             }
-            let l = &self.m.latency;
-            let to_vxm = self.hops(side.inward(), self.m.mxm_column(side), self.m.vxm_column());
-            let step = i64::from(plan.ins_at[0].unwrap_or(0) * l.vxm_alu);
-            // The sums meet the step that adds them.
-            let at = if last { step - (to_vxm + i64::from(l.mxm_activation_to_sum + l.mxm_sum_to_stream)) } else { 0 };
+            let at = if last { self.meeting(side, &plan, 0) } else { 0 };
             let mut b = Burst::new(k.node.0);
             let mut e = Effects::default();
             let mut accs = Vec::new();
@@ -130,7 +127,7 @@ impl Scheduler<'_> {
         left: Option<PlacedNo>,
         last: bool,
     ) -> (InstNo, Option<StreamNo>) {
-        let (act_rows, l) = (&turn.pass.act, &self.m.latency);
+        let act_rows = &turn.pass.act;
         let n = act_rows.rows.len() as u32;
         let column = self.m.mxm_column(side);
         let state = self.planes[usize::from(turn.plane)];
@@ -139,21 +136,11 @@ impl Scheduler<'_> {
         let copy = self.near_copy(turn.pass, side);
         let acts = self.read_rows(b, e, act_rows.tensor, copy, &act_rows.rows, side.outward(), 1, column, at);
         let ty = if self.g.tensor(act_rows.tensor).ty == AluType::U8 { ActType::U8 } else { ActType::I8 };
-        let queue = |part| At::Queue(QueueId::Mxm(turn.plane, part));
-        let act = b.inst(queue(MxmPart::Activations), at, repeat(n, 1, 0), Proto::Act { from: acts, ty }, None);
-        b.use_(acts, whole(act, 0, 1, n, column));
-        b.uses_state(act, SLOT_STATE, StateDef::Earlier(turn.install), 0, n);
-        let sum = at + i64::from(l.mxm_activation_to_sum);
         let emit = last.then(|| b.stream(side.inward(), 4, 1));
-        let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
-        let acc = b.inst(queue(MxmPart::Accumulators), sum, repeat(n, 1, 1), Proto::Acc { row: 0, mode, emit }, None);
-        b.uses_state(acc, 0, StateDef::Here(act), 1, n);
+        let (plane, install, adds) = (turn.plane, turn.install, left.is_some());
+        let acc = self.byte_pass(b, &BytePass { plane, column, acts, ty, n, at, install, row: 0, adds, emit });
         if let Some(left) = left {
             b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
-        }
-        if let Some(s) = emit {
-            let t = sum + i64::from(l.mxm_sum_to_stream);
-            b.def(s, Def { inst: acc, byte: 0, bytes: 4, out: 0, off: 0, n, t, column });
         }
         (acc, emit)
     }

@@ -6,16 +6,17 @@
 //! that both would read), each plane has one of its own.
 
 use super::Scheduler;
-use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StateUse};
+use super::burst::{At, Burst, InstNo, PlacedNo, StateDef, StateUse};
 use super::map::Shared;
 use super::memory::FillWord;
-use super::rows::{Effects, repeat, whole};
+use super::pass::BytePass;
+use super::rows::Effects;
 use super::vxm::Plan;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Pass, Rows, Src, Step, TensorId};
-use quadrille_isa::tsp::{AccMode, ActType, AluType, Hemisphere, MxmPart, QueueId, SLOT_STATE, Slice};
+use quadrille_isa::tsp::{ActType, AluType, Hemisphere, SLOT_STATE, Slice};
 use std::ops::Range;
 
 /// Kernels before one whose slices its fill words keep clear of.
@@ -50,10 +51,9 @@ impl Scheduler<'_> {
     /// A word for each plane, west first, from which it reads what lies outside of the image: away from all that the kernel
     /// and those before it read and write, so that planes in lock step do not meet there. None, or too few, where that
     /// cannot be.
-    pub(super) fn fill_words(&mut self, k: &Kernel, passes: &[Pass]) -> Vec<FillWord> {
+    pub(super) fn fill_words(&mut self, here: usize, passes: &[Pass]) -> Vec<FillWord> {
         let outside = passes.iter().map(|p| &p.act).find(|a| a.rows.contains(&FILL));
         let Some(fill) = outside.and_then(|a| self.g.tensor(a.tensor).fill) else { return Vec::new() };
-        let here = self.g.kernels.iter().position(|x| std::ptr::eq(x, k)).unwrap_or(0);
         let mut words: Vec<FillWord> = Vec::new();
         let planes = self.m.geometry.planes_per_hemisphere as usize * 2;
         for back in [FILL_APART, 0] {
@@ -221,17 +221,10 @@ impl Scheduler<'_> {
         fills: &[FillWord],
         shared: &mut Shared,
     ) -> (InstNo, i64) {
-        let l = &self.m.latency;
         let n = part.rows.len() as u32;
         let plane = self.plane_of(h, part.plane);
         let column = self.m.mxm_column(h);
-        let sum_after = i64::from(l.mxm_activation_to_sum);
-        let at = tail.map_or(0, |t| {
-            // The sum meets the step that takes it, which need not be the first.
-            let to_vxm = self.hops(h.inward(), column, self.m.vxm_column());
-            let step = i64::from(t.plan.ins_at[0].unwrap_or(0) * l.vxm_alu);
-            step - (to_vxm + sum_after + i64::from(l.mxm_sum_to_stream))
-        });
+        let at = tail.map_or(0, |t| self.meeting(h, t.plan, 0));
         let state = self.planes[usize::from(plane)];
         b.after(Cause::Plane, i64::from(state.act_free) - at);
         b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)) - at);
@@ -250,16 +243,9 @@ impl Scheduler<'_> {
             acts
         };
         let ty = if self.g.tensor(p.act.tensor).ty == AluType::U8 { ActType::U8 } else { ActType::I8 };
-        let queue = |part| At::Queue(QueueId::Mxm(plane, part));
-        let act = b.inst(queue(MxmPart::Activations), at, repeat(n, 1, 0), Proto::Act { from: acts, ty }, None);
-        b.use_(acts, whole(act, 0, 1, n, column));
-        b.uses_state(act, SLOT_STATE, StateDef::Earlier(install), 0, n);
-        let sum = at + sum_after;
         let emit = tail.map(|_| b.stream(h.inward(), 4, 1));
-        let mode = if !left.is_empty() { AccMode::Add } else { AccMode::Over };
-        let proto = Proto::Acc { row: part.row, mode, emit };
-        let acc = b.inst(queue(MxmPart::Accumulators), sum, repeat(n, 1, 1), proto, None);
-        b.uses_state(acc, 0, StateDef::Here(act), 1, n);
+        let (row, adds) = (part.row, !left.is_empty());
+        let acc = self.byte_pass(b, &BytePass { plane, column, acts, ty, n, at, install, row, adds, emit });
         // Sums so far, left by one burst or several.
         let end = u32::from(part.row) + n;
         for l in left {
@@ -277,8 +263,6 @@ impl Scheduler<'_> {
             }
         }
         if let (Some(s), Some(t)) = (emit, tail) {
-            let drive = sum + i64::from(l.mxm_sum_to_stream);
-            b.def(s, Def { inst: acc, byte: 0, bytes: 4, out: 0, off: 0, n, t: drive, column });
             shared.copy = usize::from(h == Hemisphere::East);
             self.alus(b, e, t.plan, &[s], t.ins, t.steps, t.outs, part.rows.clone(), 1, None, shared);
         }

@@ -62,7 +62,8 @@ impl Memory {
 
 impl Scheduler<'_> {
     /// Gives the maps of a kernel their words, clear of all that the kernel reads and writes.
-    pub(super) fn place_maps(&mut self, k: &Kernel) -> Result<(), CompileError> {
+    pub(super) fn place_maps(&mut self, here: usize) -> Result<(), CompileError> {
+        let k = &self.g.kernels[here];
         let mut wanted: Vec<TensorId> = Vec::new();
         k.each_read(|r| wanted.push(r.tensor));
         wanted.sort_unstable();
@@ -77,14 +78,10 @@ impl Scheduler<'_> {
         }
         k.each_write(|t| used.push(t));
         let mut busy: Vec<Slice> = Vec::new();
-        for t in used {
-            let regions = self.memory.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
-            busy.extend(regions.map(|r| r.slice));
-        }
+        used.into_iter().for_each(|t| busy.extend(self.memory.slices_of(t)));
         // Planes that take bytes read rows of their own, each with a map of its own.
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let readers = if int8_passes(self.g, k).is_some() { planes } else { 1 };
-        let here = self.g.kernels.iter().position(|x| std::ptr::eq(x, k)).unwrap_or(0);
         let mut maps: Vec<(TensorId, Slice)> = Vec::new();
         for (dir, reader) in [Dir::East, Dir::West].into_iter().flat_map(|d| (0..readers).map(move |r| (d, r))) {
             for &t in &wanted {

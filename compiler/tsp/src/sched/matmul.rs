@@ -80,11 +80,7 @@ impl Scheduler<'_> {
             for (c, passes) in chains.iter().enumerate() {
                 let Some(last) = passes.last() else { continue };
                 let installs = self.install_pair(k, sides[c], last)?;
-                let l = &self.m.latency;
-                let to_vxm = self.hops(sides[c].inward(), self.m.mxm_column(sides[c]), self.m.vxm_column());
-                // The sum meets the step that takes it, which need not be the first.
-                let step = i64::from(plan.ins_at[c].unwrap_or(0) * l.vxm_alu);
-                let act = step - (to_vxm + i64::from(l.mxm_activation_to_sum + l.mxm_sum_to_stream));
+                let act = self.meeting(sides[c], &plan, c);
                 let part = self.pass(&mut b, &mut e, sides[c], c, last, rows.clone(), act, installs, left[c], true);
                 given.extend(part.emit);
                 entries.push((sides[c], act));

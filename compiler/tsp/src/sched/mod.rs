@@ -16,6 +16,7 @@ mod matmul;
 pub(crate) mod memory;
 mod moves;
 mod pairs;
+mod pass;
 mod products;
 mod rows;
 mod shortage;
@@ -100,16 +101,15 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
             n = end;
             continue;
         }
-        s.prepare(&g.kernels[n])?;
-        if of_few_rows(n) && !s.halves(n)? {
-            s.products(n..n + 1)?;
-            n += 1;
-            continue;
-        }
+        s.prepare(n)?;
         if !of_few_rows(n) {
             s.kernel(n, &g.kernels[n])?;
+            s.memory.release(g, n);
+        } else if s.halves(n)? {
+            s.memory.release(g, n);
+        } else {
+            s.products(n..n + 1)?;
         }
-        s.memory.release(g, n);
         n += 1;
     }
     Ok(Schedule { placements: s.out, memory: s.memory })
@@ -117,13 +117,13 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
 
 impl Scheduler<'_> {
     /// Finds homes for what a kernel writes, and for its address maps.
-    fn prepare(&mut self, k: &Kernel) -> Result<(), CompileError> {
+    fn prepare(&mut self, number: usize) -> Result<(), CompileError> {
         let mut written = Vec::new();
-        k.each_write(|t| written.push(t));
+        self.g.kernels[number].each_write(|t| written.push(t));
         for t in written {
             self.memory.allocate(self.g, t)?;
         }
-        self.place_maps(k)
+        self.place_maps(number)
     }
 
     /// A product of few rows, its weights in all planes at once; false where that cannot be.

@@ -4,13 +4,14 @@
 //! is written from the lowest stream of the emitted four.
 
 use super::Scheduler;
-use super::burst::{At, Burst, Def, PlacedNo, Proto, StateDef};
-use super::rows::{Effects, repeat, whole};
+use super::burst::{Burst, PlacedNo, StateDef};
+use super::pass::BytePass;
+use super::rows::Effects;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, MovePass, Rows};
-use quadrille_isa::tsp::{AccMode, ActType, MxmPart, QueueId, SLOT_STATE};
+use quadrille_isa::tsp::{ActType, SLOT_STATE};
 
 impl Scheduler<'_> {
     pub(super) fn moves(&mut self, k: &Kernel, passes: &[MovePass], out: &Rows) -> Result<(), CompileError> {
@@ -43,7 +44,6 @@ impl Scheduler<'_> {
         let h = self.m.plane_hemisphere(plane);
         let column = self.m.mxm_column(h);
         let n = rows.len() as u32;
-        let queue = |part| At::Queue(QueueId::Mxm(plane, part));
         let mut left: Option<PlacedNo> = None;
         for (number, p) in passes.iter().enumerate() {
             let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
@@ -56,22 +56,15 @@ impl Scheduler<'_> {
             b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)));
             let acts = b.stream(h.outward(), 1, 1);
             self.read_byte(&mut b, &mut e, acts, 0, (p.from.tensor, 0, byte), &p.from.rows[rows.clone()], column, 0);
-            let proto = Proto::Act { from: acts, ty: ActType::U8 };
-            let act = b.inst(queue(MxmPart::Activations), 0, repeat(n, 1, 0), proto, None);
-            b.use_(acts, whole(act, 0, 1, n, column));
-            b.uses_state(act, SLOT_STATE, StateDef::Earlier(install), 0, n);
-            let sum = i64::from(self.m.latency.mxm_activation_to_sum);
             let emit = (number + 1 == passes.len()).then(|| b.stream(h.inward(), 4, 1));
-            let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
-            let proto = Proto::Acc { row: 0, mode, emit };
-            let acc = b.inst(queue(MxmPart::Accumulators), sum, repeat(n, 1, 1), proto, None);
-            b.uses_state(acc, 0, StateDef::Here(act), 1, n);
+            let (ty, adds) = (ActType::U8, left.is_some());
+            let pass = BytePass { plane, column, acts, ty, n, at: 0, install, row: 0, adds, emit };
+            let acc = self.byte_pass(&mut b, &pass);
             if let Some(left) = left {
                 b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
             }
             if let Some(s) = emit {
-                let t = sum + i64::from(self.m.latency.mxm_sum_to_stream);
-                b.def(s, Def { inst: acc, byte: 0, bytes: 4, out: 0, off: 0, n, t, column });
+                let t = self.to_stream();
                 self.write_byte(&mut b, &mut e, s, 0, (out.tensor, byte), &out.rows[rows.clone()], column, t, None);
             }
             let landing = self.place(k, b, e)?;

@@ -34,15 +34,7 @@ impl Scheduler<'_> {
                     let installs = self.install_pair(k, side, p)?;
                     let mut b = Burst::new(k.node.0);
                     let mut e = Effects::default();
-                    // The sum meets the step that takes it, which need not be the first.
-                    let at = if last {
-                        let to_vxm = self.hops(side.inward(), self.m.mxm_column(side), self.m.vxm_column());
-                        let l = &self.m.latency;
-                        let step = i64::from(plan.ins_at[0].unwrap_or(0) * l.vxm_alu);
-                        step - (to_vxm + i64::from(l.mxm_activation_to_sum + l.mxm_sum_to_stream))
-                    } else {
-                        0
-                    };
+                    let at = if last { self.meeting(side, &plan, 0) } else { 0 };
                     let copy = usize::from(side == Hemisphere::East);
                     let part = self.pass(&mut b, &mut e, side, copy, p, rows.clone(), at, installs, *left, last);
                     if let Some(sums) = part.emit {

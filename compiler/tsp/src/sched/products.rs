@@ -145,14 +145,14 @@ impl<'a> Scheduler<'a> {
         let mut cut = Vec::new();
         for n in kernels {
             let k = &g.kernels[n];
-            self.prepare(k)?;
+            self.prepare(n)?;
             let (Some(passes), Kind::MatMul { ins, steps, outs, .. }) = (int8_passes(g, k), &k.kind) else { continue };
             for (_, r) in outs {
                 let rows = g.tensor(r.tensor).rows as usize;
                 let waits = self.pending.entry(r.tensor).or_insert_with(|| vec![false; rows]);
                 r.rows.iter().for_each(|&r| waits[r as usize] = true);
             }
-            let fills = self.fill_words(k, passes);
+            let fills = self.fill_words(n, passes);
             cut.push(waves(k.n as usize, &self.sides[n], planes, if alone { rows } else { WAVE.min(rows) }));
             group.jobs.push(Job { k, passes, plan: plan(steps, 1 + ins.len()), ins, steps, outs, fills });
         }

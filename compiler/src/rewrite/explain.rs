@@ -137,10 +137,14 @@ struct Joined<'a> {
 impl<'a> Joined<'a> {
     fn find(&mut self, name: &'a str) -> usize {
         let up = &mut self.up;
-        let mut i = *self.number.entry(name).or_insert_with(|| {
+        let i = *self.number.entry(name).or_insert_with(|| {
             up.push(up.len());
             up.len() - 1
         });
+        self.top(i)
+    }
+
+    fn top(&mut self, mut i: usize) -> usize {
         while self.up[i] != i {
             self.up[i] = self.up[self.up[i]];
             i = self.up[i];
@@ -151,13 +155,7 @@ impl<'a> Joined<'a> {
     fn join(&mut self, names: impl Iterator<Item = &'a str>) {
         let roots: Vec<usize> = names.map(|n| self.find(n)).collect();
         for w in roots.windows(2) {
-            let (mut a, mut b) = (w[0], w[1]);
-            while self.up[a] != a {
-                a = self.up[a];
-            }
-            while self.up[b] != b {
-                b = self.up[b];
-            }
+            let (a, b) = (self.top(w[0]), self.top(w[1]));
             self.up[a.max(b)] = a.min(b);
         }
     }

@@ -1,7 +1,7 @@
 //! Numbers of a chip's schedule: queues and what they issue, use of units over time, cycles by node.
 
 use crate::trace::unit;
-use crate::usage::tsp::{driven, is_barrier, occupancy, planes};
+use crate::usage::tsp::{Work, driven, is_barrier, occupancy, planes};
 use quadrille_isa::tsp::{AccMode, Inst, Issue, Machine, Program, QueueId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -69,13 +69,7 @@ fn rounded(x: f64) -> f64 {
 struct NodeUse {
     first: Option<u32>,
     last: u32,
-    /// Plane-cycles, ALU operations, weight loads, SRAM accesses, vectors on streams.
-    plane: u64,
-    alu: u64,
-    load: u64,
-    sram: u64,
-    stream: u64,
-    rows: u64,
+    work: Work,
 }
 
 pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
@@ -99,24 +93,17 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
             let node = nodes.get_mut(issue.node.0 as usize).unwrap_or(&mut other);
             node.first = Some(node.first.map_or(issue.cycle, |f| f.min(issue.cycle)));
             node.last = node.last.max(issue.last_cycle());
-            node.stream += times * driven(&issue.inst);
+            node.work += Work::of(issue, m);
             stream.add(issue, driven(&issue.inst) as f64);
             match &issue.inst {
                 Inst::Activations { .. } => {
                     let planes = planes(&issue.inst);
-                    node.plane += times * held * planes;
-                    node.rows += times;
                     for later in 0..held as u32 {
                         plane.add(&Issue { cycle: issue.cycle + later, ..issue.clone() }, planes as f64);
                     }
                 }
-                Inst::Alu { .. } => {
-                    node.alu += times;
-                    alu.add(issue, 1.0);
-                }
-                Inst::LoadWeights { .. } => node.load += times,
+                Inst::Alu { .. } => alu.add(issue, 1.0),
                 Inst::Read { .. } | Inst::Write { .. } | Inst::Gather { .. } | Inst::Scatter { .. } => {
-                    node.sram += times;
                     sram.add(issue, 1.0);
                 }
                 _ => {}
@@ -138,20 +125,20 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
     let slices = f64::from(2 * g.mem_slices_per_hemisphere);
     let planes = u64::from(2 * g.planes_per_hemisphere);
     let node_rows = nodes.iter().zip(&p.nodes).filter_map(|(n, name)| {
-        let first = n.first?;
+        let (first, w) = (n.first?, &n.work);
         // What each unit would need alone, if it were always busy with this node.
         let alone = [
-            ("plane", n.plane.div_ceil(planes)),
-            ("VXM", n.alu.div_ceil(u64::from(g.alus))),
-            ("load", n.load.div_ceil(planes)),
-            ("SRAM port", n.sram.div_ceil(u64::from(4 * g.mem_slices_per_hemisphere))),
-            ("stream", n.stream.div_ceil(u64::from(2 * g.streams_per_direction))),
+            ("plane", w.plane.div_ceil(planes)),
+            ("VXM", w.alu.div_ceil(u64::from(g.alus))),
+            ("load", w.load.div_ceil(planes)),
+            ("SRAM port", w.sram.div_ceil(u64::from(4 * g.mem_slices_per_hemisphere))),
+            ("stream", w.stream.div_ceil(u64::from(2 * g.streams_per_direction))),
         ];
         let (binds, bound) = alone.into_iter().max_by_key(|a| a.1).unwrap_or(("plane", 0));
         Some(json!({
             "name": name, "first": first, "last": n.last, "span": n.last - first + 1, "plane": alone[0].1,
             "alu": alone[1].1, "load": alone[2].1, "sram": alone[3].1, "stream": alone[4].1,
-            "bound": bound, "binds": binds, "macs": n.rows * lanes * lanes, "bytes": n.sram * lanes,
+            "bound": bound, "binds": binds, "macs": w.rows * lanes * lanes, "bytes": w.sram * lanes,
         }))
     });
     let node_rows: Vec<Value> = node_rows.collect();

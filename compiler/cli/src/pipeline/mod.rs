@@ -161,11 +161,22 @@ pub struct Rewritten {
 
 /// Imported graph to optimised graph.
 pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
-    prepare_reporting(graph, target, how).map(|(g, _)| g)
+    prepare_into(graph, target, how, None)
 }
 
 /// [`prepare`], with what every `rewrite` did.
 pub fn prepare_reporting(graph: &Graph, target: Target, how: &Preparation) -> Result<(Graph, Vec<Rewritten>), Failure> {
+    let mut rewritten = Vec::new();
+    let graph = prepare_into(graph, target, how, Some(&mut rewritten))?;
+    Ok((graph, rewritten))
+}
+
+fn prepare_into(
+    graph: &Graph,
+    target: Target,
+    how: &Preparation,
+    rewritten: Option<&mut Vec<Rewritten>>,
+) -> Result<Graph, Failure> {
     if let Some(problem) = backend::too_many(graph) {
         return Err(unsupported("the model is too large to compile").with(problem));
     }
@@ -176,7 +187,7 @@ pub fn prepare_reporting(graph: &Graph, target: Target, how: &Preparation) -> Re
         }
         standard.insert(0, passes::integer_kernels::PASS.name.to_string());
     }
-    run_passes_reporting(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite)
+    run_passes_into(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite, rewritten)
 }
 
 /// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each.
@@ -191,17 +202,18 @@ pub fn run_passes_with(
     names: &[String],
     options: &RewriteOptions,
 ) -> Result<Graph, Failure> {
-    run_passes_reporting(graph, target, names, options).map(|(g, _)| g)
+    run_passes_into(graph, target, names, options, None)
 }
 
-fn run_passes_reporting(
+/// Also tells what every `rewrite` did, if it is asked to.
+fn run_passes_into(
     graph: &Graph,
     target: Option<Target>,
     names: &[String],
     options: &RewriteOptions,
-) -> Result<(Graph, Vec<Rewritten>), Failure> {
+    mut rewritten: Option<&mut Vec<Rewritten>>,
+) -> Result<Graph, Failure> {
     let mut g = graph.clone();
-    let mut rewritten = Vec::new();
     for name in names {
         if name == REWRITE {
             let target = target.ok_or_else(|| Failure::usage("`rewrite` chooses by a target's cost: give --target"))?;
@@ -210,7 +222,10 @@ fn run_passes_reporting(
                 let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Failure::wrong(format!("internal error: `rewrite` broke the graph: {}", list.join("; ")))
             })?;
-            rewritten.push(Rewritten { before: std::mem::replace(&mut g, after.clone()), after, report });
+            let before = std::mem::replace(&mut g, after);
+            if let Some(all) = &mut rewritten {
+                all.push(Rewritten { before, after: g.clone(), report });
+            }
         } else {
             passes::run_pipeline(&mut g, &[name.as_str()]).map_err(|e| match e {
                 passes::PipelineError::Unknown { .. } => Failure::usage(format!("{e}, and `{REWRITE}`")),
@@ -218,7 +233,7 @@ fn run_passes_reporting(
             })?;
         }
     }
-    Ok((g, rewritten))
+    Ok(g)
 }
 
 /// The oracle's outputs of a graph.

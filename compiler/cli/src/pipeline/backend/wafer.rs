@@ -23,9 +23,7 @@ pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
 }
 
 pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<Simulated, Failure> {
-    fits_lanes(program, inputs)?;
-    let r = runtime::simulate(program, machine, inputs).map_err(stopped)?;
-    Ok(Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles })
+    run(program, machine, inputs, &runtime::Options::default()).map(|(_, simulated)| simulated)
 }
 
 pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Failure> {
@@ -65,8 +63,17 @@ fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
 /// A run, and when its tasks ran.
 pub fn spans(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<(Vec<TaskSpan>, Simulated), Failure> {
     let options = runtime::Options { record_spans: true, ..runtime::Options::default() };
+    run(program, machine, inputs, &options)
+}
+
+fn run(
+    program: &Program,
+    machine: &Machine,
+    inputs: &[Tensor],
+    options: &runtime::Options,
+) -> Result<(Vec<TaskSpan>, Simulated), Failure> {
     fits_lanes(program, inputs)?;
-    let r = runtime::simulate_with(program, machine, inputs, &options).map_err(stopped)?;
+    let r = runtime::simulate_with(program, machine, inputs, options).map_err(stopped)?;
     Ok((r.spans, Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles }))
 }
 

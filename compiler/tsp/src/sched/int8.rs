@@ -77,7 +77,7 @@ impl Scheduler<'_> {
     }
 
     /// Cycle in which the first rows of a pass could be read, if the others followed one a cycle.
-    pub(super) fn ready_for(&self, p: &Pass, runs: &[Range<usize>]) -> i64 {
+    pub(super) fn ready_for(&self, p: &Pass, runs: &[(usize, Range<usize>)]) -> i64 {
         let t = self.g.tensor(p.act.tensor);
         let ready = &self.memory.homes[self.g.stored(p.act.tensor).0 as usize].ready;
         let at = |row: u32| ready.get(row as usize).map_or(0, |&c| i64::from(c));
@@ -88,7 +88,9 @@ impl Scheduler<'_> {
             }
             _ => at(row),
         };
-        let run = |r: &Range<usize>| r.clone().map(|i| row_at(p.act.rows[i]) - (i - r.start) as i64).max().unwrap_or(0);
+        let run = |(_, r): &(usize, Range<usize>)| {
+            r.clone().map(|i| row_at(p.act.rows[i]) - (i - r.start) as i64).max().unwrap_or(0)
+        };
         runs.iter().map(run).max().unwrap_or(0)
     }
 

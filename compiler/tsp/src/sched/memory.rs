@@ -6,7 +6,7 @@
 
 use super::maps::Maps;
 use super::shortage::shortage;
-use super::split::{distance, first_half, int8_passes, plane_rows, shared_passes};
+use super::split::{cuts, first_half, int8_passes, plane_rows, shared_passes};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
@@ -279,9 +279,10 @@ impl Memory {
     fn sided_wants(&mut self, g: &TiledGraph, k: &Kernel, sides: &[Hemisphere]) {
         let (Some((passes, bytes)), Kind::MatMul { ins, outs, .. }) = (shared_passes(g, k), &k.kind) else { return };
         let planes = if bytes { self.machine.geometry.planes_per_hemisphere } else { 1 };
-        let run = distance(k.n as usize, sides.len(), planes as usize);
+        let cuts = cuts(g, k, sides.len() * planes as usize);
         for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
-            let gaps = r.rows.iter().zip(r.rows.iter().skip(run)).filter(|(a, b)| **a != FILL && **b != FILL);
+            let pairs = cuts.windows(3).flat_map(|w| r.rows[w[0]..w[1]].iter().zip(&r.rows[w[1]..w[2]]));
+            let gaps = pairs.filter(|(a, b)| **a != FILL && **b != FILL);
             let least = gaps.map(|(a, b)| a.abs_diff(*b)).min().unwrap_or(u32::MAX);
             let t = r.tensor.0 as usize;
             // Shorter chunks would cost more instructions than they save cycles, and a kernel of few rows of many
@@ -337,13 +338,14 @@ impl Memory {
                 continue;
             };
             ins.iter().for_each(|r| all[r.tensor.0 as usize] = true);
+            let cuts = cuts(g, k, sides[number].len() * planes);
             for r in passes.iter().map(|p| &p.act) {
                 let stored = g.stored(r.tensor).0 as usize;
                 if all[stored] {
                     continue;
                 }
                 let needed = self.needed[stored].get_or_insert_with(|| blank(stored));
-                for (h, plane, part) in plane_rows(k.n as usize, &sides[number], planes) {
+                for (h, plane, part) in plane_rows(&cuts, &sides[number], planes) {
                     let marks = &mut needed[usize::from(h == Hemisphere::East)][plane];
                     for &row in &r.rows[part] {
                         let words = match &g.tensor(r.tensor).init {

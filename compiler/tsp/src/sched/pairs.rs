@@ -6,7 +6,7 @@ use super::Scheduler;
 use super::burst::{Burst, PlacedNo};
 use super::map::Shared;
 use super::rows::Effects;
-use super::split::waves;
+use super::split::{cuts, waves};
 use super::vxm::plan;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, Pass, Rows, Src, Step};
@@ -25,12 +25,12 @@ impl Scheduler<'_> {
         let plan = plan(steps, 1 + ins.len());
         let interval = self.m.latency.mxm_f16_row_interval;
         let most = self.m.geometry.accumulator_rows_per_plane as usize;
-        for wave in waves(k.n as usize, sides, 1, most) {
+        for wave in waves(&cuts(self.g, k, sides.len()), sides, 1, most) {
             let mut left: Vec<Option<PlacedNo>> = vec![None; wave.len()];
             for (number, p) in passes.iter().enumerate() {
                 let last = number + 1 == passes.len();
                 for (share, left) in wave.iter().zip(&mut left) {
-                    let (side, rows) = (share.side, share.runs[0].clone());
+                    let (side, rows) = (share.side, share.runs[0].1.clone());
                     let installs = self.install_pair(k, side, p)?;
                     let mut b = Burst::new(k.node.0);
                     let mut e = Effects::default();

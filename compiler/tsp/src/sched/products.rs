@@ -9,7 +9,7 @@ use super::Scheduler;
 use super::burst::PlacedNo;
 use super::int8::{Left, Part, Tail};
 use super::memory::FillWord;
-use super::split::{int8_passes, waves};
+use super::split::{cuts, int8_passes, waves};
 use super::vxm::{Plan, plan};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, Pass, Rows, Src, Step, TensorId};
@@ -44,12 +44,24 @@ impl Job<'_> {
     }
 }
 
+/// Waves of a node on a hemisphere that have not begun and may be next.
+const AHEAD: usize = 8;
+
+/// Passes of a node that are tried for a place at most, each of another wave.
+const TRIES: usize = 3;
+
 /// Rows that the planes of a hemisphere take at once, and what is left to do with them.
 struct Wave {
     job: usize,
-    runs: Vec<Range<usize>>,
+    /// Planes with their rows, the longest first.
+    runs: Vec<(usize, Range<usize>)>,
+    /// What is left to do.
     passes: Vec<usize>,
+    /// For each of these, when its rows are there, once they are in their place.
+    ready: Vec<Option<i64>>,
     sums: Vec<Vec<Left>>,
+    /// Accumulator row, once it has begun.
+    row: Option<u16>,
 }
 
 /// The products of a node.
@@ -57,14 +69,15 @@ struct Group<'a> {
     kernels: Range<usize>,
     jobs: Vec<Job<'a>>,
     /// Of each hemisphere, west first.
-    waves: [VecDeque<Wave>; 2],
-    /// Its first accumulator row.
-    row: u16,
+    waves: [Vec<Wave>; 2],
+    /// First accumulator rows of waves to come.
+    free: [Vec<u16>; 2],
 }
 
 /// A pass that may go next, and when.
 struct Candidate {
     group: usize,
+    wave: usize,
     /// Position in the wave's list.
     pass: usize,
     start: i64,
@@ -95,7 +108,7 @@ impl<'a> Scheduler<'a> {
                 (next, count) = (end, count + 1);
             }
             let Some(first) = open.front() else { return Ok(()) };
-            if first.waves.iter().all(VecDeque::is_empty) {
+            if first.waves.iter().all(Vec::is_empty) {
                 for n in first.kernels.clone() {
                     self.memory.release(g, n);
                     g.kernels[n].each_write(|t| _ = self.pending.remove(&t));
@@ -107,14 +120,14 @@ impl<'a> Scheduler<'a> {
             sides.sort_by_key(|&h| self.side_free(h));
             let mut found = None;
             for h in sides {
-                if let Some(c) = self.candidate(&open, h) {
+                if let Some(c) = self.candidate(&mut open, h) {
                     found = Some((h, c));
                     break;
                 }
             }
             // The first node waits for nothing that is not in its place.
             let Some((h, c)) = found else { return Err(self.stuck(&open)) };
-            self.next_pass(&mut open[c.group], h, c.pass)?;
+            self.next_pass(&mut open[c.group], h, &c)?;
         }
     }
 
@@ -140,8 +153,10 @@ impl<'a> Scheduler<'a> {
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let all = self.m.geometry.accumulator_rows_per_plane as usize;
         let (rows, row) = if alone { (all, 0) } else { (all / OPEN, number % OPEN * (all / OPEN)) };
-        let row = row as u16;
-        let mut group = Group { kernels: kernels.clone(), jobs: Vec::new(), waves: Default::default(), row };
+        let size = if alone { rows } else { WAVE.min(rows) };
+        let free: Vec<u16> = (0..rows / size).rev().map(|n| (row + n * size) as u16).collect();
+        let mut group =
+            Group { kernels: kernels.clone(), jobs: Vec::new(), waves: Default::default(), free: [free.clone(), free] };
         let mut cut = Vec::new();
         for n in kernels {
             let k = &g.kernels[n];
@@ -153,7 +168,8 @@ impl<'a> Scheduler<'a> {
                 r.rows.iter().for_each(|&r| waits[r as usize] = true);
             }
             let fills = self.fill_words(n, passes);
-            cut.push(waves(k.n as usize, &self.sides[n], planes, if alone { rows } else { WAVE.min(rows) }));
+            let sides = &self.sides[n];
+            cut.push(waves(&cuts(g, k, sides.len() * planes), sides, planes, size));
             group.jobs.push(Job { k, passes, plan: plan(steps, 1 + ins.len()), ins, steps, outs, fills });
         }
         let most = cut.iter().map(Vec::len).max().unwrap_or(0);
@@ -161,11 +177,16 @@ impl<'a> Scheduler<'a> {
         let at = |n: usize| if alone { (n % most, n / most) } else { (n / cut.len(), n % cut.len()) };
         for (wave, job) in (0..most * cut.len()).map(at) {
             for share in cut[job].get(wave).into_iter().flatten() {
-                group.waves[usize::from(share.side == Hemisphere::East)].push_back(Wave {
+                let mut runs = share.runs.clone();
+                runs.sort_by_key(|r| std::cmp::Reverse(r.1.len()));
+                let passes: Vec<usize> = (0..group.jobs[job].passes.len()).collect();
+                group.waves[usize::from(share.side == Hemisphere::East)].push(Wave {
                     job,
-                    runs: share.runs.clone(),
-                    passes: (0..group.jobs[job].passes.len()).collect(),
+                    runs,
+                    ready: vec![None; passes.len()],
+                    passes,
                     sums: vec![Vec::new(); planes],
+                    row: None,
                 });
             }
         }
@@ -173,42 +194,68 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The pass that a hemisphere can start first.
-    fn candidate(&mut self, open: &VecDeque<Group<'_>>, h: Hemisphere) -> Option<Candidate> {
-        let free = i64::from(self.side_free(h));
+    fn candidate(&mut self, open: &mut VecDeque<Group<'_>>, h: Hemisphere) -> Option<Candidate> {
+        let (free, side) = (i64::from(self.side_free(h)), usize::from(h == Hemisphere::East));
         let mut best: Option<Candidate> = None;
-        let many = open.iter().filter(|g| !g.waves[usize::from(h == Hemisphere::East)].is_empty()).count() > 1;
-        for (number, group) in open.iter().enumerate() {
-            let Some(wave) = group.waves[usize::from(h == Hemisphere::East)].front() else { continue };
-            let job = &group.jobs[wave.job];
-            let last = wave.passes.len() == 1;
-            let ready = (0..wave.passes.len()).filter(|&n| {
-                self.in_place(&job.passes[wave.passes[n]].act, &wave.runs)
-                    && (!last || job.ins.iter().all(|r| self.in_place(r, &wave.runs)))
-            });
-            let pass = ready.min_by_key(|&n| (self.ready_for(&job.passes[wave.passes[n]], &wave.runs), n));
-            let Some(pass) = pass else { continue };
-            let p = &job.passes[wave.passes[pass]];
-            let parts = parts(group.row, &wave.runs);
-            let start = if many {
-                self.earliest(job.k, h, p, &parts, &wave.sums, last.then(|| job.tail()), &job.fills)
-            } else {
-                free
-            };
-            if best.as_ref().is_none_or(|b| start + SOONER <= b.start) {
-                best = Some(Candidate { group: number, pass, start });
-            }
-            if best.as_ref().is_some_and(|b| b.start <= free) {
-                break;
+        for (number, group) in open.iter_mut().enumerate() {
+            let mut passes = self.ready_passes(group, side, free);
+            passes.truncate(TRIES);
+            for (at, wave, pass) in passes {
+                let w = &group.waves[side][wave];
+                let job = &group.jobs[w.job];
+                let last = w.passes.len() == 1;
+                let p = &job.passes[w.passes[pass]];
+                if best.as_ref().is_some_and(|b| b.start < at + SOONER) {
+                    continue;
+                }
+                let parts = parts(w.row.or(group.free[side].last().copied()).unwrap_or(0), &w.runs);
+                let start = self.earliest(job.k, h, p, &parts, &w.sums, last.then(|| job.tail()), &job.fills);
+                if best.as_ref().is_none_or(|b| start + SOONER <= b.start) {
+                    best = Some(Candidate { group: number, wave, pass, start });
+                }
+                if start <= free {
+                    return best;
+                }
             }
         }
         best
     }
 
+    /// Passes of a node whose rows are in their place, one a wave: when they could start, wave, position; the first to
+    /// be tried first.
+    fn ready_passes(&self, group: &mut Group<'_>, side: usize, free: i64) -> Vec<(i64, usize, usize)> {
+        let Group { jobs, waves, free: rows, .. } = group;
+        let mut fresh = if rows[side].is_empty() { 0 } else { AHEAD };
+        let mut out: Vec<(i64, usize, usize)> = Vec::new();
+        for (number, wave) in waves[side].iter_mut().enumerate() {
+            if wave.row.is_none() {
+                if fresh == 0 {
+                    continue;
+                }
+                fresh -= 1;
+            }
+            let job = &jobs[wave.job];
+            for (n, ready) in wave.ready.iter_mut().enumerate() {
+                let act = &job.passes[wave.passes[n]].act;
+                if ready.is_none() && self.in_place(act, &wave.runs) {
+                    *ready = Some(self.ready_for(&job.passes[wave.passes[n]], &wave.runs));
+                }
+            }
+            if wave.passes.len() == 1 && !job.ins.iter().all(|r| self.in_place(r, &wave.runs)) {
+                continue;
+            }
+            let first = wave.ready.iter().enumerate().filter_map(|(n, r)| r.map(|r| (r.max(free), n))).min();
+            out.extend(first.map(|(at, n)| (at, number, n)));
+        }
+        out.sort_unstable();
+        out
+    }
+
     /// True when all rows that a wave reads have been placed, or are there from the start.
-    fn in_place(&self, r: &Rows, runs: &[Range<usize>]) -> bool {
+    fn in_place(&self, r: &Rows, runs: &[(usize, Range<usize>)]) -> bool {
         let Some(waits) = self.pending.get(&self.g.stored(r.tensor)) else { return true };
         let there = |row: u32| row == FILL || row == NOTHING || !waits[row as usize];
-        runs.iter().flat_map(|run| &r.rows[run.clone()]).all(|&row| match &self.g.tensor(r.tensor).init {
+        runs.iter().flat_map(|(_, run)| &r.rows[run.clone()]).all(|&row| match &self.g.tensor(r.tensor).init {
             Init::Gather { sources, groups, .. } => {
                 let n = *groups as usize;
                 sources[row as usize * n..(row as usize + 1) * n].iter().all(|&s| there(s))
@@ -217,30 +264,37 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Places a pass of the first wave of a node on a side.
-    fn next_pass(&mut self, group: &mut Group<'_>, h: Hemisphere, pass: usize) -> Result<(), CompileError> {
+    /// Places a pass of a node on a side.
+    fn next_pass(&mut self, group: &mut Group<'_>, h: Hemisphere, c: &Candidate) -> Result<(), CompileError> {
         let planes = self.m.geometry.planes_per_hemisphere as usize;
-        let waves = &mut group.waves[usize::from(h == Hemisphere::East)];
-        let Some(wave) = waves.front_mut() else { return Ok(()) };
-        let job = &group.jobs[wave.job];
+        let side = usize::from(h == Hemisphere::East);
+        let Group { jobs, waves, free, .. } = group;
+        let wave = &mut waves[side][c.wave];
+        let job = &jobs[wave.job];
         let last = wave.passes.len() == 1;
-        let p = &job.passes[wave.passes.remove(pass)];
-        let parts = parts(group.row, &wave.runs);
-        let installs: Vec<PlacedNo> = self.install_shared(job.k, h, parts.len(), p)?;
+        let p = &job.passes[wave.passes.remove(c.pass)];
+        wave.ready.remove(c.pass);
+        // Only waves that find one may begin.
+        let row = wave.row.or_else(|| free[side].pop()).unwrap_or(0);
+        wave.row = Some(row);
+        let parts = parts(row, &wave.runs);
+        let loaded = parts.iter().map(|p| p.plane + 1).max().unwrap_or(0);
+        let installs: Vec<PlacedNo> = self.install_shared(job.k, h, loaded, p)?;
         let mut sums = vec![Vec::new(); planes];
         let tail = last.then(|| job.tail());
         self.int8_pass(job.k, h, p, &parts, &installs, &wave.sums, &mut sums, tail, &job.fills)?;
         wave.sums = sums;
         if last {
-            waves.pop_front();
+            free[side].push(row);
+            waves[side].remove(c.wave);
         }
         Ok(())
     }
 }
 
 /// The planes' parts of a wave.
-fn parts(row: u16, runs: &[Range<usize>]) -> Vec<Part> {
-    runs.iter().enumerate().map(|(plane, r)| Part { plane, row, rows: r.clone() }).collect()
+fn parts(row: u16, runs: &[(usize, Range<usize>)]) -> Vec<Part> {
+    runs.iter().map(|(plane, r)| Part { plane: *plane, row, rows: r.clone() }).collect()
 }
 
 /// Tensors that open products write, with the rows that are not in their place yet.

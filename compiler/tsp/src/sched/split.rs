@@ -81,39 +81,56 @@ pub(super) fn sides(g: &TiledGraph, m: &Machine) -> Vec<Vec<Hemisphere>> {
     sides
 }
 
-/// Rows of a kernel that one hemisphere takes at once: one run for each plane, none empty.
+/// Rows of a kernel that one hemisphere takes at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Share {
     pub(super) side: Hemisphere,
-    pub(super) runs: Vec<Range<usize>>,
+    /// Planes with their runs, none empty.
+    pub(super) runs: Vec<(usize, Range<usize>)>,
 }
 
-/// Rows from one plane's run to the next plane's.
-pub(super) fn distance(n: usize, sides: usize, planes: usize) -> usize {
-    n.div_ceil((sides * planes).max(1)).max(1)
+/// A plane gets no more than its equal share and one part in so many, so that cuts lie where those of other kernels do.
+const UNEVEN: usize = 12;
+
+/// Where the rows of a kernel are cut for `parts` planes: at equal parts of the tensor that it writes, so that what a
+/// plane reads of the kernel before is what it wrote itself. Equal numbers of rows where that would be uneven.
+pub(super) fn cuts(g: &TiledGraph, k: &Kernel, parts: usize) -> Vec<usize> {
+    let (n, parts) = (k.n as usize, parts.max(1));
+    let run = n.div_ceil(parts).max(1);
+    let equal = || (0..=parts).map(|p| (p * run).min(n)).collect();
+    let Kind::MatMul { outs, .. } = &k.kind else { return equal() };
+    let Some((_, out)) = outs.first() else { return equal() };
+    if out.rows.windows(2).any(|w| w[0] >= w[1]) {
+        return equal();
+    }
+    let all = g.tensor(out.tensor).rows as usize;
+    let before = |part: usize| out.rows.partition_point(|&r| (r as usize) < part * all / parts);
+    let cuts: Vec<usize> = (0..parts).map(before).chain([n]).collect();
+    let even = cuts.windows(2).all(|w| w[1] > w[0] && (w[1] - w[0]) * UNEVEN <= run * (UNEVEN + 1));
+    if even { cuts } else { equal() }
 }
 
 /// The rows that each plane of each hemisphere takes, all waves together.
-pub(super) fn plane_rows(n: usize, sides: &[Hemisphere], planes: usize) -> Vec<(Hemisphere, usize, Range<usize>)> {
-    let run = distance(n, sides.len(), planes);
-    let part = |number: usize| (number * run).min(n)..((number + 1) * run).min(n);
+pub(super) fn plane_rows(
+    cuts: &[usize],
+    sides: &[Hemisphere],
+    planes: usize,
+) -> Vec<(Hemisphere, usize, Range<usize>)> {
     let places = sides.iter().enumerate().flat_map(|(s, &h)| (0..planes).map(move |p| (h, p, s * planes + p)));
-    places.map(|(h, p, number)| (h, p, part(number))).collect()
+    places.map(|(h, p, number)| (h, p, cuts[number]..cuts[number + 1])).collect()
 }
 
-/// Cuts `n` rows into waves of shares; no run is longer than `most`.
-pub(super) fn waves(n: usize, sides: &[Hemisphere], planes: usize, most: usize) -> Vec<Vec<Share>> {
-    let run = distance(n, sides.len(), planes);
-    let count = run.div_ceil(most.max(1));
-    let size = run.div_ceil(count);
+/// Cuts rows into waves of shares; no run is longer than `most`.
+pub(super) fn waves(cuts: &[usize], sides: &[Hemisphere], planes: usize, most: usize) -> Vec<Vec<Share>> {
+    let longest = cuts.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+    let count = longest.div_ceil(most.max(1));
     let part = |number: usize, wave: usize| {
-        let end = ((number + 1) * run).min(n);
-        let first = (number * run + wave * size).min(end);
-        first..(first + size).min(end)
+        let (first, n) = (cuts[number], cuts[number + 1] - cuts[number]);
+        first + n * wave / count..first + n * (wave + 1) / count
     };
     let share = |side: usize, wave: usize| Share {
         side: sides[side],
-        runs: (0..planes).map(|p| part(side * planes + p, wave)).filter(|r| !r.is_empty()).collect(),
+        runs: (0..planes).map(|p| (p, part(side * planes + p, wave))).filter(|r| !r.1.is_empty()).collect(),
     };
     (0..count).map(|w| (0..sides.len()).map(|s| share(s, w)).filter(|s| !s.runs.is_empty()).collect()).collect()
 }
@@ -124,16 +141,15 @@ mod tests {
 
     #[test]
     fn waves_cover_every_row_once() {
-        for n in 1..700 {
+        for n in 1..700usize {
             for sides in [vec![Hemisphere::East], vec![Hemisphere::West, Hemisphere::East]] {
+                let parts = 2 * sides.len();
+                let cuts: Vec<usize> = (0..=parts).map(|p| n * p / parts).collect();
                 let mut seen = vec![0; n];
-                for w in waves(n, &sides, 2, 64) {
-                    for s in &w {
-                        assert!(s.runs.windows(2).all(|r| r[0].len() >= r[1].len()));
-                        for r in &s.runs {
-                            assert!(r.len() <= 64);
-                            r.clone().for_each(|i| seen[i] += 1);
-                        }
+                for w in waves(&cuts, &sides, 2, 64) {
+                    for (_, r) in w.iter().flat_map(|s| &s.runs) {
+                        assert!(r.len() <= 64);
+                        r.clone().for_each(|i| seen[i] += 1);
                     }
                 }
                 assert!(seen.iter().all(|&c| c == 1), "{n} {seen:?}");

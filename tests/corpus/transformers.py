@@ -163,52 +163,87 @@ def llama_tiny():
     return net.model({y: ("logits", [1, 1, vocabulary]), **outputs}), inputs
 
 
-def bert_base(length=128):
-    """Twelve layers, width 768, twelve heads. The float mask is added to the scores."""
-    width, count, inner, vocabulary = 768, 12, 3072, 30522
-    net = Network("bert-base", 12)
-    ids, types = (net.input(n, [1, length], np.int64) for n in ("input_ids", "token_type_ids"))
-    mask = net.input("attention_mask", [1, length])
-    words = net.node("Gather", [net.normal("words", (vocabulary, width), 0.05), ids], "words/gather")
-    kinds = net.node("Gather", [net.normal("types", (2, width), 0.05), types], "types/gather")
-    x = net.node("Add", [words, kinds], "embed/add")
-    x = net.node("Add", [x, net.normal("positions", (1, length, width), 0.05)], "embed/positions")
-    x = layer_norm(net, x, "embed/norm", width, 1e-12)
+WIDTH, HEADS, INNER, TOKENS = 768, 12, 3072, 128
+
+
+def mask_of(net, mask):
+    """What a mask of ones and zeros adds to the scores."""
     inverse = net.node("Sub", [net.constant("unit", 1.0), mask], "mask/inverse")
-    shape = net.constant("mask.shape", [1, 1, 1, length], np.int64)
+    shape = net.constant("mask.shape", [1, 1, 1, TOKENS], np.int64)
     added = net.node("Mul", [inverse, net.constant("lowest", -1e4)], "mask/scale")
-    added = net.node("Reshape", [added, shape], "mask")
+    return net.node("Reshape", [added, shape], "mask")
+
+
+def encoder_layer(net, x, added, p):
+    """A layer of BERT-base."""
+    size = WIDTH // HEADS
+    q, v = (heads(net, dense(net, x, f"{p}/{n}", WIDTH, WIDTH), f"{p}/{n}", TOKENS, HEADS, size) for n in "qv")
+    k = heads(net, dense(net, x, f"{p}/k", WIDTH, WIDTH), f"{p}/k", TOKENS, HEADS, size, (0, 2, 3, 1))
+    h = attend(net, q, k, v, added, f"{p}/attention", TOKENS, (HEADS, size))
+    h = net.node("Add", [dense(net, h, f"{p}/output", WIDTH, WIDTH), x], f"{p}/residual_1")
+    x = layer_norm(net, h, f"{p}/norm_1", WIDTH, 1e-12)
+    h = gelu_erf(net, dense(net, x, f"{p}/up", WIDTH, INNER), f"{p}/gelu")
+    h = net.node("Add", [dense(net, h, f"{p}/down", INNER, WIDTH), x], f"{p}/residual_2")
+    return layer_norm(net, h, f"{p}/norm_2", WIDTH, 1e-12)
+
+
+def padded():
+    """A mask whose last eighth is padding."""
+    mask = np.ones((1, TOKENS), np.float32)
+    mask[:, TOKENS - TOKENS // 8 :] = 0
+    return mask
+
+
+def bert_base():
+    """Twelve layers, width 768, twelve heads. The float mask is added to the scores."""
+    vocabulary = 30522
+    net = Network("bert-base", 12)
+    ids, types = (net.input(n, [1, TOKENS], np.int64) for n in ("input_ids", "token_type_ids"))
+    mask = net.input("attention_mask", [1, TOKENS])
+    words = net.node("Gather", [net.normal("words", (vocabulary, WIDTH), 0.05), ids], "words/gather")
+    kinds = net.node("Gather", [net.normal("types", (2, WIDTH), 0.05), types], "types/gather")
+    x = net.node("Add", [words, kinds], "embed/add")
+    x = net.node("Add", [x, net.normal("positions", (1, TOKENS, WIDTH), 0.05)], "embed/positions")
+    x = layer_norm(net, x, "embed/norm", WIDTH, 1e-12)
+    added = mask_of(net, mask)
     for i in range(12):
-        p, size = f"layer.{i}", width // count
-        q, v = (heads(net, dense(net, x, f"{p}/{n}", width, width), f"{p}/{n}", length, count, size) for n in "qv")
-        k = heads(net, dense(net, x, f"{p}/k", width, width), f"{p}/k", length, count, size, (0, 2, 3, 1))
-        h = attend(net, q, k, v, added, f"{p}/attention", length, (count, size))
-        h = net.node("Add", [dense(net, h, f"{p}/output", width, width), x], f"{p}/residual_1")
-        x = layer_norm(net, h, f"{p}/norm_1", width, 1e-12)
-        h = gelu_erf(net, dense(net, x, f"{p}/up", width, inner), f"{p}/gelu")
-        h = net.node("Add", [dense(net, h, f"{p}/down", inner, width), x], f"{p}/residual_2")
-        x = layer_norm(net, h, f"{p}/norm_2", width, 1e-12)
-    model = net.model({x: ("last_hidden_state", [1, length, width])})
+        x = encoder_layer(net, x, added, f"layer.{i}")
+    model = net.model({x: ("last_hidden_state", [1, TOKENS, WIDTH])})
 
     def feed():
-        mask = np.ones((1, length), np.float32)
-        mask[:, length - length // 8 :] = 0
         return {
-            "input_ids": net.rng.integers(0, vocabulary, (1, length)),
-            "token_type_ids": net.rng.integers(0, 2, (1, length)),
-            "attention_mask": mask,
+            "input_ids": net.rng.integers(0, vocabulary, (1, TOKENS)),
+            "token_type_ids": net.rng.integers(0, 2, (1, TOKENS)),
+            "attention_mask": padded(),
         }
 
     return model, feed(), feed
 
 
-def bert_base_f32():
-    model, inputs, _ = bert_base()
+def bert_encoder(layers):
+    """The first layers of a BERT-base, whose input are the embedded tokens."""
+    net = Network("bert-encoder", 13)
+    x, mask = net.input("embedded", [1, TOKENS, WIDTH]), net.input("attention_mask", [1, TOKENS])
+    added = mask_of(net, mask)
+    for i in range(layers):
+        x = encoder_layer(net, x, added, f"layer.{i}")
+    model = net.model({x: ("last_hidden_state", [1, TOKENS, WIDTH])})
+
+    def feed():
+        embedded = net.rng.normal(0, 1, (1, TOKENS, WIDTH)).astype(np.float32)
+        return {"embedded": embedded, "attention_mask": padded()}
+
+    return model, feed(), feed
+
+
+def in_floats(made):
+    """A model in floats with its inputs."""
+    model, inputs, _ = made
     return model, inputs
 
 
-def bert_base_int8():
+def in_bytes(made):
     """The products with weights in int8; attention, norms and activations stay in f32."""
-    model, inputs, feed = bert_base()
+    model, inputs, feed = made
     # The quantiser would take the products of the attention, too: only those with a weight are wanted.
     return quantize(model, [feed(), feed()], ["MatMul"], only_weights=True), inputs

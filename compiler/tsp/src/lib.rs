@@ -55,7 +55,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let Options {} = options;
     let legal = legal(graph)?;
     let graphs = (graph, &legal.graph);
-    let plan = Plan { packing: true, compact: false };
+    let plan = Plan { packing: true, tight: false, compact: false };
     let plain = Plan { packing: false, ..plan };
     // What packing saves in passes its gathers may cost in ports: the shorter program counts.
     if let Ok(packed) = compile_with(graphs, machine, plan) {
@@ -68,11 +68,15 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
             _ => packed,
         });
     }
-    match compile_with(graphs, machine, plain) {
-        // Few slices a tensor leave more for what is read with it.
-        Err(CompileError::DoesNotFit { .. }) => compile_with(graphs, machine, Plan { compact: true, ..plain }),
-        r => r,
+    // Few slices for all constants, then few slices a tensor leave more for what is read with it.
+    let tight = Plan { tight: true, ..plain };
+    let mut made = compile_with(graphs, machine, plain);
+    for plan in [tight, Plan { compact: true, ..plain }] {
+        if matches!(made, Err(CompileError::DoesNotFit { .. })) {
+            made = compile_with(graphs, machine, plan);
+        }
     }
+    made
 }
 
 /// How a graph is mapped.
@@ -80,6 +84,8 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
 pub(crate) struct Plan {
     /// Several pixels a word where that saves passes.
     pub(crate) packing: bool,
+    /// Constants in as few slices as can be.
+    pub(crate) tight: bool,
     /// Few slices a tensor and one operand of a fold at a time, instead of free ports.
     pub(crate) compact: bool,
 }
@@ -119,7 +125,7 @@ fn legal(graph: &Graph) -> Result<Legal, CompileError> {
 pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
     let last = graph.nodes().len().saturating_sub(1);
     let selection = legal(graph).and_then(|legal| {
-        let s = select::select(&legal.graph, machine, Plan { packing: true, compact: false })?;
+        let s = select::select(&legal.graph, machine, Plan { packing: true, tight: false, compact: false })?;
         // Several nodes may serve one of the user's; the first that fails says why.
         Ok(s.failed.into_iter().map(|(n, why)| (legal.from[n], why)).collect::<Vec<_>>())
     });

@@ -102,6 +102,8 @@ pub(crate) struct Memory {
     pub(super) maps: Maps,
     /// Chunks as long as it takes to leave half of the slices to other tensors.
     compact: bool,
+    /// Constants lie together, so that what is read with many of them finds slices that hold none.
+    tight: bool,
     /// Rows of a chunk at most, so that rows read or written at once are in different slices.
     apart: Vec<u32>,
     /// Hemispheres that load a weights tensor, east last.
@@ -131,6 +133,8 @@ struct Ask {
     reuse: bool,
     weights: bool,
     table: bool,
+    /// In the first slices that will do.
+    first: bool,
     /// Rows may lie in the slices for weights too.
     all: bool,
     /// Slices of both hemispheres.
@@ -139,6 +143,9 @@ struct Ask {
 
 /// Rows of a chunk at most.
 const CHUNK_ROWS: u32 = 640;
+
+/// Rows of a chunk at least, where room is short.
+const FEWEST_CHUNK_ROWS: u32 = 32;
 
 /// A kernel of fewer than one in so many rows of a tensor does not say how its chunks are cut.
 const FEW_OF: u32 = 32;
@@ -153,7 +160,8 @@ const OUTER_CROWD: usize = 3;
 const SHORT_ROWS: u32 = 64;
 
 impl Memory {
-    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], compact: bool) -> Memory {
+    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], plan: crate::Plan) -> Memory {
+        let crate::Plan { compact, tight, .. } = plan;
         let n = g.tensors.len();
         let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
         let mut mem = Memory {
@@ -181,6 +189,7 @@ impl Memory {
             needed: vec![None; n],
             maps: Maps::default(),
             compact,
+            tight,
             apart: vec![u32::MAX; n],
             loaders: vec![Vec::new(); n],
             second: vec![false; n],
@@ -194,6 +203,7 @@ impl Memory {
         for (number, k) in g.kernels.iter().enumerate() {
             let mut reads: Vec<u32> = Vec::new();
             mem.sided_wants(g, k, &sides[number]);
+            mem.chain_sides(k);
             match &k.kind {
                 Kind::Map { ins, .. } => reads.extend(ins.iter().map(|r| r.tensor.0)),
                 Kind::MatMul { chains, ins, .. } => {
@@ -321,6 +331,20 @@ impl Memory {
             loaders.extend(sides);
             loaders.sort_unstable();
             loaders.dedup();
+        }
+    }
+
+    /// Two chains run one a hemisphere: their weights lie there.
+    fn chain_sides(&mut self, k: &Kernel) {
+        let Kind::MatMul { chains, .. } = &k.kind else { return };
+        let [west, east] = &chains[..] else { return };
+        for (chain, h) in [(west, Hemisphere::West), (east, Hemisphere::East)] {
+            for p in chain {
+                let loaders = &mut self.loaders[p.weights.0 as usize];
+                loaders.push(h);
+                loaders.sort_unstable();
+                loaders.dedup();
+            }
         }
     }
 
@@ -520,25 +544,38 @@ impl Memory {
         };
         let most = self.chunk_most(i, info, extra);
         let per_chunk = if info.weights { weight_slices(&self.machine) } else { width * self.copies[i] };
-        let chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
-        let words = if info.weights { info.rows.div_ceil(per_chunk) * width } else { chunk_rows + extra };
-        let chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
-        let regions = per_chunk * chunks;
-        let mut found: Option<Found> = None;
-        for own in homes {
-            let Some((h, sets)) = self.search(i, info, own, (width, per_chunk, words, chunks, spread)) else {
-                found = None;
+        let whole = info.weights || info.table || gathered;
+        let mut chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
+        let (mut words, mut chunks, mut found);
+        loop {
+            words = if info.weights { info.rows.div_ceil(per_chunk) * width } else { chunk_rows + extra };
+            chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
+            let sizes = (width, per_chunk, words, chunks, spread);
+            found = None;
+            for own in &homes {
+                let Some((h, sets)) = self.search(i, info, *own, sizes) else {
+                    // One home must do where there is no room for a second.
+                    continue;
+                };
+                found = match found {
+                    None => Some((h, sets)),
+                    // Of weights: one chunk, whose second copy follows the first.
+                    Some((first, mut all)) => {
+                        all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
+                        Some((first, all))
+                    }
+                };
+            }
+            if found.is_none() && !self.loaders[i].is_empty() {
+                found = self.search(i, info, None, sizes);
+            }
+            // What is left of full slices may do for shorter chunks.
+            if found.is_some() || whole || chunk_rows <= FEWEST_CHUNK_ROWS {
                 break;
-            };
-            found = match found {
-                None => Some((h, sets)),
-                // Of weights: one chunk, whose second copy follows the first.
-                Some((first, mut all)) => {
-                    all.iter_mut().zip(sets).for_each(|(a, b): (&mut Vec<_>, _)| a.extend(b));
-                    Some((first, all))
-                }
-            };
+            }
+            chunk_rows = (chunk_rows / 2).max(FEWEST_CHUNK_ROWS);
         }
+        let regions = per_chunk * chunks;
         let lanes = self.machine.lanes() as u64;
         let need = u64::from(words) * u64::from(regions) * lanes;
         let fail = |mem: &Memory, reason: &str| shortage(mem, (g, &mem.machine), (t, need), reason);
@@ -690,6 +727,7 @@ impl Memory {
         (width, per_chunk, words, chunks, spread): (u32, u32, u32, u32, bool),
     ) -> Option<Found> {
         let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
+        let first = self.tight && !weights && !table && matches!(info.init, Init::Const(_));
         for (reuse, mixed, all) in [
             (false, false, false),
             (false, true, false),
@@ -706,7 +744,7 @@ impl Memory {
                     let bank = if table { 0 } else { (i as u32 / 2 + turn) % 2 };
                     let near = if mixed { copies.div_ceil(2) } else { copies };
                     let counts = if weights { [per_chunk, 0] } else { [width * near, width * (copies - near)] };
-                    let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, all, both: spread };
+                    let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, first, all, both: spread };
                     let Some(mut sets) = self.choose(i, h, ask(counts[0])) else { continue };
                     if counts[1] > 0 {
                         let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
@@ -748,7 +786,7 @@ impl Memory {
 
     /// Slices for every chunk, or nothing.
     fn choose(&mut self, t: usize, h: Hemisphere, ask: Ask) -> Option<Vec<Vec<(Slice, u32)>>> {
-        let Ask { words, chunks, n: per_chunk, bank: first_bank, reuse, weights, table, all, both } = ask;
+        let Ask { words, chunks, n: per_chunk, bank: first_bank, reuse, weights, table, first, all, both } = ask;
         // With slices to spare, the outer ones are for weights: loads then never wait for rows.
         let roomy = self.usable >= 32;
         let (lo, hi) = match (roomy && !all, weights) {
@@ -762,7 +800,7 @@ impl Memory {
         for side in sides {
             let turn = self.turn[usize::from(side == Hemisphere::East)];
             for k in 0..hi - lo {
-                let index = if weights { lo + k } else { lo + (turn + k) % (hi - lo) };
+                let index = if weights || first { lo + k } else { lo + (turn + k) % (hi - lo) };
                 candidates.push(Slice { hemisphere: side, index: index as u8 });
             }
         }
@@ -783,7 +821,14 @@ impl Memory {
                 let mut set = Vec::new();
                 let mut used = Vec::new();
                 let mut order: Vec<usize> = (0..candidates.len()).map(|k| (at + k) % candidates.len()).collect();
-                if self.by_crowd && !weights {
+                if first {
+                    order.sort_unstable();
+                }
+                if weights && roomy && all {
+                    // Evenly, so that no slices are left over that are too few for a load.
+                    order.sort_by_key(|&c| self.bank(candidates[c], bank).bump);
+                }
+                if self.by_crowd && !weights && !first {
                     let window = (self.first_use[t], self.last_use[t]);
                     let score = |c: usize| self.crowd(candidates[c], bank, window);
                     order.sort_by_cached_key(|&c| 4 * (planned[c][0] + planned[c][1]) as usize + score(c));

@@ -73,7 +73,7 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
     let mut s = Scheduler {
         g,
         m,
-        memory: Memory::new(g, m, &sides, plan.compact),
+        memory: Memory::new(g, m, &sides, plan),
         sides,
         board: Board::new(m),
         out: Placements::default(),

@@ -94,11 +94,12 @@ impl Select<'_> {
         // Per axis: distinct (row, lane, constant index).
         let mut parts: Vec<Vec<(i64, i64, usize)>> = Vec::new();
         for (i, a) in view_axes.iter().enumerate() {
+            let (copies, one) = (a.copy_lanes(), shape[i] == 1);
             let set: BTreeSet<(i64, i64, usize)> = a
                 .table()
                 .into_iter()
                 .enumerate()
-                .map(|(k, (r, l))| (r, l, if shape[i] == 1 { 0 } else { k }))
+                .flat_map(|(k, (r, l))| copies.iter().map(move |c| (r, l + c, if one { 0 } else { k })))
                 .collect();
             parts.push(set.into_iter().collect());
         }

@@ -67,21 +67,36 @@ impl Select<'_> {
     }
 
     /// True when the view has the shape and every digit moves something, rows and lanes apart.
-    fn serves(v: &View, shape: &[usize]) -> bool {
+    pub(super) fn serves(v: &View, shape: &[usize]) -> bool {
         v.shape() == shape
             && v.axes.iter().flat_map(|a| &a.digits).all(|d| d.extent == 1 || ((d.row != 0) != (d.lane != 0)))
             && v.axes.iter().flat_map(|a| &a.digits).all(|d| d.lane >= 0)
     }
 
     /// Finishes a sequence in the wanted element types, the sequence's own or f16.
-    pub(super) fn finish(&mut self, mut lazy: Lazy, wanted: Vec<AluType>) -> Result<Vec<Form>, Why> {
+    pub(super) fn finish(&mut self, lazy: Lazy, wanted: Vec<AluType>) -> Result<Vec<Form>, Why> {
+        self.finish_with(lazy, wanted, &[])
+    }
+
+    /// The same, with results of other steps behind.
+    pub(super) fn finish_with(
+        &mut self,
+        mut lazy: Lazy,
+        wanted: Vec<AluType>,
+        more: &[(Src, AluType)],
+    ) -> Result<Vec<Form>, Why> {
         let node = std::mem::replace(&mut self.node, lazy.node);
-        let r = self.finish_here(&mut lazy, wanted);
+        let r = self.finish_here(&mut lazy, wanted, more);
         self.node = node;
         r
     }
 
-    fn finish_here(&mut self, lazy: &mut Lazy, wanted: Vec<AluType>) -> Result<Vec<Form>, Why> {
+    fn finish_here(
+        &mut self,
+        lazy: &mut Lazy,
+        wanted: Vec<AluType>,
+        more: &[(Src, AluType)],
+    ) -> Result<Vec<Form>, Why> {
         let (axes, lane0, rows, lanes, pixels) = self.output_layout(lazy);
         let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0 };
         let packed = (pixels > 1).then(|| self.packed_result(template.clone(), pixels, lanes, rows));
@@ -136,8 +151,8 @@ impl Select<'_> {
         let mut outs = Vec::new();
         let mut forms = Vec::new();
         let mut steps = std::mem::take(&mut lazy.expr);
-        for ty in wanted {
-            let src = steps.cast(lazy.ty, ty, lazy.result);
+        let wanted = wanted.into_iter().map(|ty| (steps.cast(lazy.ty, ty, lazy.result), ty)).collect::<Vec<_>>();
+        for (src, ty) in wanted.into_iter().chain(more.iter().copied()) {
             let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
             self.out.tensors[tensor.0 as usize].pixels = pixels as u32;
             forms.push(Form { ty, view: View { tensor, ..template.clone() } });
@@ -193,7 +208,8 @@ impl Select<'_> {
                     })
                     .collect();
                 let kind = if with_sums {
-                    Kind::MatMul { chains: b.chains.clone(), ins, steps: piece.steps.clone(), outs: written }
+                    let steps = without_chains(&piece.steps, chains, b.chains.len());
+                    Kind::MatMul { chains: b.chains.clone(), ins, steps, outs: written }
                 } else {
                     Kind::Map { ins, steps: piece.steps.clone(), outs: written }
                 };
@@ -243,7 +259,8 @@ impl Select<'_> {
         let mut target = Vec::new();
         for (a, own) in axes.iter().zip(&v.axes).rev() {
             if own.extent == 1 {
-                let copies = a.digits.iter().filter(|d| d.lane != 0).map(|d| (d.extent, d.lane)).collect();
+                let on_lanes = a.digits.iter().filter(|d| d.lane != 0).map(|d| (d.extent, d.lane));
+                let copies = on_lanes.chain(a.copies.iter().copied()).collect();
                 target.push(Axis { extent: 1, digits: Vec::new(), copies });
                 continue;
             }
@@ -431,6 +448,19 @@ fn piece(steps: &[Step], first: usize, last: usize, outs: &[(Src, TensorId)]) ->
         }
     }
     p
+}
+
+/// The steps of a block with fewer chains than others of its product: what the missing ones add is zero.
+fn without_chains(steps: &[Step], chains: usize, own: usize) -> Vec<Step> {
+    let mut steps = steps.to_vec();
+    for x in steps.iter_mut().flat_map(|s| &mut s.src) {
+        match *x {
+            Src::In(k) if usize::from(k) >= chains => *x = Src::In(k - (chains - own) as u16),
+            Src::In(k) if usize::from(k) >= own => *x = Src::Imm(0),
+            _ => {}
+        }
+    }
+    steps
 }
 
 /// Renumbers a piece so that the sums are its operands `0 .. chains`, and drops them from `ins`.

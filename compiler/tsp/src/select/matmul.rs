@@ -6,8 +6,9 @@
 
 use super::conv::floats;
 use super::expr::Why;
+use super::heads;
 use super::tiles::{Draft, DynamicDraft};
-use super::view::{Axis, View, lane_axis, layout};
+use super::view::{self, Axis, View, lane_axis, layout};
 use super::{MatBlock, Select, Val};
 use crate::tiled::Rows;
 use quadrille_compiler::ir::EpilogueStep;
@@ -115,7 +116,10 @@ impl Select<'_> {
         }
         let x = self.left(x, rank, false)?;
         let (k, n) = (w_shape[w_shape.len() - 2], w_shape[w_shape.len() - 1]);
-        let (axes, rows, lanes) = layout(&out_shape, Some(rank - 1), self.lanes);
+        let (mut axes, mut rows, mut lanes) = layout(&out_shape, Some(rank - 1), self.lanes);
+        if !flipped && self.wants.lanes_stay(self.graph, node.output) {
+            (axes, rows, lanes) = view::widest(&out_shape, self.lanes).unwrap_or((axes, rows, lanes));
+        }
         let n_table = axes[rank - 1].table();
         let k_table = x.axes[rank - 1].table();
         let mut k_blocks: Vec<i64> = k_table.iter().map(|t| t.0).collect();
@@ -135,7 +139,7 @@ impl Select<'_> {
         for run in &runs {
             let w_base =
                 run[0].iter().zip(&w_batch).fold(0, |at, (&b, &d)| at * d + if d == 1 { 0 } else { b }) * k * n;
-            for &start in &n_blocks {
+            for (number, &start) in n_blocks.iter().enumerate() {
                 let outs: Vec<(usize, usize)> =
                     (0..n).filter(|&o| n_table[o].0 == start).map(|o| (o, n_table[o].1 as usize)).collect();
                 let drafts = k_blocks
@@ -152,7 +156,9 @@ impl Select<'_> {
                             .collect(),
                     })
                     .collect();
-                let chains = self.chains_of_rows(drafts, lanes, runs.len() * n_blocks.len());
+                let blocks_of_all = if runs.len() == 1 { n_blocks.len() } else { runs.len() * n_blocks.len() };
+                let at = if runs.len() == 1 { number } else { blocks_of_all };
+                let chains = self.chains_of_rows(drafts, lanes, (at, blocks_of_all));
                 let mut out_rows = Vec::new();
                 for b in run {
                     let base: i64 = b.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum();
@@ -170,11 +176,21 @@ impl Select<'_> {
     }
 
     fn matmul_dynamic(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Val, Why> {
-        let out_shape = self.graph.shape(node.output).to_vec();
-        let rank = out_shape.len();
+        let whole_shape = self.graph.shape(node.output).to_vec();
+        let rank = whole_shape.len();
         let x = self.half(node.inputs[0])?;
         let x = self.left(x, rank, true)?;
-        let mut b = self.half(node.inputs[1])?.pad_rank(rank);
+        let b = self.half(node.inputs[1])?.pad_rank(rank);
+        // Batch axes in parts that lie either on rows or on lanes; some of them may share words in the result.
+        let split = heads::split(&x, &b, &whole_shape, self.lanes);
+        let (xs, bs) = (x.shape(), b.shape());
+        let parted = (x.reshape(&split.of(&xs, &xs[rank - 2..])), b.reshape(&split.of(&bs, &bs[rank - 2..])));
+        let (split, x, mut b) = match parted {
+            (Some(x), Some(b)) => (split.clone(), x, b),
+            _ => (heads::Split::none(&whole_shape), x, b),
+        };
+        let out_shape = split.shape(&whole_shape[rank - 2..]);
+        let rank = out_shape.len();
         let on_rows = |a: &Axis| a.digits.iter().all(|d| d.lane == 0 || d.extent == 1);
         let b_shape = b.shape();
         let shape_ok = |b: &View| {
@@ -190,8 +206,7 @@ impl Select<'_> {
                     "split the product in the model".into(),
                 ));
             }
-            let (axes, rows, _) = layout(&b_shape, Some(rank - 1), self.lanes);
-            b = self.relayout(&b, axes, 0, rows)?;
+            b = self.right_moved(&b, split.shared)?;
         }
         let lane_batch: Vec<usize> = (0..rank - 2).filter(|&i| b.axes[i].on_lanes()).collect();
         // The result: lane batches and columns as in the right operand, the rest on rows.
@@ -200,6 +215,7 @@ impl Select<'_> {
         for i in (0..rank - 1).rev() {
             if lane_batch.contains(&i) {
                 axes[i] = b.axes[i].clone();
+                axes[i].digits.iter_mut().for_each(|d| d.row = 0);
             } else if out_shape[i] != 1 {
                 axes[i] = Axis::rows(out_shape[i], step as i64);
                 step *= out_shape[i];
@@ -218,6 +234,8 @@ impl Select<'_> {
             (0..rank - 2).map(|i| if lane_batch.contains(&i) { out_shape[i] } else { 1 }).collect();
         let out_tables: Vec<Vec<(i64, i64)>> = axes.iter().map(Axis::table).collect();
         let x_tables = x.tables();
+        // Weights that were moved hold each head in lanes of its own, and zeros.
+        let masked = !lane_batch.is_empty() && !self.out.tensors[b.tensor.0 as usize].weights;
         let mut blocks = Vec::new();
         for r in indices(&row_batch) {
             let mut drafts = Vec::new();
@@ -229,7 +247,7 @@ impl Select<'_> {
                 let x_at = own(&x);
                 let x_lane: i64 = x.lane0 + x_at.iter().enumerate().map(|(i, &k)| x_tables[i][k].1).sum::<i64>();
                 let b_at = own(&b);
-                let keep = (!lane_batch.is_empty()).then(|| {
+                let keep = masked.then(|| {
                     let base: i64 = b.lane0 + b_at.iter().enumerate().map(|(i, &k)| b_tables[i][k].1).sum::<i64>();
                     (0..b_shape[rank - 1]).map(|n| (base + b_tables[rank - 1][n].1) as usize).collect::<Vec<_>>()
                 });
@@ -239,11 +257,11 @@ impl Select<'_> {
                         .map(|k| {
                             let mut index = b_at.clone();
                             index.extend([k, 0]);
-                            ((x_lane + x_table[k].1) as usize, b.row_of(&b_tables, &index))
+                            ((x_lane + x_table[k].1) as usize, b.row_of(&b_tables, &index), keep.clone())
                         })
                         .collect();
                     let act = Rows { tensor: x.tensor, rows: Self::left_rows(&x, std::slice::from_ref(&at), block) };
-                    drafts.push(DynamicDraft { act, rows, keep: keep.clone() });
+                    drafts.push(DynamicDraft { act, rows });
                 }
             }
             let chains = self.dynamic_chains(b.tensor, drafts)?;
@@ -251,7 +269,20 @@ impl Select<'_> {
             let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
             blocks.push(MatBlock { out_rows, chains });
         }
-        self.product(node, axes, b.lane0, step, lanes, blocks, epilogue, 2)
+        self.product(node, split.joined(axes), b.lane0, step, lanes, blocks, epilogue, 2)
+    }
+
+    /// A right operand with its columns on lanes and the rest on rows; where heads share words, weights in which each has
+    /// rows of its own, zero in the lanes of the others.
+    fn right_moved(&mut self, b: &View, shared: Option<usize>) -> Result<View, Why> {
+        let shape = b.shape();
+        let rank = shape.len();
+        let (mut axes, rows, _) = layout(&shape, Some(rank - 1), self.lanes);
+        let Some(axis) = shared else { return self.relayout(b, axes, 0, rows) };
+        axes[axis].digits.iter_mut().for_each(|d| d.lane = shape[rank - 1] as i64);
+        let v = self.relayout(b, axes, 0, rows)?;
+        self.out.tensors[v.tensor.0 as usize].weights = true;
+        Ok(v)
     }
 }
 

@@ -13,6 +13,8 @@ mod expr;
 mod finish;
 mod gather;
 mod gemm;
+mod heads;
+mod lane_sums;
 mod math;
 mod matmul;
 mod movement;
@@ -24,6 +26,7 @@ mod padding;
 mod pool;
 mod prune;
 mod reduce;
+mod softmax;
 mod sums;
 mod tiles;
 mod view;
@@ -124,6 +127,7 @@ pub(crate) struct Select<'a> {
     wants: Wants,
     node: NodeNo,
     maps: BTreeMap<Vec<(u16, u16)>, TensorId>,
+    ones: BTreeMap<(lane_sums::Runs, u32), lane_sums::Ones>,
     /// Model outputs that lie in rows as no view can say.
     laid: Vec<gemm::Laid>,
 }
@@ -169,6 +173,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         wants: Wants::of(graph),
         node: NodeNo(0),
         maps: BTreeMap::new(),
+        ones: BTreeMap::new(),
         laid: Vec::new(),
     };
     s.out.nodes = graph.origins().iter().map(|o| o.name.clone()).collect();

@@ -1,7 +1,8 @@
-//! Reductions and softmax.
+//! Reductions.
 //!
-//! Over rows: a fold in halves. Over lanes: a butterfly, each stage a lane move by a power of two and one
-//! ALU step; every lane then holds the result, so nothing is spread afterwards.
+//! Over rows: a fold, in halves where there are many. Over lanes: sums of floats are passes over ones (`lane_sums`), the
+//! rest a butterfly, each stage a lane move by a power of two and one ALU step; every lane then holds the result, so
+//! nothing is spread afterwards.
 
 use super::expr::Why;
 use super::view::{Axis, View, layout};
@@ -53,12 +54,24 @@ impl Select<'_> {
         }
         let shape = self.graph.shape(node.inputs[0]).to_vec();
         let mut v = self.view(node.inputs[0])?;
-        let mut count = 1usize;
-        for &a in axes {
-            count *= shape[a];
+        let count: usize = axes.iter().map(|&a| shape[a]).product();
+        let out_shape = self.graph.shape(node.output).to_vec();
+        for (number, &a) in axes.iter().enumerate() {
+            if number + 1 == axes.len()
+                && matches!(kind, Reduce::Sum | Reduce::Mean)
+                && let Some(mut lazy) = self.lane_sum(&v, a)
+            {
+                if let (false, Some(m)) = (keep, &mut lazy.mat) {
+                    m.axes = without(&m.axes, axes);
+                }
+                if kind == Reduce::Mean {
+                    lazy.result = lazy.expr.f2(AluOp::Mul, lazy.result, Src::Imm((1.0 / count as f32).to_bits()));
+                }
+                lazy.shape = out_shape;
+                return Ok(Val::Lazy(Box::new(lazy)));
+            }
             v = self.reduce_axis(v, a, kind)?;
         }
-        let out_shape = self.graph.shape(node.output).to_vec();
         if !keep {
             v.axes = without(&v.axes, axes);
         }
@@ -90,7 +103,7 @@ impl Select<'_> {
     }
 
     /// The value, in packed form if the axes to reduce lie on the lanes of each pixel.
-    fn lanes_of_pixels(&mut self, v: quadrille_compiler::ir::ValueId, axes: &[usize]) -> Result<View, Why> {
+    pub(super) fn lanes_of_pixels(&mut self, v: quadrille_compiler::ir::ValueId, axes: &[usize]) -> Result<View, Why> {
         let x = self.any_form(v, self.ty(v))?;
         let inside = |a: &usize| x.axes[*a].digits.iter().all(|d| d.row == 0);
         let whole = (x.row0, x.lane0) == (0, 0) && x.axes.iter().all(|a| a.copies.is_empty());
@@ -110,6 +123,11 @@ impl Select<'_> {
             }
             let (axes, rows, _) = layout(&shape, other, self.lanes);
             v = self.relayout(&v, axes, 0, rows)?;
+        }
+        if matches!(kind, Reduce::Sum | Reduce::Mean)
+            && let Some(sum) = self.summed_axis(&v, axis)?
+        {
+            return Ok(sum);
         }
         loop {
             let digits = v.axes[axis].digits.clone();
@@ -185,19 +203,7 @@ impl Select<'_> {
             theirs[0] = own.clone();
         }
         let d = v.axes[axis].digits[digit];
-        // All first lanes of the digit.
-        let mut bases = vec![v.lane0];
-        for (a, ax) in axes.iter().enumerate() {
-            for (k, other) in ax.digits.iter().enumerate() {
-                if (a, k) != (axis, digit) && other.lane != 0 {
-                    bases =
-                        bases.iter().flat_map(|&b| (0..other.extent as i64).map(move |i| b + i * other.lane)).collect();
-                }
-            }
-            for &(n, step) in &ax.copies {
-                bases = bases.iter().flat_map(|&b| (0..n as i64).map(move |i| b + i * step)).collect();
-            }
-        }
+        let mut bases = Self::first_lanes(&axes, v.lane0, axis, digit);
         let mut lanes = Self::reach(&axes, v.lane0);
         if pixels > 1 {
             // The same in every pixel of a word.
@@ -281,25 +287,5 @@ impl Select<'_> {
         axes[axis].digits[digit].extent = 1;
         axes[axis].extent = axes[axis].digits.iter().map(|d| d.extent).product();
         Ok(View { tensor: at.tensor, axes, row0: 0, lane0: v.lane0 })
-    }
-
-    /// Normalised exponentials: max, exp(x - max), sum, product with its reciprocal.
-    pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Result<Val, Why> {
-        let shape = self.graph.shape(node.output).to_vec();
-        let x = self.lanes_of_pixels(node.inputs[0], &[axis])?;
-        let max = self.reduce_axis(x.clone(), axis, Reduce::Max)?;
-        let mut lazy = self.start(&shape);
-        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(x));
-        let m = super::elementwise::add_in(&mut lazy, LazyIn::View(max));
-        let d = lazy.expr.f2(AluOp::Sub, a, m);
-        lazy.result = lazy.expr.exp(d);
-        let e = self.finish(lazy, vec![AluType::F32])?[0].view.clone();
-        let sum = self.reduce_axis(e.clone(), axis, Reduce::Sum)?;
-        let mut lazy = self.start(&shape);
-        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(e));
-        let s = super::elementwise::add_in(&mut lazy, LazyIn::View(sum));
-        let r = lazy.expr.f1(AluOp::Recip, s);
-        lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
-        Ok(Val::Lazy(Box::new(lazy)))
     }
 }

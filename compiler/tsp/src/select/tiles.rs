@@ -46,8 +46,18 @@ impl Select<'_> {
     }
 
     /// Chains of a product; of bytes with few rows, whose time is that of loading weights, the weights are in two tensors, so that
-    /// two planes load at once. `blocks`: products of the node.
-    pub(super) fn chains_of_rows(&mut self, drafts: Vec<Draft>, lanes: usize, blocks: usize) -> Vec<Vec<Pass>> {
+    /// two planes load at once. `number`: which of how many products of the node. An odd number of f16 passes cannot be halved, so
+    /// blocks go to the hemispheres in turn, one chain each, and only one that is left over is halved.
+    pub(super) fn chains_of_rows(
+        &mut self,
+        drafts: Vec<Draft>,
+        lanes: usize,
+        (number, blocks): (usize, usize),
+    ) -> Vec<Vec<Pass>> {
+        let odd = drafts.len() > 1 && drafts.len() % 2 == 1 && !self.is_bytes(drafts[0].act.tensor);
+        if odd && number < blocks / 2 * 2 && self.weight_slots >= 16 {
+            return vec![self.chain(&drafts, lanes)];
+        }
         let few = drafts.len() > 1 && drafts[0].act.rows.len() <= FEW_ROWS && self.is_bytes(drafts[0].act.tensor);
         if !few || !self.two_loads || drafts.len() * blocks < MANY_PASSES {
             return self.chains(drafts, lanes);
@@ -129,51 +139,19 @@ impl Select<'_> {
         View { tensor: new, ..v }
     }
 
-    /// Chains whose weights are computed: rows of `b` become a tile, optionally masked to some lanes.
-    /// Each entry: activation rows, (plane row, row of `b`) pairs, lanes kept.
+    /// Chains whose weights are computed: rows of `b` become a tile, or are weights as they are.
     pub(super) fn dynamic_chains(&mut self, b: TensorId, drafts: Vec<DynamicDraft>) -> Result<Vec<Vec<Pass>>, Why> {
-        let info = self.out.tensors[b.0 as usize].clone();
         let mut passes = Vec::new();
-        for d in drafts {
-            let mut groups: Vec<usize> = d.rows.iter().map(|r| r.0 / 16).collect();
-            groups.sort_unstable();
-            groups.dedup();
-            let mut source = vec![crate::tiled::FILL; groups.len() * 16];
-            for &(k, row) in &d.rows {
-                let g = groups.binary_search(&(k / 16)).unwrap_or(0);
-                source[g * 16 + k % 16] = row;
-            }
-            let mut from = b;
-            if source.contains(&crate::tiled::FILL) && !self.want_fill(from, 0) {
-                from = self.copied(from);
-                self.want_fill(from, 0);
-            }
-            let lanes = info.lanes as usize;
-            let tile = self.tensor(&info.name, AluType::F16, source.len(), lanes, Init::Computed);
-            self.out.tensors[tile.0 as usize].weights = true;
-            let n = source.len();
-            let out: Vec<u32> = (0..n as u32).collect();
-            let mut ins = vec![Rows { tensor: from, rows: source }];
-            // Lanes beyond the operand's own must not reach the sums.
-            let keep = if d.keep.is_none() && info.tail != 0 { Some((0..lanes).collect()) } else { d.keep.clone() };
-            let step = match &keep {
-                None => Step { op: AluOp::Or, ty: AluType::I16, src: [Src::In(0), Src::Imm(0), Src::None] },
-                Some(keep) => {
-                    let mut mask = vec![0u32; lanes];
-                    keep.iter().for_each(|&l| mask[l] = 0xFFFF);
-                    let init = Init::Const(to_bytes(&mask, AluType::I16));
-                    let mask = self.tensor("lane mask", AluType::I16, 1, lanes, init);
-                    ins.push(Rows { tensor: mask, rows: vec![0; n] });
-                    Step { op: AluOp::And, ty: AluType::I16, src: [Src::In(0), Src::In(1), Src::None] }
-                }
+        for d in joined_drafts(drafts) {
+            let groups = groups_of(&d);
+            let (weights, loads) = match self.loads_of(b, &d) {
+                Some(loads) => (b, loads),
+                None => (self.tile(b, &d, &groups), (0..).zip(&groups).map(|(i, &g)| (g as u16, i)).collect()),
             };
-            let outs = vec![(Src::Op(0), Rows { tensor: tile, rows: out })];
-            self.kernel(n, crate::tiled::Kind::Map { ins, steps: vec![step], outs });
-            let loads: Vec<(u16, u32)> = groups.iter().enumerate().map(|(i, &g)| (g as u16, i as u32)).collect();
             for slots in self.slot_windows() {
                 let inside = |k: usize| (usize::from(slots.0)..usize::from(slots.0 + slots.1)).contains(&(k % 16));
                 if d.rows.iter().any(|r| inside(r.0)) {
-                    passes.push(Pass { act: d.act.clone(), weights: tile, loads: loads.clone(), slots });
+                    passes.push(Pass { act: d.act.clone(), weights, loads: loads.clone(), slots });
                 }
             }
         }
@@ -183,6 +161,67 @@ impl Select<'_> {
         let middle = passes.len().div_ceil(2);
         let tail = passes.split_off(middle);
         Ok(vec![passes, tail])
+    }
+
+    /// The loads of a draft whose rows lie in a weights tensor, sixteen by sixteen.
+    fn loads_of(&self, b: TensorId, d: &DynamicDraft) -> Option<Vec<(u16, u32)>> {
+        if !self.out.tensors[b.0 as usize].weights {
+            return None;
+        }
+        let mut rows: Vec<(usize, u32)> = d.rows.iter().map(|r| (r.0, r.1)).collect();
+        rows.sort_unstable();
+        let whole = |c: &[(usize, u32)]| {
+            let (k, r) = c[0];
+            let follows = |(i, x): (usize, &(usize, u32))| *x == (k + i, r + i as u32);
+            (c.len() == 16 && k % 16 == 0 && r % 16 == 0 && c.iter().enumerate().all(follows))
+                .then_some(((k / 16) as u16, r / 16))
+        };
+        rows.chunks(16).map(whole).collect()
+    }
+
+    /// Rows of `b` as weights, masked to the lanes that they may reach; rows of no group are zero.
+    fn tile(&mut self, b: TensorId, d: &DynamicDraft, groups: &[usize]) -> TensorId {
+        let info = self.out.tensors[b.0 as usize].clone();
+        let lanes = info.lanes as usize;
+        // Lanes beyond the operand's own must not reach the sums.
+        let mut masks: Vec<Option<Vec<usize>>> = Vec::new();
+        let mut source = vec![(crate::tiled::FILL, 0u32); groups.len() * 16];
+        for (k, row, keep) in &d.rows {
+            let keep = if keep.is_none() && info.tail != 0 { Some((0..lanes).collect()) } else { keep.clone() };
+            let mask = masks.iter().position(|m| *m == keep).unwrap_or_else(|| {
+                masks.push(keep);
+                masks.len() - 1
+            });
+            let g = groups.binary_search(&(k / 16)).unwrap_or(0);
+            source[g * 16 + k % 16] = (*row, mask as u32);
+        }
+        let mut from = b;
+        if source.iter().any(|s| s.0 == crate::tiled::FILL) && !self.want_fill(from, 0) {
+            from = self.copied(from);
+            self.want_fill(from, 0);
+        }
+        let tile = self.tensor(&info.name, AluType::F16, source.len(), lanes, Init::Computed);
+        self.out.tensors[tile.0 as usize].weights = true;
+        let n = source.len();
+        let mut ins = vec![Rows { tensor: from, rows: source.iter().map(|s| s.0).collect() }];
+        let step = if masks.iter().all(Option::is_none) {
+            Step { op: AluOp::Or, ty: AluType::I16, src: [Src::In(0), Src::Imm(0), Src::None] }
+        } else {
+            let mut data = vec![0u32; masks.len() * lanes];
+            for (m, keep) in data.chunks_mut(lanes).zip(&masks) {
+                match keep {
+                    Some(keep) => keep.iter().for_each(|&l| m[l] = 0xFFFF),
+                    None => m.fill(0xFFFF),
+                }
+            }
+            let init = Init::Const(to_bytes(&data, AluType::I16));
+            let mask = self.tensor("lane mask", AluType::I16, masks.len(), lanes, init);
+            ins.push(Rows { tensor: mask, rows: source.iter().map(|s| s.1).collect() });
+            Step { op: AluOp::And, ty: AluType::I16, src: [Src::In(0), Src::In(1), Src::None] }
+        };
+        let outs = vec![(Src::Op(0), Rows { tensor: tile, rows: (0..n as u32).collect() })];
+        self.kernel(n, crate::tiled::Kind::Map { ins, steps: vec![step], outs });
+        tile
     }
 
     /// True for tensors of bytes, whose products are exact in `i32`.
@@ -196,9 +235,9 @@ impl Select<'_> {
         lazy.result = if chains == 2 { lazy.expr.f2(AluOp::Add, Src::In(0), Src::In(1)) } else { Src::In(0) };
     }
 
-    /// Chains of all blocks: the same number in each.
+    /// Chains of the block that has most.
     pub(super) fn chain_count(blocks: &[MatBlock]) -> usize {
-        blocks.first().map_or(0, |b| b.chains.len())
+        blocks.iter().map(|b| b.chains.len()).max().unwrap_or(0)
     }
 }
 
@@ -206,6 +245,27 @@ impl Select<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct DynamicDraft {
     pub(super) act: Rows,
-    pub(super) rows: Vec<(usize, u32)>,
-    pub(super) keep: Option<Vec<usize>>,
+    /// Plane row, row of the operand, and the lanes that it may reach, if not all.
+    pub(super) rows: Vec<(usize, u32, Option<Vec<usize>>)>,
+}
+
+/// Groups of 16 plane rows.
+fn groups_of(d: &DynamicDraft) -> Vec<usize> {
+    let mut groups: Vec<usize> = d.rows.iter().map(|r| r.0 / 16).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+/// Drafts that take the same activations by different plane rows are one.
+fn joined_drafts(drafts: Vec<DynamicDraft>) -> Vec<DynamicDraft> {
+    let mut out: Vec<DynamicDraft> = Vec::new();
+    for d in drafts {
+        let apart = |o: &DynamicDraft| o.act == d.act && !o.rows.iter().any(|r| d.rows.iter().any(|x| x.0 == r.0));
+        match out.iter_mut().find(|o| apart(o)) {
+            Some(o) => o.rows.extend(d.rows),
+            None => out.push(d),
+        }
+    }
+    out
 }

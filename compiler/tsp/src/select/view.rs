@@ -70,7 +70,7 @@ impl Axis {
     }
 
     /// Lanes that hold the one element of a unit axis.
-    fn copy_lanes(&self) -> Vec<i64> {
+    pub(crate) fn copy_lanes(&self) -> Vec<i64> {
         let mut lanes = vec![0i64];
         for &(n, step) in &self.copies {
             lanes = lanes.iter().flat_map(|&l| (0..n as i64).map(move |k| l + k * step)).collect();
@@ -218,8 +218,9 @@ impl View {
                 let other = &o.axes[n];
                 let flat = other.extent == 1 || other.digits.iter().all(|d| (d.row, d.lane) == (0, 0));
                 if flat {
-                    let lanes = other.copy_lanes();
-                    if table.iter().any(|&(_, lane)| lane != 0 && !lanes.contains(&lane)) {
+                    let (lanes, own) = (other.copy_lanes(), axis.copy_lanes());
+                    let reached = table.iter().map(|t| &t.1).chain(&own);
+                    if reached.into_iter().any(|lane| *lane != 0 && !lanes.contains(lane)) {
                         return None;
                     }
                     parts.push(vec![0; firsts.len()]);
@@ -350,6 +351,22 @@ pub(crate) fn layout(shape: &[usize], on_lanes: Option<usize>, lanes: usize) -> 
         }
     }
     (axes, step.max(1), used)
+}
+
+/// A layout of `shape` with its last axis in blocks as wide as the machine, the last one short, where that makes fewer of them
+/// than [`lane_axis`] does.
+pub(crate) fn widest(shape: &[usize], lanes: usize) -> Option<(Vec<Axis>, usize, usize)> {
+    let last = shape.len().checked_sub(1)?;
+    let (n, blocks) = (shape[last], shape[last].div_ceil(lanes));
+    let usual = lane_axis(n, lanes, 1).digits;
+    if usual.len() < 2 || usual[0].extent <= blocks {
+        return None;
+    }
+    let (mut axes, rows, _) = layout(&shape[..last], None, lanes);
+    let block = Digit { extent: blocks, row: rows as i64, lane: 0 };
+    let digits = vec![block, Digit { extent: lanes, row: 0, lane: 1 }];
+    axes.push(Axis { extent: n, digits, copies: Vec::new() });
+    Some((axes, rows * blocks, lanes))
 }
 
 /// A layout of `shape` with as many of the innermost axes on the lanes as fit, whole: axes, rows, lanes.

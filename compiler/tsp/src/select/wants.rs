@@ -103,9 +103,31 @@ impl Wants {
         (w.uses == 1).then(|| &g.nodes()[w.user as usize])
     }
 
-    /// True when the only consumer is elementwise and keeps the shape.
+    /// True when the only consumer is elementwise and keeps the shape, or is a softmax.
     pub(crate) fn stays_lazy(&self, g: &Graph, v: ValueId) -> bool {
-        self.only_user(g, v).is_some_and(|user| is_elementwise(&user.op) && g.shape(user.output) == g.shape(v))
+        let joins = |op: &Op| is_elementwise(op) || matches!(op, Op::Softmax { .. });
+        self.only_user(g, v).is_some_and(|user| joins(&user.op) && g.shape(user.output) == g.shape(v))
+    }
+
+    /// True when consumers take the value in f16 or make bytes of it.
+    pub(crate) fn narrow(&self, g: &Graph, v: ValueId) -> bool {
+        if self.forms(v) == [AluType::F16] {
+            return true;
+        }
+        self.only_user(g, v).is_some_and(|n| match &n.op {
+            Op::Cast(to) => to.size() == 1,
+            op => is_elementwise(op) && self.narrow(g, n.output),
+        })
+    }
+
+    /// True when nothing cuts or joins the last axis of a value before a product takes it as inner axis.
+    pub(crate) fn lanes_stay(&self, g: &Graph, v: ValueId) -> bool {
+        let users = || g.nodes().iter().filter(|n| self.alive(n.output) && n.inputs.contains(&v));
+        users().next().is_some()
+            && users().all(|n| match &n.op {
+                Op::MatMul { .. } => n.inputs[0] == v && !n.inputs[1..].contains(&v),
+                op => is_elementwise(op) && g.shape(n.output) == g.shape(v) && self.lanes_stay(g, n.output),
+            })
     }
 
     /// Axis of an input that the first consumer wants on lanes.

@@ -1,0 +1,167 @@
+//! Sums over lanes on planes whose weights are ones; every lane that is summed holds the result.
+//!
+//! An f32 is the sum of two f16 here: `x / 2^11` rounded, and what that leaves. Values up to 1.3e8 keep 22 bits, and
+//! nothing above 3e-8 is lost. A butterfly of moves would pass four bytes of each row through planes once for each
+//! power of two.
+
+use super::expr::{Expr, Why};
+use super::view::{Axis, View};
+use super::{Lazy, MatBase, MatBlock, Select};
+use crate::tiled::{Init, Kind, Pass, Rows, Src, TensorId};
+use quadrille_isa::numerics::f32_to_f16;
+use quadrille_isa::tsp::{AluOp, AluType};
+
+/// Lanes from which on a plane is worth it.
+const FEWEST_LANES: usize = 4;
+
+/// What the larger part of a value is divided by.
+const SCALE: f32 = 2048.0;
+
+/// Lanes that are summed: the first of each run, their number and their distance.
+pub(super) type Runs = (Vec<i64>, usize, i64);
+
+/// Weights of ones: the tensor, and its loads.
+pub(super) type Ones = (TensorId, Vec<(u16, u32)>);
+
+impl Select<'_> {
+    /// First lanes of all runs that a lane digit of an axis makes: the other digits and copies on lanes.
+    pub(super) fn first_lanes(axes: &[Axis], lane0: i64, axis: usize, digit: usize) -> Vec<i64> {
+        let mut bases = vec![lane0];
+        let spread = |bases: Vec<i64>, n: usize, step: i64| -> Vec<i64> {
+            bases.iter().flat_map(|&b| (0..n as i64).map(move |i| b + i * step)).collect()
+        };
+        for (a, ax) in axes.iter().enumerate() {
+            for (k, other) in ax.digits.iter().enumerate() {
+                if (a, k) != (axis, digit) && other.lane != 0 {
+                    bases = spread(bases, other.extent, other.lane);
+                }
+            }
+            for &(n, step) in &ax.copies {
+                bases = spread(bases, n, step);
+            }
+        }
+        bases
+    }
+
+    /// The sum of an axis as an unfinished product, the axis left with extent 1; nothing where it does not lie on one run of
+    /// lanes in each row (and a few rows).
+    pub(super) fn lane_sum(&mut self, v: &View, axis: usize) -> Option<Lazy> {
+        let info = self.out.tensors[v.tensor.0 as usize].clone();
+        let a = &v.axes[axis];
+        let exact = a.digits.iter().map(|d| d.extent).product::<usize>() == a.extent;
+        let lane: Vec<usize> =
+            (0..a.digits.len()).filter(|&k| a.digits[k].extent > 1 && a.digits[k].lane != 0).collect();
+        let &[digit] = &lane[..] else { return None };
+        let d = a.digits[digit];
+        if info.ty != AluType::F32 || info.pixels > 1 || !exact || d.extent < FEWEST_LANES || d.lane < 0 || d.row != 0 {
+            return None;
+        }
+        let mut offsets = vec![0i64];
+        for r in a.digits.iter().filter(|r| r.extent > 1 && r.lane == 0) {
+            offsets = offsets.iter().flat_map(|&o| (0..r.extent as i64).map(move |i| o + i * r.row)).collect();
+        }
+        if offsets.len() > self.fold {
+            return None;
+        }
+        let mut low = v.clone();
+        low.axes[axis] = Axis { extent: d.extent, digits: vec![d], copies: Vec::new() };
+        let (mut axes, rows) = Self::compact(&low);
+        let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0: v.lane0 };
+        let at = |o: i64| View { row0: low.row0 + o, ..low.clone() };
+        let parts: Vec<View> = offsets.iter().map(|&o| at(o)).collect();
+        let (own, theirs) = template.row_pairs(&parts.iter().collect::<Vec<_>>())?;
+        let lanes = Self::reach(&axes, v.lane0);
+
+        let mut expr = Expr::default();
+        let mut x = Src::In(0);
+        for k in 1..parts.len() as u16 {
+            x = expr.f2(AluOp::Add, x, Src::In(k));
+        }
+        let scaled = expr.f2(AluOp::Mul, x, Src::Imm((1.0 / SCALE).to_bits()));
+        let high = expr.cast(AluType::F32, AluType::F16, scaled);
+        let back = expr.cast(AluType::F16, AluType::F32, high);
+        let rest = expr.op(AluOp::Fma, AluType::F32, back, Src::Imm((-SCALE).to_bits()), x);
+        let low = expr.cast(AluType::F32, AluType::F16, rest);
+        let tails = super::finish::tails_of(&expr.steps, &vec![info.tail; parts.len()]);
+        let mut outs = Vec::new();
+        let mut halves = Vec::new();
+        for src in [high, low] {
+            let t = self.tensor("", AluType::F16, rows, lanes, Init::Computed);
+            if let Src::Op(k) = src {
+                self.out.tensors[t.0 as usize].tail = tails[usize::from(k)];
+            }
+            outs.push((src, Rows { tensor: t, rows: own.clone() }));
+            halves.push(t);
+        }
+        let ins = theirs.into_iter().map(|rows| Rows { tensor: v.tensor, rows }).collect();
+        self.kernel(own.len(), Kind::Map { ins, steps: expr.steps, outs });
+
+        let runs = (Self::first_lanes(&axes, v.lane0, axis, 0), d.extent, d.lane);
+        let mut chains = Vec::new();
+        for (t, weight) in halves.into_iter().zip([SCALE, 1.0]) {
+            let half = self.finite(View { tensor: t, ..template.clone() });
+            let ones = self.ones(&runs, weight);
+            chains.push(self.passes_of(Rows { tensor: half.tensor, rows: own.clone() }, &ones));
+        }
+        axes[axis] = Axis { extent: 1, digits: Vec::new(), copies: vec![(d.extent, d.lane)] };
+        Some(self.summed(axes, v.lane0, (rows, lanes), own, chains))
+    }
+
+    /// An unfinished product of passes.
+    pub(super) fn summed(
+        &self,
+        axes: Vec<Axis>,
+        lane0: i64,
+        (rows, lanes): (usize, usize),
+        own: Vec<u32>,
+        chains: Vec<Vec<Pass>>,
+    ) -> Lazy {
+        let shape: Vec<usize> = axes.iter().map(|a| a.extent).collect();
+        let mut lazy = self.start(&shape);
+        let count = chains.len();
+        let blocks = vec![MatBlock { out_rows: own, chains }];
+        lazy.mat = Some(MatBase { blocks, axes, lane0, rows, lanes, chains: count, pixels: 1 });
+        self.joined(&mut lazy);
+        lazy
+    }
+
+    /// Passes of rows over weights.
+    pub(super) fn passes_of(&self, act: Rows, (weights, loads): &Ones) -> Vec<Pass> {
+        let pass = |slots| Pass { act: act.clone(), weights: *weights, loads: loads.clone(), slots };
+        self.slot_windows().into_iter().map(pass).collect()
+    }
+
+    /// Weights that put the sum of each run, times a weight, into all lanes of the run. Kept for all that need the same.
+    pub(super) fn ones(&mut self, runs: &Runs, weight: f32) -> Ones {
+        let key = (runs.clone(), weight.to_bits());
+        if let Some(ones) = self.ones.get(&key) {
+            return ones.clone();
+        }
+        let (bases, extent, step) = runs;
+        let lane = |b: i64, i: usize| (b + i as i64 * step) as usize;
+        let lanes = bases.iter().map(|&b| lane(b, extent - 1)).max().unwrap_or(0) + 1;
+        let mut groups: Vec<usize> = bases.iter().flat_map(|&b| (0..*extent).map(move |i| lane(b, i) / 16)).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let mut data = vec![0u32; groups.len() * 16 * lanes];
+        for &b in bases {
+            for i in 0..*extent {
+                let g = groups.binary_search(&(lane(b, i) / 16)).unwrap_or(0);
+                let row = g * 16 + lane(b, i) % 16;
+                (0..*extent).for_each(|j| data[row * lanes + lane(b, j)] = u32::from(f32_to_f16(weight)));
+            }
+        }
+        let init = Init::Const(super::constant::to_bytes(&data, AluType::F16));
+        let t = self.tensor("ones", AluType::F16, groups.len() * 16, lanes, init);
+        self.out.tensors[t.0 as usize].weights = true;
+        let loads = groups.iter().enumerate().map(|(i, &g)| (g as u16, i as u32)).collect();
+        self.ones.insert(key, (t, loads));
+        self.ones[&(runs.clone(), weight.to_bits())].clone()
+    }
+
+    /// The sum of an axis, if a plane takes it.
+    pub(super) fn summed_axis(&mut self, v: &View, axis: usize) -> Result<Option<View>, Why> {
+        let Some(lazy) = self.lane_sum(v, axis) else { return Ok(None) };
+        Ok(Some(self.finish(lazy, vec![AluType::F32])?[0].view.clone()))
+    }
+}

@@ -1,0 +1,136 @@
+//! Softmax: exponentials over their sum.
+//!
+//! On lanes: what is taken off the arguments need not be the maximum, only near it. So the maximum is that of bytes,
+//! the arguments in steps of eight. Arguments beyond +-1016 count as that. The largest exponential is from 1 to e^8, so
+//! that f16 holds it. The sum is a pass over ones: of what f16 keeps where the result is no wider, else also of what
+//! it leaves.
+
+use super::expr::Why;
+use super::view::{Axis, View};
+use super::{Lazy, LazyIn, Select, Val};
+use crate::tiled::{Rows, Src, TensorId};
+use quadrille_compiler::ir::{Node, Reduce, ValueId};
+use quadrille_isa::tsp::{AluOp, AluType};
+
+/// A step of the bytes whose maximum is taken.
+const STEP: f32 = 8.0;
+
+/// The largest argument.
+const MOST: f32 = 127.0 * STEP;
+
+/// Lanes from which on it is worth it.
+const FEWEST_LANES: usize = 8;
+
+impl Select<'_> {
+    /// Normalised exponentials: max, exp(x - max), sum, product with its reciprocal.
+    pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Result<Val, Why> {
+        if let Some(val) = self.softmax_on_lanes(node.inputs[0], node.output, axis)? {
+            return Ok(val);
+        }
+        let shape = self.graph.shape(node.output).to_vec();
+        let x = self.lanes_of_pixels(node.inputs[0], &[axis])?;
+        let max = self.reduce_axis(x.clone(), axis, Reduce::Max)?;
+        let mut lazy = self.start(&shape);
+        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(x));
+        let m = super::elementwise::add_in(&mut lazy, LazyIn::View(max));
+        let d = lazy.expr.f2(AluOp::Sub, a, m);
+        lazy.result = lazy.expr.exp(d);
+        let e = self.finish(lazy, vec![AluType::F32])?[0].view.clone();
+        let sum = self.reduce_axis(e.clone(), axis, Reduce::Sum)?;
+        let mut lazy = self.start(&shape);
+        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(e));
+        let s = super::elementwise::add_in(&mut lazy, LazyIn::View(sum));
+        let r = lazy.expr.f1(AluOp::Recip, s);
+        lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
+        Ok(Val::Lazy(Box::new(lazy)))
+    }
+
+    /// The one lane digit of an axis that lies on lanes alone, pixels apart.
+    fn run_of(&self, tensor: Option<TensorId>, axes: &[Axis], axis: usize) -> bool {
+        let a = &axes[axis];
+        let digits: Vec<_> = a.digits.iter().filter(|d| d.extent > 1).collect();
+        tensor.is_none_or(|t| self.pixels(t) == 1)
+            && matches!(digits[..], [d] if d.row == 0 && d.lane > 0 && d.extent == a.extent && d.extent >= FEWEST_LANES)
+            && axes.iter().all(|a| a.copies.is_empty())
+    }
+
+    fn softmax_on_lanes(&mut self, x: ValueId, output: ValueId, axis: usize) -> Result<Option<Val>, Why> {
+        let i = x.0 as usize;
+        let shape = self.graph.shape(x).to_vec();
+        if self.ty(x) != AluType::F32 {
+            return Ok(None);
+        }
+        // The arguments may still be unfinished; then they end here.
+        let open = match &self.vals[i] {
+            Val::Lazy(l) => {
+                let base = l.mat.as_ref();
+                base.is_some_and(|m| m.pixels == 1 && l.ty == AluType::F32 && self.run_of(None, &m.axes, axis))
+            }
+            _ => false,
+        };
+        let mut lazy = if open {
+            match std::mem::replace(&mut self.vals[i], Val::None) {
+                Val::Lazy(l) => *l,
+                _ => return Ok(None),
+            }
+        } else {
+            let v = self.any_form(x, AluType::F32)?;
+            if !self.run_of(Some(v.tensor), &v.axes, axis) || !Self::serves(&v, &shape) {
+                return Ok(None);
+            }
+            let mut lazy = self.start(&shape);
+            lazy.result = super::elementwise::add_in(&mut lazy, LazyIn::View(v));
+            lazy
+        };
+        lazy.node = self.node;
+        let over = lazy.expr.f2(AluOp::Max, lazy.result, Src::Imm((-MOST).to_bits()));
+        lazy.result = lazy.expr.f2(AluOp::Min, over, Src::Imm(MOST.to_bits()));
+        // Half a step below rounds to the step below.
+        let below = lazy.expr.f2(AluOp::Add, lazy.result, Src::Imm((-STEP / 2.0).to_bits()));
+        let steps = lazy.expr.f2(AluOp::Mul, below, Src::Imm((1.0 / STEP).to_bits()));
+        let key = lazy.expr.cast(AluType::F32, AluType::I8, steps);
+        let made = self.finish_with(lazy, vec![AluType::F32], &[(key, AluType::I8)])?;
+        let (x, key) = (made[0].view.clone(), made[1].view.clone());
+        let max = self.reduce_axis(key, axis, Reduce::Max)?;
+
+        let log2e = std::f32::consts::LOG2_E;
+        let mut lazy = self.start(&shape);
+        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(x));
+        let m = super::elementwise::add_in(&mut lazy, LazyIn::View(max));
+        let scaled = lazy.expr.f2(AluOp::Mul, a, Src::Imm(log2e.to_bits()));
+        let m = lazy.expr.cast(AluType::I8, AluType::F32, m);
+        let d = lazy.expr.op(AluOp::Fma, AluType::F32, m, Src::Imm((-STEP * log2e).to_bits()), scaled);
+        lazy.result = lazy.expr.f1(AluOp::Exp2, d);
+        let high = lazy.expr.cast(AluType::F32, AluType::F16, lazy.result);
+        let mut halves = vec![(high, AluType::F16)];
+        if !self.wants.narrow(self.graph, output) {
+            let back = lazy.expr.cast(AluType::F16, AluType::F32, high);
+            let rest = lazy.expr.f2(AluOp::Sub, lazy.result, back);
+            halves.push((lazy.expr.cast(AluType::F32, AluType::F16, rest), AluType::F16));
+        }
+        let made = self.finish_with(lazy, vec![AluType::F32], &halves)?;
+        let halves = made[1..].iter().map(|f| f.view.clone()).collect();
+        Ok(Some(Val::Lazy(Box::new(self.normalised(made[0].view.clone(), halves, axis)))))
+    }
+
+    /// Exponentials over their sum, which a pass over ones leaves in every lane.
+    fn normalised(&mut self, e: View, halves: Vec<View>, axis: usize) -> Lazy {
+        let (axes, lane0) = (e.axes.clone(), e.lane0);
+        let info = &self.out.tensors[e.tensor.0 as usize];
+        let (rows, lanes) = (info.rows as usize, info.lanes as usize);
+        let digit = axes[axis].digits.iter().position(|d| d.extent > 1).unwrap_or(0);
+        let d = axes[axis].digits[digit];
+        let ones = self.ones(&(Self::first_lanes(&axes, lane0, axis, digit), d.extent, d.lane), 1.0);
+        let own: Vec<u32> = e.row_pairs(&[]).map(|p| p.0).unwrap_or_default();
+        let mut chains = Vec::new();
+        for half in halves {
+            let half = self.finite(half);
+            chains.push(self.passes_of(Rows { tensor: half.tensor, rows: own.clone() }, &ones));
+        }
+        let mut lazy = self.summed(axes, lane0, (rows, lanes), own, chains);
+        let r = lazy.expr.f1(AluOp::Recip, lazy.result);
+        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(e));
+        lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
+        lazy
+    }
+}

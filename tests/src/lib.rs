@@ -3,6 +3,7 @@
 //! It knows where outside truth comes from ([`corpus`]) and how to compare with it. It must not
 //! know how the compiler or the runtime work inside.
 
+pub mod browser;
 pub mod corpus;
 pub mod fuzz;
 pub mod fuzz_model;

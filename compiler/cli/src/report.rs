@@ -3,7 +3,7 @@
 use crate::compare::{Comparison, Precision};
 use crate::machine::Target;
 use crate::nodes::{Departure, NodeComparison};
-use crate::pipeline::Finding;
+use crate::pipeline::{Finding, Loss};
 use serde::Serialize;
 
 /// The static checker's verdict.
@@ -57,6 +57,8 @@ pub struct RunReport {
     pub pes: Option<u64>,
     /// Cycles between images (wafer).
     pub interval_cycles: Option<u64>,
+    /// What planes lost most cycles to; `null` for a program file, and on a mesh.
+    pub losses: Option<Vec<Loss>>,
     /// Wall time of the stages.
     pub timings: Timings,
     /// Largest memory of this process, where the system tells.

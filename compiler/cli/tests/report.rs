@@ -71,6 +71,24 @@ fn a_chip_report_has_every_instruction_and_the_cycles_of_the_run() {
     for node in data["nodes"].as_array().unwrap() {
         assert!(node["span"].as_u64() >= node["bound"].as_u64(), "{node}");
     }
+    // Every cycle of the planes has a cause, but for what rounding drops from each.
+    let losses = data["losses"].as_array().unwrap();
+    let lost: u64 = losses.iter().map(|l| l["cycles"].as_u64().unwrap()).sum();
+    let accounted = lost + data["planes_busy"].as_u64().unwrap();
+    let all = data["cycles"].as_u64().unwrap();
+    assert!(accounted <= all && accounted + 9 >= all, "{accounted} of {all}");
+    // What nodes move the end by adds up to when the last of them ends.
+    let shares: u64 = data["nodes"].as_array().unwrap().iter().map(|n| n["share"].as_u64().unwrap()).sum();
+    let last = data["nodes"].as_array().unwrap().iter().map(|n| n["last"].as_u64().unwrap()).max();
+    assert_eq!(Some(shares), last.map(|l| l + 1));
+    let text: u64 = data["units"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|u| u["queues"].as_array().unwrap())
+        .map(|q| q["text"].as_u64().unwrap())
+        .sum();
+    assert!(text <= data["text_bytes"].as_u64().unwrap());
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn path(p: &Path) -> &str {
 }
 
 /// The contract, word for word and in order.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "model",
     "target",
     "machine",
@@ -43,6 +43,7 @@ const KEYS: [&str; 17] = [
     "program_bytes",
     "pes",
     "interval_cycles",
+    "losses",
     "timings",
     "peak_memory_bytes",
 ];

@@ -1,7 +1,8 @@
 //! Cycle bounds and sizes of a compiled program.
 
-use super::sched::{Schedule, first_half};
-use super::tiled::{Kind, TiledGraph};
+use super::profile::demand;
+use super::sched::Schedule;
+use super::tiled::TiledGraph;
 use quadrille_compiler::ir::{Graph, Node, Op};
 use quadrille_isa::tsp::{Inst, Machine, Program};
 
@@ -11,7 +12,7 @@ pub struct Estimate {
     /// From the model and machine alone: the largest of multiply-accumulates by the f16 peak, weight
     /// bytes by stream bytes a cycle, and elementwise operations by 16 ALUs of all lanes.
     pub bound_cycles: u64,
-    /// The busiest plane pair, ALU set or slice port of the mapping that was chosen.
+    /// Planes, weight loads or ALUs of the mapping that was chosen, whichever takes longest.
     pub mapping_bound_cycles: u64,
     /// From the barrier to the last event, skew included.
     pub cycles: u64,
@@ -24,7 +25,7 @@ pub struct Estimate {
 pub(crate) fn estimate(g: &Graph, t: &TiledGraph, m: &Machine, s: &Schedule, p: &Program) -> Estimate {
     Estimate {
         bound_cycles: bound(g, m),
-        mapping_bound_cycles: mapping_bound(t, m),
+        mapping_bound_cycles: demand(t, m).busiest(m).1.max(1),
         cycles: cycles(m, p),
         sram_bytes: s.memory.peak_bytes(),
         program_bytes: p.text_bytes(m.program.instruction_bytes),
@@ -60,39 +61,6 @@ fn bound(g: &Graph, m: &Machine) -> u64 {
     let alus = u64::from(m.geometry.alus) * lanes;
     let planes = macs[0].div_ceil(m.peak_f16_macs_per_cycle()) + macs[1].div_ceil(m.peak_i8_macs_per_cycle());
     planes.max(weights.div_ceil(stream_bytes)).max(elements.div_ceil(alus)).max(1)
-}
-
-/// The busiest resource: plane pairs (rows times the row interval, shared by both hemispheres),
-/// weight loads, and ALUs.
-fn mapping_bound(t: &TiledGraph, m: &Machine) -> u64 {
-    let (mut planes, mut loads, mut alus) = (0u64, 0u64, 0u64);
-    let pairs = u64::from(m.planes()) / 2;
-    for k in &t.kernels {
-        let n = u64::from(k.n);
-        match &k.kind {
-            Kind::Map { steps, .. } => alus += n * steps.len() as u64,
-            Kind::MatMul { chains, steps, .. } => {
-                let passes = chains.iter().flatten();
-                let count = passes.clone().count() as u64;
-                let bytes = passes.clone().all(|p| t.tensor(p.weights).ty.bytes() == 1);
-                // A pair of planes takes a row of f16 in an interval, two rows of bytes in a cycle.
-                let interval = if bytes { 1 } else { u64::from(m.latency.mxm_f16_row_interval) };
-                planes += if bytes { n * count / 2 } else { n * count * interval };
-                // Planes that share passes load different weights at once.
-                let at_once = if first_half(t, k).is_some() { 2 } else { 1 };
-                let own = passes.map(|p| p.loads.len() as u64).sum::<u64>();
-                loads += if bytes { own.div_ceil(at_once) } else { 2 * own };
-                alus += n * steps.len() as u64 * interval;
-            }
-            Kind::Move { passes, out } => {
-                // A byte takes one plane, which is half a pair.
-                planes += n * passes.len() as u64 * u64::from(t.tensor(out.tensor).ty.bytes()) / 2;
-                loads += passes.iter().map(|p| p.loads.len() as u64).sum::<u64>();
-            }
-            Kind::Gather { .. } | Kind::Transpose { .. } => {}
-        }
-    }
-    (planes / pairs.max(1)).max(loads / pairs.max(1)).max(alus / u64::from(m.geometry.alus).max(1)).max(1)
 }
 
 /// Length of a program: its last event plus the skew of the superlanes.

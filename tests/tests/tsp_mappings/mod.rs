@@ -124,11 +124,10 @@ fn profile_of_a_model() {
     if std::env::var("QUADRILLE_TILED").is_ok() {
         println!("{}", c.tiled);
     }
-    for p in tsp::profile::profile(&c, &m) {
-        let (what, cycles) = p.demand.busiest();
-        println!(
-            "{:>7}..{:<7} {what:>7} {cycles:>6}  {:>4} kernels  {}  {:?}",
-            p.cycles.0, p.cycles.1, p.kernels, p.node, p.demand
-        );
+    let profile = tsp::profile::profile(&c, &m);
+    println!("planes take rows in {} cycles; {:?}", profile.busy, profile.losses);
+    for p in profile.nodes {
+        let (what, cycles) = p.demand.busiest(&m);
+        println!("{:>7} {cycles:>6}  {:>4} kernels  {}  {:?}  {:?}", what.name(), p.kernels, p.node, p.demand, p.waits);
     }
 }

@@ -5,7 +5,7 @@ use super::progress::Progress;
 use super::verify;
 use crate::failure::Failure;
 use crate::machine::Machine;
-use crate::pipeline::{self, Estimate, Feeds};
+use crate::pipeline::{self, Account, Estimate, Feeds};
 use quadrille_isa::Tensor;
 use quadrille_isa::container::AnyProgram;
 use std::path::Path;
@@ -18,6 +18,8 @@ pub(super) struct Prepared {
     pub(super) inputs: Vec<Tensor>,
     /// `None` for a program file.
     pub(super) estimate: Option<Estimate>,
+    /// As well.
+    pub(super) account: Option<Account>,
 }
 
 impl Prepared {
@@ -28,7 +30,13 @@ impl Prepared {
             let types = pipeline::declared_inputs(&program);
             let names: Vec<String> = types.iter().map(|d| d.0.clone()).collect();
             let feeds = Feeds::read(args.data.as_deref(), &args.inputs, &[], &names, &[], &[])?;
-            return Ok(Prepared { program, machine, inputs: feeds.for_types(&types, 0)?, estimate: None });
+            return Ok(Prepared {
+                program,
+                machine,
+                inputs: feeds.for_types(&types, 0)?,
+                estimate: None,
+                account: None,
+            });
         }
         let machine = args.machine()?;
         let (compiled, _) = progress.stage("compiling", || {
@@ -42,6 +50,7 @@ impl Prepared {
             Ok::<_, Failure>((compiled.map_err(|f| f.locate(&model))?, feeds.for_graph(&graph, 0)?))
         });
         let (compiled, inputs) = compiled?;
-        Ok(Prepared { program: compiled.program, machine, inputs, estimate: Some(compiled.estimate) })
+        let (estimate, account) = (Some(compiled.estimate), compiled.account);
+        Ok(Prepared { program: compiled.program, machine, inputs, estimate, account })
     }
 }

@@ -6,6 +6,7 @@ use super::prepared::Prepared;
 use super::progress::Progress;
 use crate::failure::Failure;
 use crate::machine::Machine;
+use crate::pipeline::NAMED;
 use crate::{file, html, pipeline};
 use quadrille_isa::container::AnyProgram;
 use std::path::PathBuf;
@@ -43,12 +44,17 @@ impl Args {
         };
         // The length of a chip's program is in the program.
         let cycles = cycles.ok_or_else(|| Failure::wrong("the program has no length: `verify` says what is wrong"))?;
-        let known = html::Known { estimate: ready.estimate.as_ref(), cycles, interval };
+        let account = ready.account.as_ref();
+        let known = html::Known { estimate: ready.estimate.as_ref(), account, cycles, interval };
         let page = html::of(&ready.program, &ready.machine, &spans, known)
             .ok_or_else(|| Failure::usage("program and machine are of different targets"))?;
         file::write(&self.out, page.as_bytes())?;
         drop(progress);
-        output::print(&format!("{}: {} cycles; open it in a browser\n", self.out.display(), cycles))?;
+        let mut text = format!("{}: {} cycles; open it in a browser\n", self.out.display(), cycles);
+        for l in account.iter().flat_map(|a| a.losses.iter().take(NAMED)) {
+            text += &format!("  {}\n", l);
+        }
+        output::print(&text)?;
         Ok(0)
     }
 }

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::file;
 use crate::machine::Machine;
 use crate::nodes::{self, NodeReport, Stages};
-use crate::pipeline::{self, Checked, Compiled, Feeds};
+use crate::pipeline::{self, Checked, Compiled, Feeds, NAMED};
 use crate::report::{CheckVerdict, RunReport, Timings};
 use quadrille_compiler::ir::{self, Graph, Tensor};
 use quadrille_isa::container::AnyProgram;
@@ -241,6 +241,10 @@ impl Args {
             program_bytes: Some(pipeline::text_bytes(&job.program, &job.machine)),
             pes: pipeline::pes(&job.program),
             interval_cycles: simulated.as_ref().and_then(|s| s.interval_cycles),
+            losses: job.compiled.as_ref().and_then(|(_, c)| {
+                let all = &c.account.as_ref()?.losses;
+                Some(all.iter().take(NAMED).cloned().collect())
+            }),
             timings: job.timings,
             peak_memory_bytes: file::peak_memory_bytes(),
             nodes: job.nodes.as_ref().map(|n| n.nodes.clone()),

@@ -1,6 +1,10 @@
 //! Numbers of a chip's schedule: queues and what they issue, use of units over time, cycles by node.
 
+use super::Known;
+use crate::pipeline::NodeAccount;
 use crate::trace::unit;
+use crate::usage;
+use crate::usage::supply::{Supply, WINDOW, supply};
 use crate::usage::tsp::{Work, driven, is_barrier, occupancy, planes};
 use quadrille_isa::tsp::{AccMode, Inst, Issue, Machine, Program, QueueId};
 use serde_json::{Value, json};
@@ -72,8 +76,14 @@ struct NodeUse {
     work: Work,
 }
 
-pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
-    let g = &m.geometry;
+pub(super) fn data(p: &Program, m: &Machine, known: &Known<'_>) -> Value {
+    let (g, cycles) = (&m.geometry, known.cycles);
+    let usage = usage::tsp::usage(p, m);
+    let shares = usage.shares();
+    let accounts: HashMap<&str, &NodeAccount> =
+        known.account.iter().flat_map(|a| &a.nodes).map(|n| (n.node.as_str(), n)).collect();
+    let needs: HashMap<QueueId, Supply> =
+        supply(p, m.program.instruction_bytes).into_iter().map(|s| (s.queue, s)).collect();
     let all: usize = p.queues.values().map(Vec::len).sum();
     let mut texts: Vec<String> = Vec::new();
     let mut text_ix: HashMap<String, usize> = HashMap::new();
@@ -118,7 +128,11 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
         if !rows.is_empty() {
             let (rank, name) = unit(queue);
             let entry = units.entry(rank).or_insert_with(|| (name, Vec::new()));
-            entry.1.push(json!({ "name": queue.to_string(), "busy": busy, "issues": rows }));
+            let need = needs.get(&queue);
+            entry.1.push(json!({
+                "name": queue.to_string(), "busy": busy, "issues": rows,
+                "text": need.map(|n| n.bytes), "fetch": need.map(|n| rounded(n.peak)),
+            }));
         }
     }
     let lanes = u64::from(g.superlanes * g.lanes_per_superlane);
@@ -135,10 +149,13 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
             ("stream", w.stream.div_ceil(u64::from(2 * g.streams_per_direction))),
         ];
         let (binds, bound) = alone.into_iter().max_by_key(|a| a.1).unwrap_or(("plane", 0));
+        // The compiler knows what the mapping needs and what was waited for; a program file does not say.
+        let account = accounts.get(name.as_str());
         Some(json!({
             "name": name, "first": first, "last": n.last, "span": n.last - first + 1, "plane": alone[0].1,
             "alu": alone[1].1, "load": alone[2].1, "sram": alone[3].1, "stream": alone[4].1,
-            "bound": bound, "binds": binds, "macs": w.rows * lanes * lanes, "bytes": w.sram * lanes,
+            "bound": account.map_or(bound, |a| a.bound), "binds": account.map_or(binds, |a| a.bound_by),
+            "waits": account.map(|a| &a.waits), "share": shares.get(name.as_str()), "macs": w.rows * lanes * lanes, "bytes": w.sram * lanes,
         }))
     });
     let node_rows: Vec<Value> = node_rows.collect();
@@ -162,6 +179,9 @@ pub(super) fn data(p: &Program, m: &Machine, cycles: u64) -> Value {
             "macs_f16": planes * lanes * lanes / (2 * u64::from(m.latency.mxm_f16_row_interval)),
             "bytes": slices as u64 * 2 * lanes,
         },
+        "losses": known.account.map(|a| &a.losses),
+        "planes_busy": known.account.map(|a| a.busy),
+        "fetch_window": WINDOW,
         "point_cycles": point_cycles(cycles),
         "text_bytes": p.text_bytes(m.program.instruction_bytes),
         "instructions": all,

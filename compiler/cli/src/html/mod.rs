@@ -7,7 +7,7 @@ mod chip;
 mod mesh;
 
 use crate::machine::Machine;
-use crate::pipeline::Estimate;
+use crate::pipeline::{Account, Estimate};
 use quadrille_isa::container::AnyProgram;
 use quadrille_runtime::wafer::TaskSpan;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 pub struct Known<'a> {
     /// From the compiler; a program file does not say.
     pub estimate: Option<&'a Estimate>,
+    /// As well.
+    pub account: Option<&'a Account>,
     /// Simulated or proven length in cycles.
     pub cycles: u64,
     /// Cycles between two images (mesh, several images).
@@ -25,7 +27,7 @@ pub struct Known<'a> {
 
 /// The page of a chip's program.
 pub fn of_chip(p: &quadrille_isa::tsp::Program, m: &quadrille_isa::tsp::Machine, known: Known<'_>) -> String {
-    page(&p.model, chip::data(p, m, known.cycles), known, &m.name, m.geometry.clock_mhz)
+    page(&p.model, chip::data(p, m, &known), known, &m.name, m.geometry.clock_mhz)
 }
 
 /// The page of a run on a mesh that recorded its spans.

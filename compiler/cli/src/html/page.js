@@ -207,13 +207,34 @@ function chip() {
   fc.addEventListener('pointermove', (ev) => { const b = blocks.find((b) => b.box && ev.offsetX >= b.box[0] && ev.offsetX < b.box[0] + b.box[2] + 1 && ev.offsetY >= b.box[1] && ev.offsetY < b.box[1] + b.box[3] + 1); showTip(ev, b && `${b.q.name}: busy ${pct(b.share)}, ${fmt(b.q.issues.length / I)} instructions`); });
   fc.addEventListener('pointerleave', (ev) => showTip(ev));
 
+  // Losses.
+  if (D.losses && D.losses.length) {
+    const l = section('Where the cycles went', 'Cycles of the planes, the mean over them: taking rows, and what they waited for between rows.');
+    const names = { after: 'after the last row', plane: 'another plane' }, parts = [{ name: 'rows', cycles: D.planes_busy }, ...D.losses.map((x) => ({ ...x, name: names[x.cause] || x.cause }))];
+    const total = parts.reduce((a, p) => a + p.cycles, 0), body = $('tbody', { id: 'losses' });
+    for (const p of parts) body.append($('tr', { onclick: () => p.node && choose(byName.get(p.node)) }, $('td', {}, p.name), $('td', {}, fmt(p.cycles)), $('td', {}, pct(p.cycles / Math.max(1, total))), $('td', {}, p.node_cycles ? `${fmt(p.node_cycles)} before ${p.node}` : '')));
+    l.append($('table', {}, $('thead', {}, $('tr', {}, ...['what', 'cycles', 'of all', 'most'].map((t) => $('th', {}, t)))), body));
+  }
+
+  const known = D.nodes.some((n) => n.waits);
   nodeTable([
-    { key: 'name', label: 'node' }, { key: 'span', label: 'span', title: 'cycles from its first to its last issue; spans of nodes overlap' },
-    { key: 'bound', label: 'bound', title: 'cycles that its busiest resource would need alone' },
-    { key: 'ratio', label: 'span / bound', show: (r) => r.ratio.toFixed(2) }, { key: 'binds', label: 'binds' },
+    { key: 'name', label: 'node' },
+    { key: 'bound', label: 'bound', title: known ? 'cycles that its busiest resource needs alone under the mapping' : 'cycles that its busiest resource would need alone' },
+    { key: 'share', label: 'actual', title: 'cycles by which it moves the end of the program; all nodes add up to its length' },
+    { key: 'ratio', label: 'actual / bound', show: (r) => r.bound ? r.ratio.toFixed(2) : '–' },
+    { key: 'binds', label: 'bound by', title: known ? 'what it needs most of: a resource that works for it (plane, load, VXM), or what its planes wait for' : 'the resource that would need longest' },
+    { key: 'span', label: 'span', title: 'cycles from its first to its last issue; spans of nodes overlap' },
     { key: 'plane', label: 'planes', title: 'cycles with all planes' }, { key: 'alu', label: 'ALUs' }, { key: 'load', label: 'weight loads' }, { key: 'sram', label: 'SRAM ports' }, { key: 'stream', label: 'streams' },
+    ...(known ? [{ key: 'waited', label: 'waits', title: 'cycles that planes waited before its rows, the mean over the planes', show: (r) => (r.waits || []).map(([c, n]) => `${c} ${fmt(n)}`).join(', ') }] : []),
     { key: 'first', label: 'first cycle' }, { key: 'last', label: 'last cycle' },
-  ], D.nodes.map((n) => ({ ...n, ratio: n.span / Math.max(1, n.bound) })));
+  ], D.nodes.map((n) => ({ ...n, share: n.share || 0, ratio: (n.share || 0) / Math.max(1, n.bound), waited: (n.waits || []).reduce((a, w) => a + w[1], 0) })));
+
+  // Instruction supply.
+  const i = section('Instruction supply', `Program text, repeats and NOPs counted, and the most bytes a cycle that a queue fetches over any ${D.fetch_window} cycles.`);
+  const rowsOf = D.units.map((un) => ({ name: un.name, queues: un.queues.length, text: un.queues.reduce((a, q) => a + (q.text || 0), 0), peak: un.queues.reduce((a, q) => (q.fetch > a.fetch ? q : a), un.queues[0]) }));
+  const supply = $('tbody', { id: 'supply' });
+  for (const r of rowsOf) supply.append($('tr', {}, $('td', {}, r.name), $('td', {}, fmt(r.queues)), $('td', {}, fmt(r.text)), $('td', {}, (r.text / Math.max(1, D.cycles)).toFixed(2)), $('td', {}, r.peak.fetch.toFixed(2)), $('td', {}, r.peak.name)));
+  i.append($('table', {}, $('thead', {}, $('tr', {}, ...['unit', 'queues', 'bytes', 'bytes a cycle, all queues', 'peak of a queue', 'which'].map((t) => $('th', {}, t)))), supply));
 
   // Roofline.
   const r = section('Roofline', 'Multiply-adds of the planes, padding lanes included, a cycle of the node\'s span, against multiply-adds a byte moved to or from SRAM.');

@@ -4,9 +4,11 @@
 //! what stages there are and what goes from one to the other; must not know how a stage works,
 //! nor anything of command lines.
 
+mod account;
 mod backend;
 mod feeds;
 
+pub use account::{Account, Loss, NAMED, NodeAccount};
 pub use backend::{
     Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, cost_model,
     declared_inputs, pes, simulate, spans, text_bytes, unsupported_nodes,

@@ -2,6 +2,7 @@
 //!
 //! Counted from a program (`tsp`) or from a run (`wafer`). Must not know how a schedule came about.
 
+pub mod supply;
 pub(crate) mod tsp;
 pub(crate) mod wafer;
 

@@ -94,9 +94,7 @@ impl Scheduler<'_> {
             let landing = self.place(k, b, e)?;
             accs.into_iter().for_each(|(h, acc)| left[h] = Some(landing.inst(acc)));
             for t in turns {
-                let end = (i64::from(landing.start) + at) as u32 + k.n;
-                let state = &mut self.planes[usize::from(t.plane)];
-                state.act_free = state.act_free.max(end);
+                self.takes_rows(k, t.plane, &landing, at, k.n);
             }
         }
         Ok(true)

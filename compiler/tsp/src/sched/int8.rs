@@ -174,11 +174,8 @@ impl Scheduler<'_> {
         for (part, (acc, act)) in parts.iter().zip(made) {
             let row = u32::from(part.row);
             sums[part.plane].push(Left { rows: row..row + part.rows.len() as u32, acc: landing.inst(acc) });
-            let plane = usize::from(self.plane_of(h, part.plane));
-            self.note_idle(k, plane as u8, &landing, act);
-            let state = &mut self.planes[plane];
-            let end = (i64::from(landing.start) + act) as u32 + part.rows.len() as u32;
-            state.act_free = state.act_free.max(end);
+            let plane = self.plane_of(h, part.plane);
+            self.takes_rows(k, plane, &landing, act, part.rows.len() as u32);
         }
         Ok(())
     }

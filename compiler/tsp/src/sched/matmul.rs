@@ -5,7 +5,7 @@
 //! sequence are one burst: sums never touch SRAM before the sequence has ended.
 
 use super::Scheduler;
-use super::burst::{At, Burst, Def, InstNo, PlacedNo, Proto, StateDef, StreamNo};
+use super::burst::{At, Burst, Def, InstNo, Landing, PlacedNo, Proto, StateDef, StreamNo};
 use super::map::Shared;
 use super::rows::{Effects, repeat, whole};
 use super::vxm::plan;
@@ -68,8 +68,7 @@ impl Scheduler<'_> {
                         );
                         let landing = self.place(k, b, e)?;
                         left[c] = Some(landing.inst(part.acc));
-                        self.note_idle(k, self.pair(sides[c]), &landing, 0);
-                        self.busy(sides[c], landing.start, rows.len() as u32);
+                        self.pair_takes_rows(k, sides[c], &landing, 0, rows.len() as u32);
                     }
                 }
             }
@@ -101,8 +100,7 @@ impl Scheduler<'_> {
             );
             let landing = self.place(k, b, e)?;
             for (side, act) in entries {
-                self.note_idle(k, self.pair(side), &landing, act);
-                self.busy(side, (i64::from(landing.start) + act) as u32, rows.len() as u32);
+                self.pair_takes_rows(k, side, &landing, act, rows.len() as u32);
             }
         }
         Ok(())
@@ -112,11 +110,9 @@ impl Scheduler<'_> {
         if h == Hemisphere::West { 0 } else { self.m.geometry.planes_per_hemisphere as u8 }
     }
 
-    pub(super) fn busy(&mut self, h: Hemisphere, first: u32, rows: u32) {
-        let p = usize::from(self.pair(h));
-        let end = first + rows * self.m.latency.mxm_f16_row_interval;
-        self.planes[p].act_free = self.planes[p].act_free.max(end);
-        self.planes[p + 1].act_free = self.planes[p + 1].act_free.max(end);
+    pub(super) fn pair_takes_rows(&mut self, k: &Kernel, h: Hemisphere, landing: &Landing, at: i64, rows: u32) {
+        let (first, cycles) = (self.pair(h), rows * self.m.latency.mxm_f16_row_interval);
+        (first..first + 2).for_each(|plane| self.takes_rows(k, plane, landing, at, cycles));
     }
 
     pub(super) fn install_pair(&mut self, k: &Kernel, h: Hemisphere, p: &Pass) -> Result<[PlacedNo; 2], CompileError> {

@@ -69,8 +69,7 @@ impl Scheduler<'_> {
             }
             let landing = self.place(k, b, e)?;
             left = Some(landing.inst(acc));
-            self.note_idle(k, plane, &landing, 0);
-            self.planes[usize::from(plane)].act_free = landing.start + n;
+            self.takes_rows(k, plane, &landing, 0, n);
         }
         Ok(())
     }

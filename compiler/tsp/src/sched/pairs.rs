@@ -45,7 +45,7 @@ impl Scheduler<'_> {
                     }
                     let landing = self.place(k, b, e)?;
                     *left = Some(landing.inst(part.acc));
-                    self.busy(side, (i64::from(landing.start) + at) as u32, rows.len() as u32);
+                    self.pair_takes_rows(k, side, &landing, at, rows.len() as u32);
                 }
             }
         }

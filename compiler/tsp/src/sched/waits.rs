@@ -51,6 +51,11 @@ impl Cause {
 pub struct Waits(pub [u32; Cause::ALL.len()]);
 
 impl Waits {
+    /// All causes, in order.
+    pub fn by_cause(&self) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.into_iter().zip(self.0).map(|(c, n)| (c, n.into()))
+    }
+
     pub(super) fn add(&mut self, why: Cause, cycles: u32) {
         self.0[why as usize] += cycles;
     }
@@ -65,8 +70,8 @@ pub(crate) struct Idle {
 }
 
 impl Scheduler<'_> {
-    /// Notes why a plane stood still before a burst whose first activation is `at` cycles behind its start.
-    pub(super) fn note_idle(&mut self, k: &Kernel, plane: u8, landing: &Landing, at: i64) {
+    /// A plane takes rows for `cycles`, from `at` cycles behind the start of a burst on. Notes why it stood still before.
+    pub(super) fn takes_rows(&mut self, k: &Kernel, plane: u8, landing: &Landing, at: i64, cycles: u32) {
         let free = i64::from(self.planes[usize::from(plane)].act_free);
         let first = i64::from(landing.start) + at;
         let mut waits = Waits::default();
@@ -83,5 +88,6 @@ impl Scheduler<'_> {
         }
         waits.add(Cause::Plane, left);
         self.out.idle.push(Idle { node: k.node, waits });
+        self.planes[usize::from(plane)].act_free = first as u32 + cycles;
     }
 }

@@ -212,17 +212,21 @@ pub struct Program {
     pub mem_provenance: Vec<MemProvenance>,
 }
 
+/// Of each issue of a queue: its cycle, and the instructions of program text that it takes, a NOP before it and a REPEAT
+/// after it included.
+pub fn text_slots(queue: &[Issue]) -> impl Iterator<Item = (u32, u64)> {
+    let mut next = 0;
+    queue.iter().map(move |i| {
+        let slots = 1 + u64::from(u64::from(i.cycle) > next) + u64::from(i.repeat.n > 0);
+        next = u64::from(i.last_cycle()) + 1;
+        (i.cycle, slots)
+    })
+}
+
 impl Program {
     /// Bytes of program text: instructions, repeats, NOPs (16 B each) and maps.
     pub fn text_bytes(&self, instruction_bytes: u32) -> u64 {
-        let mut slots = 0u64;
-        for issues in self.queues.values() {
-            let mut next = 0u64;
-            for i in issues {
-                slots += 1 + u64::from(u64::from(i.cycle) > next) + u64::from(i.repeat.n > 0);
-                next = u64::from(i.last_cycle()) + 1;
-            }
-        }
+        let slots: u64 = self.queues.values().flat_map(|q| text_slots(q)).map(|(_, slots)| slots).sum();
         let maps: usize = self.maps.iter().map(|m| 2 * m.len()).sum();
         slots * u64::from(instruction_bytes) + maps as u64
     }

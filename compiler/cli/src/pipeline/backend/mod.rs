@@ -3,7 +3,7 @@
 mod tsp;
 mod wafer;
 
-use super::unsupported;
+use super::{Account, unsupported};
 use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
@@ -61,6 +61,8 @@ pub struct Compiled {
     pub program: AnyProgram,
     pub tiled: Tiled,
     pub estimate: Estimate,
+    /// Where the cycles went (chip).
+    pub account: Option<Account>,
 }
 
 /// One broken rule.

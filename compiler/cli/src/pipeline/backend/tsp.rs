@@ -1,11 +1,13 @@
 //! The `tsp` side of a pipeline.
 
-use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, does_not_fit, problem, unsupported_on};
+use super::{Account, Checked, Compiled, Estimate, Finding, Simulated, Tiled, does_not_fit, problem, unsupported_on};
 use crate::failure::{Failure, Problem};
+use crate::pipeline::{Loss, NodeAccount};
 use quadrille_compiler::ir::Graph;
 use quadrille_isa::Tensor;
 use quadrille_isa::tsp::{Machine, Program};
 use quadrille_runtime::tsp::{self as runtime, SimError};
+use quadrille_tsp::profile::Profile;
 use quadrille_tsp::{self as compiler, CompileError};
 
 pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
@@ -33,7 +35,9 @@ pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) 
 pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Failure> {
     let c = compiler::compile(graph, machine, &compiler::Options::default()).map_err(|e| failure(graph, machine, e))?;
     let e = c.estimate;
+    let account = account(&compiler::profile::profile(&c, machine), machine);
     Ok(Compiled {
+        account: Some(account),
         program: c.program.into(),
         tiled: Tiled::Tsp(Box::new(c.tiled)),
         estimate: Estimate {
@@ -45,6 +49,23 @@ pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Fail
             pes: None,
         },
     })
+}
+
+fn account(p: &Profile, machine: &Machine) -> Account {
+    let planes = u64::from(machine.planes()).max(1);
+    let nodes = p.nodes.iter().map(|n| NodeAccount {
+        node: n.node.clone(),
+        bound: n.demand.busiest(machine).1,
+        bound_by: n.bound_by(machine).name(),
+        waits: n.waits.by_cause().map(|(c, sum)| (c.name(), sum / planes)).filter(|w| w.1 > 0).collect(),
+    });
+    let losses = p.losses.iter().map(|l| Loss {
+        cause: l.cause.map_or("after", |c| c.name()),
+        cycles: l.cycles,
+        node: l.most.as_ref().map(|m| m.0.clone()),
+        node_cycles: l.most.as_ref().map(|m| m.1),
+    });
+    Account { nodes: nodes.collect(), busy: p.busy, losses: losses.collect() }
 }
 
 pub(super) fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem> {

@@ -30,6 +30,7 @@ pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Fail
     let c = compiler::compile(graph, machine, &compiler::Options::default()).map_err(|e| failure(graph, machine, e))?;
     let e = c.estimate;
     Ok(Compiled {
+        account: None,
         program: c.program.into(),
         tiled: Tiled::Wafer(Box::new(c.tiled)),
         estimate: Estimate {

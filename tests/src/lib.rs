@@ -14,3 +14,4 @@ pub mod node_cases;
 pub mod operator_cases;
 pub mod scope;
 pub mod suite_cases;
+pub mod whole;

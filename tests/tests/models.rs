@@ -6,11 +6,11 @@
 
 use insta::assert_snapshot;
 use quadrille::compare::{Precision, Tolerance, compare};
-use quadrille::machine::{Machine, Target};
-use quadrille::pipeline::{self, Feeds, Preparation};
+use quadrille::machine::Machine;
+use quadrille::pipeline::{self, Simulated};
 use quadrille_isa::Tensor;
 use quadrille_tests::corpus;
-use std::collections::BTreeMap;
+use quadrille_tests::whole::{Whole, whole};
 
 /// One model all the way, and the figures of the program as text.
 struct Ran {
@@ -18,36 +18,24 @@ struct Ran {
     figures: String,
 }
 
-fn machine(name: &str) -> (Machine, Target) {
-    match quadrille_isa::tsp::Machine::builtin(name) {
-        Some(m) => (Machine::Tsp(Box::new(m)), Target::Tsp),
-        None => {
-            let m = quadrille_isa::wafer::Machine::builtin(name).expect("a machine that ships with the compiler");
-            (Machine::Wafer(Box::new(m)), Target::Wafer)
-        }
+/// The checker finds nothing, and the simulator gives the tiled graph's bits; the outputs.
+fn proven(w: &Whole) -> Simulated {
+    let checked = pipeline::check(&w.compiled.program, &w.machine).expect("the checker runs");
+    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
+    let simulated = pipeline::simulate(&w.compiled.program, &w.machine, &w.inputs).expect("the simulation ends");
+    let tiled = w.compiled.tiled.eval(&w.inputs).expect("the tiled graph evaluates");
+    assert_eq!(tiled.len(), simulated.outputs.len());
+    for (name, (a, b)) in w.outputs.iter().zip(tiled.iter().zip(&simulated.outputs)) {
+        assert!(a == b, "output `{name}`: simulated bits differ from the tiled graph's");
     }
+    simulated
 }
 
 fn run(files: &corpus::Model, machine_name: &str) -> Ran {
-    let (machine, target) = machine(machine_name);
-    let model = pipeline::load(&files.path).expect("the model loads");
-    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
-    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
-    assert_eq!(feeds.expected.len(), outs.len(), "every output has an expected value");
-    let graph = pipeline::import(&files.path, &model, &BTreeMap::new(), &feeds).expect("the model imports");
-    let optimised = pipeline::prepare(&graph, target, &Preparation::default()).expect("the passes run");
-    let compiled = pipeline::compile(&optimised, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}"));
-
-    let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
-    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
-
-    let inputs = feeds.for_graph(&optimised, 0).expect("inputs for every input of the graph");
-    let simulated = pipeline::simulate(&compiled.program, &machine, &inputs).expect("the simulation ends");
-    let tiled = compiled.tiled.eval(&inputs).expect("the tiled graph evaluates");
-    assert_eq!(tiled.len(), simulated.outputs.len());
-    for (name, (a, b)) in outs.iter().zip(tiled.iter().zip(&simulated.outputs)) {
-        assert!(a == b, "output `{name}`: simulated bits differ from the tiled graph's");
-    }
+    let w = whole(files, machine_name);
+    assert_eq!(w.feeds.expected.len(), w.outputs.len(), "every output has an expected value");
+    let simulated = proven(&w);
+    let (outs, feeds, compiled, machine) = (&w.outputs, &w.feeds, &w.compiled, &w.machine);
 
     let triples: Vec<(&str, &Tensor, &Tensor)> =
         outs.iter().zip(&simulated.outputs).map(|(n, got)| (n.as_str(), got, &feeds.expected[n])).collect();
@@ -63,7 +51,7 @@ fn run(files: &corpus::Model, machine_name: &str) -> Ran {
         estimate.bound_cycles,
         estimate.mapping_bound_cycles,
         estimate.sram_bytes,
-        pipeline::text_bytes(&compiled.program, &machine),
+        pipeline::text_bytes(&compiled.program, machine),
     );
     if let Some(pes) = pipeline::pes(&compiled.program) {
         figures += &format!("pes {pes}\n");
@@ -74,24 +62,11 @@ fn run(files: &corpus::Model, machine_name: &str) -> Ran {
 /// A quantised model in its own integers: the checker finds nothing, and tiled graph and simulator give the bits of
 /// the integer graph's oracle.
 fn run_int8(files: &corpus::Model) -> String {
-    let (machine, target) = machine("tsp");
-    let model = pipeline::load(&files.path).expect("the model loads");
-    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
-    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
-    let graph = pipeline::import(&files.path, &model, &BTreeMap::new(), &feeds).expect("the model imports");
-    let how = Preparation { precision: Some(Precision::Int8), ..Preparation::default() };
-    let integers = pipeline::prepare(&graph, target, &how).expect("the passes run");
-    let compiled = pipeline::compile(&integers, &machine, Precision::Int8).unwrap_or_else(|e| panic!("{e}"));
-    let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
-    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
-
-    let inputs = feeds.for_graph(&integers, 0).expect("inputs for every input of the graph");
-    let oracle = quadrille_compiler::ir::eval::eval(&integers, &inputs).expect("the integer graph evaluates");
-    let tiled = compiled.tiled.eval(&inputs).expect("the tiled graph evaluates");
-    assert!(tiled == oracle, "the tiled graph's bits differ from the oracle's");
-    let simulated = pipeline::simulate(&compiled.program, &machine, &inputs).expect("the simulation ends");
+    let w = whole(files, "tsp");
+    let simulated = proven(&w);
+    let oracle = quadrille_compiler::ir::eval::eval(&w.graph, &w.inputs).expect("the integer graph evaluates");
     assert!(simulated.outputs == oracle, "simulated bits differ from the oracle's");
-    format!("cycles {}\nbound_cycles {}\n", simulated.cycles, compiled.estimate.bound_cycles)
+    format!("cycles {}\nbound_cycles {}\n", simulated.cycles, w.compiled.estimate.bound_cycles)
 }
 
 /// Activations with a zero point of -128, so padding is with that byte.
@@ -224,7 +199,7 @@ fn the_schedule_of_a_small_product() {
     let y = g.add_node(product, &[x, w], origin).expect("types agree");
     g.add_output("y", y);
 
-    let (machine, _) = machine("tsp-small");
+    let machine = Machine::load("tsp-small").expect("a machine that ships with the compiler");
     let compiled = pipeline::compile(&g, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}"));
     let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
     assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);

@@ -2,33 +2,27 @@
 
 use quadrille::html;
 use quadrille::machine::Machine;
-use quadrille::pipeline::{self, Feeds, Preparation};
+use quadrille::pipeline;
 use quadrille_isa::container::AnyProgram;
 use quadrille_tests::browser::Page;
 use quadrille_tests::corpus;
+use quadrille_tests::whole::whole;
 use serde_json::json;
 
 /// Writes the report of a model of the corpus; gives the folder that it lies in, and the program.
 fn report(name: &str, machine: &str) -> (tempfile::TempDir, AnyProgram) {
-    let files = if name == "digits" { corpus::digits(0) } else { corpus::model(name) };
-    let machine = Machine::load(machine).expect("built in");
-    let model = pipeline::load(&files.path).expect("the model loads");
-    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
-    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
-    let graph = pipeline::import(&files.path, &model, &Default::default(), &feeds).expect("the model imports");
-    let precision = pipeline::precision(&graph, machine.target(), None);
-    let ready = pipeline::prepare(&graph, machine.target(), &Preparation::default()).expect("the passes run");
-    let c = pipeline::compile(&ready, &machine, precision).expect("the model compiles");
-    let (spans, cycles, interval) = match (&c.program, &machine) {
+    let files = corpus::model(name);
+    let w = whole(&files, machine);
+    let c = w.compiled;
+    let (spans, cycles, interval) = match (&c.program, &w.machine) {
         (AnyProgram::Wafer(p), Machine::Wafer(m)) => {
-            let inputs = feeds.for_graph(&graph, 0).expect("inputs");
-            let (spans, run) = pipeline::spans(p, m, &inputs).expect("it runs");
+            let (spans, run) = pipeline::spans(p, m, &w.inputs).expect("it runs");
             (spans, run.cycles, run.interval_cycles)
         }
         _ => (Vec::new(), c.estimate.cycles, None),
     };
     let known = html::Known { estimate: Some(&c.estimate), account: c.account.as_ref(), cycles, interval };
-    let page = html::of(&c.program, &machine, &spans, known).expect("of one target");
+    let page = html::of(&c.program, &w.machine, &spans, known).expect("of one target");
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("report.html"), page).expect("written");
     (dir, c.program)

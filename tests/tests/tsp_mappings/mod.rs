@@ -108,16 +108,12 @@ fn random_windows_over_packed_pixels() {
 #[test]
 #[ignore = "prints the profile of the model that QUADRILLE_MODEL names"]
 fn profile_of_a_model() {
-    use quadrille::machine::Target;
-    use quadrille::pipeline::{self, Feeds, Preparation};
     let name = std::env::var("QUADRILLE_MODEL").unwrap_or_else(|_| "mtcnn-pnet".into());
+    use quadrille::machine::Machine as AnyMachine;
+    use quadrille_tests::whole::prepared;
     let files = quadrille_tests::corpus::model(&name);
     let m = Machine::builtin("tsp").expect("a built-in machine");
-    let model = pipeline::load(&files.path).expect("the model loads");
-    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
-    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
-    let graph = pipeline::import(&files.path, &model, &Default::default(), &feeds).expect("the model imports");
-    let graph = pipeline::prepare(&graph, Target::Tsp, &Preparation::default()).expect("the passes run");
+    let graph = prepared(&files, &AnyMachine::Tsp(Box::new(m.clone()))).0;
     let start = std::time::Instant::now();
     let c = tsp::compile(&graph, &m, &Options::default()).expect("the model compiles");
     println!("{name}: {} cycles, {} ms", c.estimate.cycles, start.elapsed().as_millis());

@@ -25,7 +25,7 @@ pub struct Estimate {
 pub(crate) fn estimate(g: &Graph, t: &TiledGraph, m: &Machine, s: &Schedule, p: &Program) -> Estimate {
     Estimate {
         bound_cycles: bound(g, m),
-        mapping_bound_cycles: demand(t, m).busiest(m).1.max(1),
+        mapping_bound_cycles: mapping_bound(t, m),
         cycles: cycles(m, p),
         sram_bytes: s.memory.peak_bytes(),
         program_bytes: p.text_bytes(m.program.instruction_bytes),
@@ -61,6 +61,11 @@ fn bound(g: &Graph, m: &Machine) -> u64 {
     let alus = u64::from(m.geometry.alus) * lanes;
     let planes = macs[0].div_ceil(m.peak_f16_macs_per_cycle()) + macs[1].div_ceil(m.peak_i8_macs_per_cycle());
     planes.max(weights.div_ceil(stream_bytes)).max(elements.div_ceil(alus)).max(1)
+}
+
+/// The busiest resource of a mapping.
+pub(crate) fn mapping_bound(t: &TiledGraph, m: &Machine) -> u64 {
+    demand(t, m).busiest(m).1.max(1)
 }
 
 /// Length of a program: its last event plus the skew of the superlanes.

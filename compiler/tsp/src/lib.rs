@@ -57,14 +57,16 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let graphs = (graph, &legal.graph);
     let plan = Plan { packing: true, tight: false, compact: false };
     let plain = Plan { packing: false, ..plan };
-    // What packing saves in passes its gathers may cost in ports: the shorter program counts.
+    // What packing saves in passes its gathers may cost in ports: the shorter program counts, where it can be shorter.
     if let Ok(packed) = compile_with(graphs, machine, plan) {
         return Ok(match tile(&legal.graph, machine, plain) {
             // Where nothing was packed the two are the same.
-            Ok(t) if t != packed.tiled => match build(graph, t, machine, plain) {
-                Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
-                _ => packed,
-            },
+            Ok(t) if t != packed.tiled && estimate::mapping_bound(&t, machine) < packed.estimate.cycles => {
+                match build(graph, t, machine, plain) {
+                    Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
+                    _ => packed,
+                }
+            }
             _ => packed,
         });
     }
@@ -101,9 +103,45 @@ fn tile(legal: &Graph, machine: &Machine, plan: Plan) -> Result<TiledGraph, Comp
     if s.failed.is_empty() { Ok(s.tiled) } else { Err(s.failed.remove(0).1.into()) }
 }
 
+/// How a plane's part of a tensor may be cut; what is best depends on the model.
+const PIECES: [u32; 2] = [2, 5];
+
+/// Schedules after the first of each, with slices chosen by the times of the one before.
+const ROUNDS: usize = 3;
+
+/// Instructions of a schedule at most for which others are tried: the time of a compilation grows with it.
+const TRIED: usize = 400_000;
+
+/// The shortest of some schedules.
+fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
+    let first = |pieces: u32| sched::schedule(tiled, machine, plan, (pieces, None));
+    let refined = |mut best: sched::Schedule, pieces: u32| {
+        let mut times = best.times.clone();
+        for _ in 0..ROUNDS {
+            // What does not fit is no better.
+            let Ok(next) = sched::schedule(tiled, machine, plan, (pieces, Some(&times))) else { break };
+            times = next.times.clone();
+            if next.placements.end() < best.placements.end() {
+                best = next;
+            }
+        }
+        best
+    };
+    let a = first(PIECES[0]);
+    if a.as_ref().is_ok_and(|s| !s.refinable || s.placements.insts.len() > TRIED) {
+        return a;
+    }
+    let other = || first(PIECES[1]).map(|s| refined(s, PIECES[1]));
+    match rayon::join(|| a.map(|s| refined(s, PIECES[0])), other) {
+        (Ok(a), Ok(b)) => Ok(if b.placements.end() < a.placements.end() { b } else { a }),
+        (Ok(s), Err(_)) | (Err(_), Ok(s)) => Ok(s),
+        (Err(e), Err(_)) => Err(e),
+    }
+}
+
 /// The program of a tiled graph.
 fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
-    let schedule = sched::schedule(&tiled, machine, plan)?;
+    let schedule = best_schedule(&tiled, machine, plan)?;
     let program = emit::emit(&tiled, machine, &schedule)?;
     let estimate = estimate::estimate(graph, &tiled, machine, &schedule, &program);
     let idle = schedule.placements.idle;

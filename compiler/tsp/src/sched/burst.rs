@@ -206,6 +206,13 @@ pub(super) struct Landing {
     pub(super) waits: Waits,
 }
 
+impl Placements {
+    /// Cycle after the last issue.
+    pub(crate) fn end(&self) -> u32 {
+        self.insts.iter().map(|i| i.cycle + i.repeat.n * i.repeat.d + 1).max().unwrap_or(0)
+    }
+}
+
 impl Landing {
     pub(super) fn inst(&self, i: InstNo) -> PlacedNo {
         PlacedNo(self.first.0 + i.0 as u32)
@@ -296,6 +303,11 @@ impl Burst {
         let queue = queues.windows(2).find(|w| w[0].0 == w[1].0 && w[1].1 < w[0].2);
         let bank = banks.windows(2).find(|w| (w[0].0, w[0].1) == (w[1].0, w[1].1) && w[1].2 < w[0].3);
         queue.map(|w| format!("{}", w[0].0)).or(bank.map(|w| format!("{} bank {}", w[0].0, w[0].1)))
+    }
+
+    /// Last cycle, from the start.
+    pub(super) fn last(&self) -> i64 {
+        self.insts.iter().map(|i| i.t + i64::from(span(i))).max().unwrap_or(0)
     }
 
     /// Finds the earliest start, books it, and adds the instructions to the program.

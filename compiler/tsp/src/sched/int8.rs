@@ -11,16 +11,17 @@ use super::map::Shared;
 use super::memory::FillWord;
 use super::pass::BytePass;
 use super::rows::Effects;
+use super::traffic::NO_TENSOR;
 use super::vxm::Plan;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
-use crate::tiled::{FILL, Init, Kernel, Pass, Rows, Src, Step, TensorId};
+use crate::tiled::{FILL, Init, Kernel, Pass, Rows, Src, Step};
 use quadrille_isa::tsp::{ActType, AluType, Hemisphere, SLOT_STATE, Slice};
 use std::ops::Range;
 
-/// Kernels before one whose slices its fill words keep clear of.
-const FILL_APART: usize = 10;
+/// Part of its cycles, in 1/16, in which a plane reads what lies outside of the image.
+const FILL_SHARE: u32 = 2;
 
 /// A plane's part of a pass: number within the hemisphere, and its rows.
 #[derive(Clone, Debug)]
@@ -48,30 +49,18 @@ pub(super) struct Tail<'a> {
 }
 
 impl Scheduler<'_> {
-    /// A word for each plane, west first, from which it reads what lies outside of the image: away from all that the kernel
-    /// and those before it read and write, so that planes in lock step do not meet there. None, or too few, where that
-    /// cannot be.
+    /// A word for each plane, west first, from which it reads what lies outside of the image: away from what else the kernel
+    /// wants then. None where that cannot be.
     pub(super) fn fill_words(&mut self, here: usize, passes: &[Pass]) -> Vec<FillWord> {
         let outside = passes.iter().map(|p| &p.act).find(|a| a.rows.contains(&FILL));
         let Some(fill) = outside.and_then(|a| self.g.tensor(a.tensor).fill) else { return Vec::new() };
+        let planes = self.m.geometry.planes_per_hemisphere as u8;
         let mut words: Vec<FillWord> = Vec::new();
-        let planes = self.m.geometry.planes_per_hemisphere as usize * 2;
-        for back in [FILL_APART, 0] {
-            let mut busy: Vec<Slice> = Vec::new();
-            for k in &self.g.kernels[here.saturating_sub(back)..=here] {
-                let mut add = |t: TensorId| busy.extend(self.memory.slices_of(self.g.stored(t)));
-                k.each_read(|r| add(r.tensor));
-                k.each_write(&mut add);
-            }
-            while words.len() < planes {
-                let Some(f) = self.memory.fill_word(fill as u8, here, &busy) else { break };
-                busy.push(f.at.slice);
-                words.push(f);
-            }
-            if words.len() == planes {
-                return words;
-            }
-            words.clear();
+        for (team, part) in (0..2).flat_map(|t| (0..planes).map(move |p| (t, p))) {
+            let uses = [self.memory.traffic.all_along(here, (team, part), NO_TENSOR, FILL_SHARE)];
+            let taken: Vec<Slice> = words.iter().map(|w| w.at.slice).collect();
+            let Some(word) = self.memory.fill_word(fill as u8, &uses, &taken) else { return Vec::new() };
+            words.push(word);
         }
         words
     }
@@ -175,6 +164,8 @@ impl Scheduler<'_> {
             let row = u32::from(part.row);
             sums[part.plane].push(Left { rows: row..row + part.rows.len() as u32, acc: landing.inst(acc) });
             let plane = self.plane_of(h, part.plane);
+            let first = (i64::from(landing.start) + act) as u32;
+            self.times.note_rows(self.now, k.n as usize, part.rows.clone(), first);
             self.takes_rows(k, plane, &landing, act, part.rows.len() as u32);
         }
         Ok(())

@@ -80,7 +80,8 @@ impl Scheduler<'_> {
             self.map_rows(k, plan, ins, steps, outs, rows.start..middle, part)?;
             return self.map_rows(k, plan, ins, steps, outs, middle..rows.end, part);
         }
-        self.place(k, b, e)?;
+        let landing = self.place(k, b, e)?;
+        self.times.note_rows(self.now, k.n as usize, rows, landing.start);
         Ok(())
     }
 

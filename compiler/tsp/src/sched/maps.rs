@@ -9,11 +9,15 @@ use super::burst::{At, Burst, Def, Proto, StreamNo, Touch, Use};
 use super::memory::{Memory, Region};
 use super::rows::{Effects, repeat, runs};
 use super::split::int8_passes;
+use super::traffic::{NO_TENSOR, Traffic};
 use super::waits::Cause;
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Column, Dir, MAP_NONE, QueueId, Slice, Thread, ValueIx};
 use std::collections::BTreeMap;
+
+/// What a map of its own may save for each cell of its use, in squares of 1/16, before it is worth its words.
+const SHARED: u64 = 1;
 
 /// A map in SRAM.
 #[derive(Clone, Debug)]
@@ -77,11 +81,15 @@ impl Scheduler<'_> {
             return Err(self.no_map(k, "only activations are gathered"));
         }
         k.each_write(|t| used.push(t));
+        // Who takes bytes has slices chosen by time.
+        let bytes = int8_passes(self.g, k).is_some();
         let mut busy: Vec<Slice> = Vec::new();
-        used.into_iter().for_each(|t| busy.extend(self.memory.slices_of(t)));
+        if !bytes || !self.memory.by_time() {
+            used.into_iter().for_each(|t| busy.extend(self.memory.slices_of(t)));
+        }
         // Planes that take bytes read rows of their own, each with a map of its own.
         let planes = self.m.geometry.planes_per_hemisphere as usize;
-        let readers = if int8_passes(self.g, k).is_some() { planes } else { 1 };
+        let readers = if bytes { planes } else { 1 };
         let mut maps: Vec<(TensorId, Slice)> = Vec::new();
         for (dir, reader) in [Dir::East, Dir::West].into_iter().flat_map(|d| (0..readers).map(move |r| (d, r))) {
             for &t in &wanted {
@@ -90,29 +98,41 @@ impl Scheduler<'_> {
                 let upstream = |s: Slice| s.hemisphere.inward() == dir && !busy.contains(&s);
                 // Clear of the other maps, or at least of those that are read at the same time.
                 let clear = |s: Slice, all: bool| !maps.iter().any(|m| m.1 == s && (all || m.0 == t));
+                // A plane reads one map at a time.
+                let share = (16 / wanted.len() as u32).max(1);
+                let team = u8::from(dir == Dir::East);
+                let uses = [self.memory.traffic.all_along(here, (team, reader as u8), NO_TENSOR, share)];
+                let free = |s: Slice, all: bool| upstream(s) && clear(s, all);
                 let known = self.memory.maps.same.get(&words).map(Vec::as_slice).unwrap_or_default();
+                let known: Vec<(usize, Region)> = known.iter().map(|&n| (n, self.memory.maps.homes[n].at)).collect();
+                let cost = |r: &Region| {
+                    if !self.memory.by_time() {
+                        return Some(0);
+                    }
+                    self.memory.traffic.cost(r.slice, self.memory.bank_of(r.base), &uses)
+                };
                 let shared = [true, false].iter().find_map(|&all| {
-                    known.iter().copied().find(|&n| {
-                        let s = self.memory.maps.homes[n].at.slice;
-                        upstream(s) && clear(s, all)
-                    })
+                    let known = known.iter().filter(|(_, r)| free(r.slice, all));
+                    known.filter_map(|&(n, r)| cost(&r).map(|c| (c, n, r))).min_by_key(|&(c, n, _)| (c, n))
                 });
-                if let Some(n) = shared {
-                    let at = self.memory.maps.homes[n].at;
-                    let bank = u32::from(self.memory.bank_of(at.base));
-                    self.memory.note_use(at.slice, bank, (here, here));
+                let rows = (words.len() / groups.max(1)) as u32;
+                let mut fresh = self.memory.fresh(rows, &uses, |s, _| free(s, true));
+                if fresh.is_none() && shared.is_none() {
+                    fresh = self.memory.fresh(rows, &uses, |s, _| free(s, false));
+                }
+                if let Some((cost, n, at)) = shared
+                    && fresh.is_none_or(|f| cost <= f.0 + SHARED * Traffic::cells_of(&uses))
+                {
+                    let bank = self.memory.bank_of(at.base);
+                    self.memory.traffic.add(at.slice, bank, &uses);
                     maps.push((t, at.slice));
                     self.memory.maps.of.insert(key, n);
                     continue;
                 }
-                let rows = (words.len() / groups.max(1)) as u32;
-                let mut at = self.memory.fresh(rows, (here, here), |s, _| upstream(s) && clear(s, true));
-                if at.is_none() {
-                    at = self.memory.fresh(rows, (here, here), |s, _| upstream(s) && clear(s, false));
-                }
-                let Some(at) = at else {
+                let Some((_, slice, bank)) = fresh else {
                     return Err(self.no_map(k, "no slice upstream has room for an address map"));
                 };
+                let at = self.memory.take_fresh(slice, bank, rows, &uses);
                 maps.push((t, at.slice));
                 let value = ValueIx(self.memory.new_value());
                 let n = self.memory.maps.homes.len();

@@ -6,7 +6,9 @@
 
 use super::maps::Maps;
 use super::shortage::shortage;
-use super::split::{cuts, first_half, int8_passes, plane_rows, shared_passes};
+use super::split::{cuts, first_half, int8_passes, plane_rows, shared_passes, waves};
+use super::times::Times;
+use super::traffic::{Access, Traffic};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
@@ -92,12 +94,16 @@ pub(crate) struct Memory {
     gathered: Vec<bool>,
     /// Rows that the copy for each plane of each hemisphere (west first) must hold; nothing where every copy holds all.
     needed: Vec<Option<Needed>>,
-    /// Of each bank of each slice, the kernels between which something that lies there is used.
-    users: Vec<Vec<(usize, usize)>>,
-    /// First kernel that uses a tensor.
-    first_use: Vec<usize>,
-    /// True where slices are chosen by who else uses them: programs of products of bytes, with slices to spare.
-    by_crowd: bool,
+    /// Who uses which slice when.
+    pub(super) traffic: Traffic,
+    /// Hemispheres of each product with one chain.
+    kernel_sides: Vec<Vec<Hemisphere>>,
+    /// Chunks of a plane's part of a tensor at most.
+    pieces: u32,
+    /// Waves in which a plane's rows of a tensor are written.
+    waves: Vec<u32>,
+    /// True where slices are chosen by when else they are used: programs of products of bytes, with slices to spare.
+    by_time: bool,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
     /// Chunks as long as it takes to leave half of the slices to other tensors.
@@ -150,17 +156,23 @@ const FEWEST_CHUNK_ROWS: u32 = 32;
 /// A kernel of fewer than one in so many rows of a tensor does not say how its chunks are cut.
 const FEW_OF: u32 = 32;
 
-/// Kernels by which two uses must be apart to count as apart.
-const NEAR: usize = 3;
-
 /// What the loads of weights count for where an address map may go: they read all of the outer slices.
-const OUTER_CROWD: usize = 3;
+const OUTER: u64 = 32;
+
+/// Rows of a chunk of what no product of bytes writes.
+const PIECE_ROWS: u32 = 64;
 
 /// Rows of a product of bytes at most for which each hemisphere reads its own copy.
 const SHORT_ROWS: u32 = 64;
 
 impl Memory {
-    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], plan: crate::Plan) -> Memory {
+    pub(super) fn new(
+        g: &TiledGraph,
+        m: &Machine,
+        sides: &[Vec<Hemisphere>],
+        plan: crate::Plan,
+        (pieces, before): (u32, Option<&Times>),
+    ) -> Memory {
         let crate::Plan { compact, tight, .. } = plan;
         let n = g.tensors.len();
         let usable = m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere;
@@ -183,9 +195,11 @@ impl Memory {
             fills: Vec::new(),
             opposite: vec![None; n],
             gathered: vec![false; n],
-            users: vec![Vec::new(); 4 * m.geometry.mem_slices_per_hemisphere as usize],
-            first_use: vec![usize::MAX; n],
-            by_crowd: usable >= 32 && !compact && g.kernels.iter().any(|k| int8_passes(g, k).is_some()),
+            traffic: Traffic::new(g, m, before),
+            kernel_sides: sides.to_vec(),
+            pieces,
+            waves: vec![0; n],
+            by_time: usable >= 32 && !compact && g.kernels.iter().any(|k| int8_passes(g, k).is_some()),
             needed: vec![None; n],
             maps: Maps::default(),
             compact,
@@ -250,7 +264,6 @@ impl Memory {
             };
             for &t in reads.iter().chain(&writes).chain(&whole) {
                 mem.last_use[t as usize] = number;
-                mem.first_use[t as usize] = mem.first_use[t as usize].min(number);
                 mem.used[t as usize] = true;
             }
             for &a in &reads {
@@ -290,6 +303,10 @@ impl Memory {
         let (Some((passes, bytes)), Kind::MatMul { ins, outs, .. }) = (shared_passes(g, k), &k.kind) else { return };
         let planes = if bytes { self.machine.geometry.planes_per_hemisphere } else { 1 };
         let cuts = cuts(g, k, sides.len() * planes as usize);
+        if bytes {
+            let count = waves(&cuts, sides, planes as usize, super::products::wave_rows()).len() as u32;
+            outs.iter().for_each(|(_, r)| self.waves[r.tensor.0 as usize] = self.waves[r.tensor.0 as usize].max(count));
+        }
         for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
             let pairs = cuts.windows(3).flat_map(|w| r.rows[w[0]..w[1]].iter().zip(&r.rows[w[1]..w[2]]));
             let gaps = pairs.filter(|(a, b)| **a != FILL && **b != FILL);
@@ -424,26 +441,6 @@ impl Memory {
         weight_slices(&self.machine)
     }
 
-    fn bank_index(&self, s: Slice, bank: u32) -> usize {
-        let h = u32::from(s.hemisphere == Hemisphere::East);
-        ((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize
-    }
-
-    /// How much else uses a slice in the course of some kernels: what lies in the same bank counts twice.
-    fn crowd(&self, s: Slice, bank: u32, (first, last): (usize, usize)) -> usize {
-        let here = |b: u32| {
-            let near = |u: &&(usize, usize)| u.0 <= last.saturating_add(NEAR) && first <= u.1.saturating_add(NEAR);
-            self.users[self.bank_index(s, b)].iter().filter(near).count()
-        };
-        2 * here(bank) + here(1 - bank)
-    }
-
-    /// Notes that something in a bank is used from kernel to kernel.
-    pub(super) fn note_use(&mut self, s: Slice, bank: u32, kernels: (usize, usize)) {
-        let i = self.bank_index(s, bank);
-        self.users[i].push(kernels);
-    }
-
     /// Bank of a word.
     pub(crate) fn bank_of(&self, addr: u16) -> u8 {
         (u32::from(addr) / self.bank_words) as u8
@@ -546,12 +543,20 @@ impl Memory {
         let per_chunk = if info.weights { weight_slices(&self.machine) } else { width * self.copies[i] };
         let whole = info.weights || info.table || gathered;
         let mut chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
-        let (mut words, mut chunks, mut found);
-        loop {
+        let (mut words, mut chunks, mut found) = (0, 0, None);
+        // In short chunks whose slices are chosen by time, if they can be.
+        let first = self.tight && matches!(info.init, Init::Const(_));
+        if self.by_time && !info.weights && !info.table && !first {
+            let rows = chunk_rows.min(self.piece(i, info)).max(1);
+            (words, chunks) = (rows + extra, info.rows.div_ceil(rows).max(1));
+            let uses = self.uses(g, t, (rows, chunks));
+            found = self.search_by_time(i, (width, per_chunk, words, chunks), &uses);
+            chunk_rows = if found.is_some() { rows } else { chunk_rows };
+        }
+        while found.is_none() {
             words = if info.weights { info.rows.div_ceil(per_chunk) * width } else { chunk_rows + extra };
             chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
             let sizes = (width, per_chunk, words, chunks, spread);
-            found = None;
             for own in &homes {
                 let Some((h, sets)) = self.search(i, info, *own, sizes) else {
                     // One home must do where there is no room for a second.
@@ -570,10 +575,12 @@ impl Memory {
                 found = self.search(i, info, None, sizes);
             }
             // What is left of full slices may do for shorter chunks.
-            if found.is_some() || whole || chunk_rows <= FEWEST_CHUNK_ROWS {
+            if whole || chunk_rows <= FEWEST_CHUNK_ROWS {
                 break;
             }
-            chunk_rows = (chunk_rows / 2).max(FEWEST_CHUNK_ROWS);
+            if found.is_none() {
+                chunk_rows = (chunk_rows / 2).max(FEWEST_CHUNK_ROWS);
+            }
         }
         let regions = per_chunk * chunks;
         let lanes = self.machine.lanes() as u64;
@@ -604,15 +611,14 @@ impl Memory {
             };
             let per_copy = if info.weights { weight_slices(&self.machine) as usize } else { width as usize };
             self.now_bytes += u64::from(words) * taken.len() as u64 * lanes;
-            if !info.weights {
-                let window = (self.first_use[i], self.last_use[i]);
-                taken.iter().for_each(|r| self.note_use(r.slice, u32::from(self.bank_of(r.base)), window));
-            }
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
         }
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
         self.homes[i] = home;
+        if self.by_time && !info.weights {
+            self.note_uses(g, t);
+        }
         Ok(())
     }
 
@@ -679,36 +685,224 @@ impl Memory {
         Region { slice: s, base: (bank * limit + base) as u16 }
     }
 
-    /// Words that nothing has held yet, in a slice that `fits` takes; for what lies in the image.
+    /// A bank with words that nothing has held yet, in a slice that `fits` takes, for what lies in the image and is used so;
+    /// and what that costs.
     pub(super) fn fresh(
         &mut self,
         words: u32,
-        kernels: (usize, usize),
+        uses: &[Access],
         mut fits: impl FnMut(Slice, u8) -> bool,
-    ) -> Option<Region> {
+    ) -> Option<(u64, Slice, u32)> {
         let turn = self.turn[0];
-        let mut places: Vec<(Slice, u32)> = Vec::new();
+        let mut best: Option<(u64, Slice, u32)> = None;
         for k in 0..self.usable {
             for hemisphere in [Hemisphere::East, Hemisphere::West] {
                 let s = Slice { hemisphere, index: ((turn + k) % self.usable) as u8 };
-                places.extend([(s, 0), (s, 1)]);
+                for bank in 0..2 {
+                    if !fits(s, bank as u8) || self.room(s, bank, words, false).is_none() {
+                        continue;
+                    }
+                    if !self.by_time {
+                        return Some((0, s, bank));
+                    }
+                    let outer = u32::from(s.index) + 16 >= self.usable;
+                    let cost = self.traffic.cost(s, bank as u8, uses);
+                    let Some(cost) = cost.map(|c| c + if outer { OUTER * Traffic::cells_of(uses) } else { 0 }) else {
+                        continue;
+                    };
+                    if best.is_none_or(|b| cost < b.0) {
+                        best = Some((cost, s, bank));
+                    }
+                }
             }
         }
-        if self.by_crowd {
-            places.retain(|&(s, bank)| fits(s, bank as u8));
-            places.sort_by_cached_key(|&(s, bank)| {
-                self.crowd(s, bank, kernels) + if u32::from(s.index) + 16 >= self.usable { OUTER_CROWD } else { 0 }
-            });
+        best
+    }
+
+    /// Takes what [`Memory::fresh`] found.
+    pub(super) fn take_fresh(&mut self, s: Slice, bank: u32, words: u32, uses: &[Access]) -> Region {
+        self.turn[0] += 1;
+        self.traffic.add(s, bank as u8, uses);
+        self.take(s, bank, words)
+    }
+
+    /// Rows of a chunk where slices are chosen by time: as many as some waves of a plane, since a bank is read or written.
+    fn piece(&self, i: usize, info: &RowTensor) -> u32 {
+        if self.gathered[i] {
+            return u32::MAX;
         }
-        for (s, bank) in places {
-            if fits(s, bank as u8) && self.room(s, bank, words, false).is_some() {
-                self.turn[0] += 1;
-                let r = self.take(s, bank, words);
-                self.note_use(s, bank, kernels);
-                return Some(r);
+        let part = info.rows.div_ceil(2 * self.machine.geometry.planes_per_hemisphere);
+        let waves = if self.waves[i] > 0 { self.waves[i] } else { (part / PIECE_ROWS).max(1) };
+        part.div_ceil(waves.div_ceil(waves.div_ceil(self.pieces))).max(1)
+    }
+
+    /// When the chunks of a tensor's copies are used; copies to gather from by plane, west first.
+    fn uses(&self, g: &TiledGraph, t: TensorId, (rows, chunks): (u32, u32)) -> Vec<Vec<Vec<Access>>> {
+        let i = t.0 as usize;
+        let planes = self.machine.geometry.planes_per_hemisphere as usize;
+        let needed = &self.needed[i];
+        let holds = |team: usize, plane: usize, row: u32| {
+            needed.as_ref().is_none_or(|n| n[team.min(1)].get(plane).is_none_or(|rows| rows[row as usize]))
+        };
+        let sizes = (rows, chunks, self.copies[i], planes);
+        self.traffic.accesses(g, t, &self.kernel_sides, sizes, (self.gathered[i], holds))
+    }
+
+    /// The uses of a copy, the `n`-th on its side.
+    fn uses_of_copy<'u>(
+        &self,
+        i: usize,
+        uses: &'u [Vec<Access>],
+        side: Hemisphere,
+        n: usize,
+        copy: usize,
+    ) -> &'u [Access] {
+        let planes = self.machine.geometry.planes_per_hemisphere as usize;
+        let by_plane = usize::from(side == Hemisphere::East) * planes + n;
+        let at = if self.gathered[i] && uses.len() >= 2 * planes { by_plane } else { copy };
+        uses.get(at.min(uses.len().saturating_sub(1))).map_or(&[], Vec::as_slice)
+    }
+
+    /// Books the uses of a tensor that has its home.
+    fn note_uses(&mut self, g: &TiledGraph, t: TensorId) {
+        let i = t.0 as usize;
+        let chunks = self.homes[i].chunks.clone();
+        let uses = self.uses(g, t, (self.homes[i].chunk_rows.max(1), chunks.len() as u32));
+        for (chunk, uses) in chunks.iter().zip(&uses) {
+            for (copy, regions) in chunk.copies.iter().enumerate() {
+                let side = regions[0].slice.hemisphere;
+                let n = chunk.copies[..copy].iter().filter(|c| c[0].slice.hemisphere == side).count();
+                let own = self.uses_of_copy(i, uses, side, n, copy).to_vec();
+                for r in regions {
+                    self.traffic.add(r.slice, self.bank_of(r.base), &own);
+                }
+            }
+        }
+    }
+
+    /// As [`Memory::search`], by what the uses of each chunk cost.
+    fn search_by_time(
+        &mut self,
+        i: usize,
+        (width, per_chunk, words, chunks): (u32, u32, u32, u32),
+        uses: &[Vec<Vec<Access>>],
+    ) -> Option<Found> {
+        let (copies, gathered) = (self.copies[i], self.gathered[i]);
+        for (reuse, mixed, all) in [
+            (false, false, false),
+            (false, true, false),
+            (false, false, true),
+            (false, true, true),
+            (true, false, true),
+            (true, true, true),
+        ] {
+            if mixed && (copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
+                continue;
+            }
+            let mut best: Option<(u64, Found)> = None;
+            for h in self.sides(i) {
+                for bank in if gathered { vec![Some(0), Some(1)] } else { vec![None] } {
+                    let near = if mixed { copies.div_ceil(2) } else { copies };
+                    let ask = |n| Ask {
+                        words,
+                        chunks,
+                        n,
+                        bank: 0,
+                        reuse,
+                        weights: false,
+                        table: false,
+                        all,
+                        both: false,
+                        first: false,
+                    };
+                    let counts = (width * near, per_chunk - width * near);
+                    let Some((mut cost, mut sets)) = self.choose_by_time(i, h, ask(counts.0), (bank, width, 0), uses)
+                    else {
+                        continue;
+                    };
+                    if counts.1 > 0 {
+                        let far =
+                            self.choose_by_time(i, across_vxm(h), ask(counts.1), (bank, width, near as usize), uses);
+                        let Some((more, far)) = far else { continue };
+                        cost += more;
+                        sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
+                    }
+                    if gathered && self.common_base(&sets[0], words, reuse).is_none() {
+                        continue;
+                    }
+                    if best.as_ref().is_none_or(|b| cost < b.0) {
+                        best = Some((cost, (h, sets)));
+                    }
+                }
+            }
+            if let Some((_, found)) = best {
+                return Some(found);
             }
         }
         None
+    }
+
+    /// Slices on a side for every chunk that cost least, or nothing.
+    fn choose_by_time(
+        &mut self,
+        t: usize,
+        h: Hemisphere,
+        ask: Ask,
+        (only, width, first): (Option<u32>, u32, usize),
+        uses: &[Vec<Vec<Access>>],
+    ) -> Option<(u64, Vec<Vec<(Slice, u32)>>)> {
+        let inner = if ask.all { self.usable } else { self.usable - 16 };
+        let turn = self.turn[usize::from(h == Hemisphere::East)];
+        let mut planned: Vec<[u32; 2]> = vec![[0; 2]; inner as usize];
+        let mut sets: Vec<Vec<(Slice, u32)>> = Vec::new();
+        let mut booked: Vec<(Slice, u8, Vec<Access>)> = Vec::new();
+        let mut sum = 0;
+        for chunk in uses.iter().take(ask.chunks as usize) {
+            let mut best: Option<(u64, Vec<(Slice, u32)>)> = None;
+            for bank in only.map_or_else(|| vec![0, 1], |b| vec![b]) {
+                let (mut cost, mut set) = (0, Vec::new());
+                for slot in 0..ask.n {
+                    let n = (slot / width) as usize;
+                    let own = self.uses_of_copy(t, chunk, h, n, first + n);
+                    let mut least: Option<(u64, u32, Slice)> = None;
+                    for k in 0..inner {
+                        let index = (turn + slot + k) % inner;
+                        let s = Slice { hemisphere: h, index: index as u8 };
+                        let before = planned[index as usize];
+                        let (want, again) =
+                            ((before[bank as usize] + 1) * ask.words, ask.reuse && before[bank as usize] == 0);
+                        if set.contains(&(s, bank)) || self.room(s, bank, want, again).is_none() {
+                            continue;
+                        }
+                        let Some(c) = self.traffic.cost(s, bank as u8, own) else { continue };
+                        let crowded = before[0] + before[1];
+                        if least.is_none_or(|l| (c, crowded) < (l.0, l.1)) {
+                            least = Some((c, crowded, s));
+                        }
+                    }
+                    let Some((c, _, s)) = least else { break };
+                    cost += c;
+                    set.push((s, bank));
+                }
+                if set.len() == ask.n as usize && best.as_ref().is_none_or(|b| cost < b.0) {
+                    best = Some((cost, set));
+                }
+            }
+            let Some((cost, set)) = best else { break };
+            sum += cost;
+            for (slot, &(s, bank)) in set.iter().enumerate() {
+                let n = slot / width as usize;
+                let own = self.uses_of_copy(t, chunk, h, n, first + n).to_vec();
+                self.traffic.add(s, bank as u8, &own);
+                planned[usize::from(s.index)][bank as usize] += 1;
+                booked.push((s, bank as u8, own));
+            }
+            sets.push(set);
+        }
+        for (s, bank, own) in booked {
+            self.traffic.remove(s, bank, &own);
+        }
+        (sets.len() == ask.chunks as usize).then_some((sum, sets))
     }
 
     /// The copy of a tensor on a side; `otherwise` where all lie on one side.
@@ -827,11 +1021,6 @@ impl Memory {
                 if weights && roomy && all {
                     // Evenly, so that no slices are left over that are too few for a load.
                     order.sort_by_key(|&c| self.bank(candidates[c], bank).bump);
-                }
-                if self.by_crowd && !weights && !first {
-                    let window = (self.first_use[t], self.last_use[t]);
-                    let score = |c: usize| self.crowd(candidates[c], bank, window);
-                    order.sort_by_cached_key(|&c| 4 * (planned[c][0] + planned[c][1]) as usize + score(c));
                 }
                 for c in order {
                     // Several chunks may share a slice; a reused run is not counted on twice.
@@ -959,24 +1148,41 @@ impl Memory {
         None
     }
 
-    /// A word of some byte in one of the slices for rows that is none of `not`, on a machine with slices to spare.
-    pub(super) fn fill_word(&mut self, byte: u8, here: usize, not: &[Slice]) -> Option<FillWord> {
+    /// A word of some byte in one of the slices for rows that is none of `not`, on a machine with slices to spare, for
+    /// what reads it so.
+    pub(super) fn fill_word(&mut self, byte: u8, uses: &[Access], not: &[Slice]) -> Option<FillWord> {
         if self.usable < 32 {
             return None;
         }
-        if let Some((_, f)) = self.fills.iter().find(|(b, f)| *b == byte && !not.contains(&f.at.slice)) {
-            return Some(*f);
-        }
+        let known = self.fills.iter().filter(|(b, f)| *b == byte && !not.contains(&f.at.slice)).map(|(_, f)| *f);
+        let cost = |f: &FillWord| self.traffic.cost(f.at.slice, self.bank_of(f.at.base), uses);
+        let known = known.filter_map(|f| cost(&f).map(|c| (c, f))).min_by_key(|(c, _)| *c);
         let inner = self.usable - 16;
-        let at = self.fresh(1, (here, here), |s, _| u32::from(s.index) < inner && !not.contains(&s))?;
-        let fill = FillWord { at, value: ValueIx(self.new_value()) };
-        self.fills.push((byte, fill));
-        Some(fill)
+        let fresh = self.fresh(1, uses, |s, _| u32::from(s.index) < inner && !not.contains(&s));
+        match (known, fresh) {
+            (Some((cost, f)), fresh) if fresh.is_none_or(|n| cost <= n.0) => {
+                let bank = self.bank_of(f.at.base);
+                self.traffic.add(f.at.slice, bank, uses);
+                Some(f)
+            }
+            (_, Some((_, s, bank))) => {
+                let at = self.take_fresh(s, bank, 1, uses);
+                let fill = FillWord { at, value: ValueIx(self.new_value()) };
+                self.fills.push((byte, fill));
+                Some(fill)
+            }
+            _ => None,
+        }
     }
 
     /// Slices that hold rows of tensors.
     pub(super) fn slices_of(&self, t: TensorId) -> impl Iterator<Item = Slice> {
         self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten()).map(|r| r.slice)
+    }
+
+    /// True where slices are chosen by when else they are used.
+    pub(super) fn by_time(&self) -> bool {
+        self.by_time
     }
 
     /// True when a tensor is gathered from.

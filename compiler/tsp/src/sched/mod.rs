@@ -21,6 +21,8 @@ mod products;
 mod rows;
 mod shortage;
 mod split;
+pub(crate) mod times;
+mod traffic;
 mod transpose;
 pub(crate) mod vxm;
 pub(crate) mod waits;
@@ -35,6 +37,7 @@ use memory::Memory;
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine};
 use rows::Effects;
 pub(crate) use split::first_half;
+use times::Times;
 
 /// The books of one MXM plane.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +51,9 @@ struct Plane {
 pub(crate) struct Schedule {
     pub(crate) placements: Placements,
     pub(crate) memory: Memory,
+    pub(crate) times: Times,
+    /// True where another schedule that knows these times may be shorter.
+    pub(crate) refinable: bool,
 }
 
 struct Scheduler<'a> {
@@ -65,15 +71,24 @@ struct Scheduler<'a> {
     turn: u8,
     /// Rows that open products have not written yet.
     pending: products::Pending,
+    /// When rows are taken, and the kernel that is being placed.
+    times: Times,
+    now: usize,
 }
 
-/// Schedules a tiled graph.
-pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result<Schedule, CompileError> {
+/// Schedules a tiled graph. A plane's part of a tensor lies in at most `pieces` chunks, whose slices are chosen by when an
+/// earlier schedule used them, if there is one.
+pub(crate) fn schedule(
+    g: &TiledGraph,
+    m: &Machine,
+    plan: super::Plan,
+    (pieces, before): (u32, Option<&Times>),
+) -> Result<Schedule, CompileError> {
     let sides = split::sides(g, m);
     let mut s = Scheduler {
         g,
         m,
-        memory: Memory::new(g, m, &sides, plan),
+        memory: Memory::new(g, m, &sides, plan, (pieces, before)),
         sides,
         board: Board::new(m),
         out: Placements::default(),
@@ -81,6 +96,8 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
         held: vec![None; usize::from(m.planes())],
         turn: 0,
         pending: products::Pending::new(),
+        times: Times::new(g),
+        now: 0,
     };
     // Tables first: they need word 0. Then all that is there from the start.
     for table in [true, false] {
@@ -112,12 +129,14 @@ pub(crate) fn schedule(g: &TiledGraph, m: &Machine, plan: super::Plan) -> Result
         }
         n += 1;
     }
-    Ok(Schedule { placements: s.out, memory: s.memory })
+    let refinable = s.memory.by_time();
+    Ok(Schedule { placements: s.out, refinable, memory: s.memory, times: s.times })
 }
 
 impl Scheduler<'_> {
     /// Finds homes for what a kernel writes, and for its address maps.
     fn prepare(&mut self, number: usize) -> Result<(), CompileError> {
+        self.now = number;
         let mut written = Vec::new();
         self.g.kernels[number].each_write(|t| written.push(t));
         for t in written {
@@ -154,6 +173,7 @@ impl Scheduler<'_> {
     }
 
     fn place(&mut self, k: &Kernel, burst: Burst, effects: Effects) -> Result<Landing, CompileError> {
+        let last = burst.last();
         let landing = burst.place(self.m, &mut self.board, &mut self.out).map_err(|e| CompileError::DoesNotFit {
             what: format!("a burst of node `{}`", self.g.nodes[k.node.0 as usize]),
             need: 2,
@@ -162,6 +182,7 @@ impl Scheduler<'_> {
             remedy: "this is a limit of the compiler's slice assignment: a larger machine description avoids it".into(),
         })?;
         self.apply(&landing, effects);
+        self.times.note(self.now, landing.start, (i64::from(landing.start) + last) as u32);
         Ok(landing)
     }
 

@@ -25,7 +25,7 @@ impl Scheduler<'_> {
         let plan = plan(steps, 1 + ins.len());
         let interval = self.m.latency.mxm_f16_row_interval;
         let most = self.m.geometry.accumulator_rows_per_plane as usize;
-        for wave in waves(&cuts(self.g, k, sides.len()), sides, 1, most) {
+        for wave in waves(&cuts(self.g, k, sides.len()), sides, 1, (most, 0)) {
             let mut left: Vec<Option<PlacedNo>> = vec![None; wave.len()];
             for (number, p) in passes.iter().enumerate() {
                 let last = number + 1 == passes.len();

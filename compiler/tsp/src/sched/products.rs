@@ -11,24 +11,42 @@ use super::int8::{Left, Part, Tail};
 use super::memory::FillWord;
 use super::split::{cuts, int8_passes, waves};
 use super::vxm::{Plan, plan};
+use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::Hemisphere;
 use std::collections::VecDeque;
 use std::ops::Range;
 
+/// Rows of a wave: enough to load the weights of the next pass behind, few so that what follows starts early and fits into
+
+/// Cycles by which a later node's pass must be able to start sooner.
+const SOONER: i64 = 1;
+
 /// Nodes that are open together; each has its share of the accumulators.
-const OPEN: usize = 2;
+const OPEN: usize = 3;
 
 /// Rows of a wave: enough to load the weights of the next pass behind, few so that what follows starts early and fits into
 /// pauses.
 const WAVE: usize = 32;
 
-/// Cycles by which a later node's pass must be able to start sooner.
-const SOONER: i64 = 1;
+/// Rows more that do not make another wave.
+const SLACK: usize = 8;
+
+/// Waves of a node on a hemisphere that have not begun and may be next.
+const AHEAD: usize = 8;
+
+/// Passes of a node that are tried for a place at most, each of another wave.
+const TRIES: usize = 3;
+
+/// Rows of a wave at most, and how many more do not make another.
+pub(super) fn wave_rows() -> (usize, usize) {
+    (WAVE, SLACK)
+}
 
 /// A product of a node.
 struct Job<'a> {
+    number: usize,
     k: &'a Kernel,
     passes: &'a [Pass],
     plan: Plan,
@@ -43,12 +61,6 @@ impl Job<'_> {
         Tail { plan: &self.plan, ins: self.ins, steps: self.steps, outs: self.outs }
     }
 }
-
-/// Waves of a node on a hemisphere that have not begun and may be next.
-const AHEAD: usize = 8;
-
-/// Passes of a node that are tried for a place at most, each of another wave.
-const TRIES: usize = 3;
 
 /// Rows that the planes of a hemisphere take at once, and what is left to do with them.
 struct Wave {
@@ -153,7 +165,7 @@ impl<'a> Scheduler<'a> {
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let all = self.m.geometry.accumulator_rows_per_plane as usize;
         let (rows, row) = if alone { (all, 0) } else { (all / OPEN, number % OPEN * (all / OPEN)) };
-        let size = if alone { rows } else { WAVE.min(rows) };
+        let (size, slack) = if alone { (rows, 0) } else { ((WAVE + SLACK).min(rows), SLACK.min(rows - 1)) };
         let free: Vec<u16> = (0..rows / size).rev().map(|n| (row + n * size) as u16).collect();
         let mut group =
             Group { kernels: kernels.clone(), jobs: Vec::new(), waves: Default::default(), free: [free.clone(), free] };
@@ -169,8 +181,8 @@ impl<'a> Scheduler<'a> {
             }
             let fills = self.fill_words(n, passes);
             let sides = &self.sides[n];
-            cut.push(waves(&cuts(g, k, sides.len() * planes), sides, planes, size));
-            group.jobs.push(Job { k, passes, plan: plan(steps, 1 + ins.len()), ins, steps, outs, fills });
+            cut.push(waves(&cuts(g, k, sides.len() * planes), sides, planes, (size - slack, slack)));
+            group.jobs.push(Job { number: n, k, passes, plan: plan(steps, 1 + ins.len()), ins, steps, outs, fills });
         }
         let most = cut.iter().map(Vec::len).max().unwrap_or(0);
         // Waves of all products in turn; alone, one product after the other.
@@ -193,29 +205,39 @@ impl<'a> Scheduler<'a> {
         Ok(group)
     }
 
-    /// The pass that a hemisphere can start first.
+    /// The pass that a hemisphere can start first; of several that could start at once, one that keeps most of the ALUs
+    /// busy, so that others, which need few, may run beside it.
     fn candidate(&mut self, open: &mut VecDeque<Group<'_>>, h: Hemisphere) -> Option<Candidate> {
         let (free, side) = (i64::from(self.side_free(h)), usize::from(h == Hemisphere::East));
-        let mut best: Option<Candidate> = None;
+        let mut found: Vec<(bool, usize, i64, usize, usize)> = Vec::new();
         for (number, group) in open.iter_mut().enumerate() {
-            let mut passes = self.ready_passes(group, side, free);
+            let mut passes = self.ready_passes(group, h, free);
             passes.truncate(TRIES);
-            for (at, wave, pass) in passes {
+            let heavy = |wave: usize| {
                 let w = &group.waves[side][wave];
-                let job = &group.jobs[w.job];
-                let last = w.passes.len() == 1;
-                let p = &job.passes[w.passes[pass]];
-                if best.as_ref().is_some_and(|b| b.start < at + SOONER) {
-                    continue;
-                }
-                let parts = parts(w.row.or(group.free[side].last().copied()).unwrap_or(0), &w.runs);
-                let start = self.earliest(job.k, h, p, &parts, &w.sums, last.then(|| job.tail()), &job.fills);
-                if best.as_ref().is_none_or(|b| start + SOONER <= b.start) {
-                    best = Some(Candidate { group: number, wave, pass, start });
-                }
-                if start <= free {
-                    return best;
-                }
+                let alus = w.runs.len() * group.jobs[w.job].plan.slots.len();
+                w.passes.len() == 1 && 2 * alus > self.m.geometry.alus as usize
+            };
+            found.extend(passes.into_iter().map(|(at, wave, pass)| (!heavy(wave), number, at, wave, pass)));
+        }
+        found.sort_by_key(|f| (f.0, f.1));
+        let mut best: Option<Candidate> = None;
+        for (_, number, at, wave, pass) in found {
+            if best.as_ref().is_some_and(|b| b.start < at + SOONER) {
+                continue;
+            }
+            let group = &open[number];
+            let w = &group.waves[side][wave];
+            let job = &group.jobs[w.job];
+            let last = w.passes.len() == 1;
+            let p = &job.passes[w.passes[pass]];
+            let parts = parts(w.row.or(group.free[side].last().copied()).unwrap_or(0), &w.runs);
+            let start = self.earliest(job.k, h, p, &parts, &w.sums, last.then(|| job.tail()), &job.fills);
+            if best.as_ref().is_none_or(|b| start + SOONER <= b.start) {
+                best = Some(Candidate { group: number, wave, pass, start });
+            }
+            if start <= free {
+                break;
             }
         }
         best
@@ -223,7 +245,8 @@ impl<'a> Scheduler<'a> {
 
     /// Passes of a node whose rows are in their place, one a wave: when they could start, wave, position; the first to
     /// be tried first.
-    fn ready_passes(&self, group: &mut Group<'_>, side: usize, free: i64) -> Vec<(i64, usize, usize)> {
+    fn ready_passes(&self, group: &mut Group<'_>, h: Hemisphere, free: i64) -> Vec<(i64, usize, usize)> {
+        let side = usize::from(h == Hemisphere::East);
         let Group { jobs, waves, free: rows, .. } = group;
         let mut fresh = if rows[side].is_empty() { 0 } else { AHEAD };
         let mut out: Vec<(i64, usize, usize)> = Vec::new();
@@ -244,7 +267,14 @@ impl<'a> Scheduler<'a> {
             if wave.passes.len() == 1 && !job.ins.iter().all(|r| self.in_place(r, &wave.runs)) {
                 continue;
             }
-            let first = wave.ready.iter().enumerate().filter_map(|(n, r)| r.map(|r| (r.max(free), n))).min();
+            // Of passes that could start at once, the one whose weights are there.
+            let fits = |n: usize| {
+                let p = &job.passes[wave.passes[n]];
+                let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
+                wave.runs.iter().all(|&(plane, _)| self.held(self.plane_of(h, plane), 0, &tile).is_some())
+            };
+            let ready = wave.ready.iter().enumerate().filter_map(|(n, r)| r.map(|r| (r.max(free), n)));
+            let first = ready.min_by_key(|&(at, n)| (at, !fits(n), n));
             out.extend(first.map(|(at, n)| (at, number, n)));
         }
         out.sort_unstable();
@@ -271,6 +301,7 @@ impl<'a> Scheduler<'a> {
         let Group { jobs, waves, free, .. } = group;
         let wave = &mut waves[side][c.wave];
         let job = &jobs[wave.job];
+        self.now = job.number;
         let last = wave.passes.len() == 1;
         let p = &job.passes[wave.passes.remove(c.pass)];
         wave.ready.remove(c.pass);

@@ -120,10 +120,15 @@ pub(super) fn plane_rows(
     places.map(|(h, p, number)| (h, p, cuts[number]..cuts[number + 1])).collect()
 }
 
-/// Cuts rows into waves of shares; no run is longer than `most`.
-pub(super) fn waves(cuts: &[usize], sides: &[Hemisphere], planes: usize, most: usize) -> Vec<Vec<Share>> {
+/// Cuts rows into waves of shares; no run is longer than `most` and `slack`, a wave is begun for more than `slack`.
+pub(super) fn waves(
+    cuts: &[usize],
+    sides: &[Hemisphere],
+    planes: usize,
+    (most, slack): (usize, usize),
+) -> Vec<Vec<Share>> {
     let longest = cuts.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
-    let count = longest.div_ceil(most.max(1));
+    let count = longest.saturating_sub(slack).div_ceil(most.max(1)).max(usize::from(longest > 0));
     let part = |number: usize, wave: usize| {
         let (first, n) = (cuts[number], cuts[number + 1] - cuts[number]);
         first + n * wave / count..first + n * (wave + 1) / count
@@ -146,7 +151,7 @@ mod tests {
                 let parts = 2 * sides.len();
                 let cuts: Vec<usize> = (0..=parts).map(|p| n * p / parts).collect();
                 let mut seen = vec![0; n];
-                for w in waves(&cuts, &sides, 2, 64) {
+                for w in waves(&cuts, &sides, 2, (64, 0)) {
                     for (_, r) in w.iter().flat_map(|s| &s.runs) {
                         assert!(r.len() <= 64);
                         r.clone().for_each(|i| seen[i] += 1);

@@ -108,6 +108,9 @@ impl Select<'_> {
             _ => false,
         };
         if !mergeable {
+            if let Some(src) = self.join_narrow(lazy, v)? {
+                return Ok(src);
+            }
             let view = self.any_form(v, self.ty(v))?;
             return Ok(add_in(lazy, LazyIn::View(view)));
         }
@@ -136,6 +139,47 @@ impl Select<'_> {
         lazy.expr.steps.extend(other.expr.steps.iter().map(|s| Step { src: s.src.map(moved), ..*s }));
         Ok(moved(other.result))
     }
+}
+
+impl Select<'_> {
+    /// A product that widens its bytes again for its one consumer: the bytes become an operand of the sequence, which
+    /// widens them itself.
+    fn join_narrow(&mut self, lazy: &mut Lazy, v: ValueId) -> Result<Option<Src>, Why> {
+        let Val::Lazy(other) = &self.vals[v.0 as usize] else { return Ok(None) };
+        let Some(at) = other.mat.as_ref().and(bytes_behind(&other.expr.steps, other.result)) else { return Ok(None) };
+        let Val::Lazy(mut other) = std::mem::replace(&mut self.vals[v.0 as usize], Val::None) else { return Ok(None) };
+        let widening = other.expr.steps.split_off(at + 1);
+        let last = &other.expr.steps[at];
+        let (result, ty) = (other.result, last.op.result(last.ty));
+        (other.result, other.ty) = (Src::Op(at as u16), ty);
+        let forms = self.finish(*other, vec![ty])?;
+        let bytes = add_in(lazy, LazyIn::View(forms[0].view.clone()));
+        let base = lazy.expr.steps.len() as u16;
+        let moved = |s: Src| match s {
+            Src::Op(k) if usize::from(k) == at => bytes,
+            Src::Op(k) => Src::Op(k - at as u16 - 1 + base),
+            s => s,
+        };
+        lazy.expr.steps.extend(widening.iter().map(|s| Step { src: s.src.map(moved), ..*s }));
+        Ok(Some(moved(result)))
+    }
+}
+
+/// The step that makes bytes, where all steps behind it only work on these and on constants, in a row.
+fn bytes_behind(steps: &[Step], result: Src) -> Option<usize> {
+    if result != Src::Op(steps.len().checked_sub(1)? as u16) {
+        return None;
+    }
+    let mut at = steps.len() - 1;
+    while steps[at].op.result(steps[at].ty).bytes() != 1 {
+        let before = Src::Op(at.checked_sub(1)? as u16);
+        let own = |s: &Src| *s == before || matches!(s, Src::Imm(_) | Src::None);
+        if !steps[at].src.contains(&before) || !steps[at].src.iter().all(own) {
+            return None;
+        }
+        at -= 1;
+    }
+    (at + 1 < steps.len()).then_some(at)
 }
 
 /// True for operations whose result on values that fit 32 bits fits them too.

@@ -12,7 +12,7 @@ use quadrille_isa::tsp::{AluOp, AluType};
 const FEW_ROWS: usize = 16;
 
 /// Passes of a node from which on its weights take the slices of two planes: with fewer the other tensors need them more.
-const MANY_PASSES: usize = 64;
+const MANY_PASSES: usize = 32;
 
 /// A pass before its weights have a tensor: plane rows with their weights.
 #[derive(Clone, Debug)]

@@ -10,10 +10,11 @@ pub mod profile;
 mod sched;
 mod select;
 pub mod tiled;
+mod unsigned;
 
 pub use error::{CompileError, Unsupported};
 pub use estimate::Estimate;
-use quadrille_compiler::ir::Graph;
+use quadrille_compiler::ir::{Graph, TypeError};
 use quadrille_compiler::legalize::{Legal, legalize};
 use quadrille_isa::tsp::{Machine, Program};
 pub use sched::waits::{Cause, Waits};
@@ -54,12 +55,13 @@ pub struct NodeSupport {
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
     let Options {} = options;
     let legal = legal(graph)?;
-    let graphs = (graph, &legal.graph);
+    let bytes = unsigned::unsigned(&legal.graph).map_err(|e| ill_typed(graph, e))?;
+    let graphs = (graph, &bytes);
     let plan = Plan { packing: true, tight: false, compact: false };
     let plain = Plan { packing: false, ..plan };
     // What packing saves in passes its gathers may cost in ports: the shorter program counts, where it can be shorter.
     if let Ok(packed) = compile_with(graphs, machine, plan) {
-        return Ok(match tile(&legal.graph, machine, plain) {
+        return Ok(match tile(&bytes, machine, plain) {
             // Where nothing was packed the two are the same.
             Ok(t) if t != packed.tiled && estimate::mapping_bound(&t, machine) < packed.estimate.cycles => {
                 match build(graph, t, machine, plain) {
@@ -150,13 +152,17 @@ fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Res
 
 /// The graph in primitives that the machine has.
 fn legal(graph: &Graph) -> Result<Legal, CompileError> {
-    legalize(graph).map_err(|e| CompileError::Unsupported {
+    legalize(graph).map_err(|e| ill_typed(graph, e))
+}
+
+fn ill_typed(graph: &Graph, e: TypeError) -> CompileError {
+    CompileError::Unsupported {
         node: graph.name.clone(),
         op: e.op,
         shape: String::new(),
         reason: e.reason,
         remedy: "this is a bug of the compiler".into(),
-    })
+    }
 }
 
 /// Says of every node whether the machine can run it. Whether all fits is known after [`compile`].

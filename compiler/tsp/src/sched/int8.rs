@@ -57,7 +57,7 @@ impl Scheduler<'_> {
         let planes = self.m.geometry.planes_per_hemisphere as u8;
         let mut words: Vec<FillWord> = Vec::new();
         for (team, part) in (0..2).flat_map(|t| (0..planes).map(move |p| (t, p))) {
-            let uses = [self.memory.traffic.all_along(here, (team, part), NO_TENSOR, FILL_SHARE)];
+            let uses = [self.memory.traffic.all_along(self.g, here, (team, part), NO_TENSOR, FILL_SHARE)];
             let taken: Vec<Slice> = words.iter().map(|w| w.at.slice).collect();
             let Some(word) = self.memory.fill_word(fill as u8, &uses, &taken) else { return Vec::new() };
             words.push(word);
@@ -225,8 +225,11 @@ impl Scheduler<'_> {
             self.read_rows(b, e, p.act.tensor, part.plane, rows, h.outward(), 1, column, at)
         } else {
             // What is gathered from elsewhere has a copy for each plane.
-            let own = if self.memory.is_gathered(p.act.tensor) { part.plane } else { 0 };
-            let copy = self.memory.copy_on(p.act.tensor, h, side) + own;
+            let copy = if self.memory.is_gathered(p.act.tensor) {
+                self.memory.own_copy(p.act.tensor, h, part.plane, rows)
+            } else {
+                self.memory.copy_on(p.act.tensor, h, side)
+            };
             let acts = b.stream(h.outward(), 1, 1);
             let fill = fills.get(side * (fills.len() / 2) + part.plane).copied();
             self.read_filled(b, e, acts, 0, (p.act.tensor, copy, 0), rows, fill, column, at);

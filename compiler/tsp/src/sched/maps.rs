@@ -101,7 +101,7 @@ impl Scheduler<'_> {
                 // A plane reads one map at a time.
                 let share = (16 / wanted.len() as u32).max(1);
                 let team = u8::from(dir == Dir::East);
-                let uses = [self.memory.traffic.all_along(here, (team, reader as u8), NO_TENSOR, share)];
+                let uses = [self.memory.traffic.all_along(self.g, here, (team, reader as u8), NO_TENSOR, share)];
                 let free = |s: Slice, all: bool| upstream(s) && clear(s, all);
                 let known = self.memory.maps.same.get(&words).map(Vec::as_slice).unwrap_or_default();
                 let known: Vec<(usize, Region)> = known.iter().map(|&n| (n, self.memory.maps.homes[n].at)).collect();
@@ -178,7 +178,9 @@ impl Scheduler<'_> {
         let home = &self.memory.homes[from.0 as usize];
         let side =
             if dir == Dir::East { quadrille_isa::tsp::Hemisphere::East } else { quadrille_isa::tsp::Hemisphere::West };
-        let copy = self.memory.copy_on(*from, side, 0) + reader;
+        let groups_of = |row: u32| &sources[row as usize * *groups as usize..(row as usize + 1) * *groups as usize];
+        let read: Vec<u32> = rows.iter().flat_map(|&r| groups_of(r)).copied().collect();
+        let copy = self.memory.own_copy(*from, side, reader, &read);
         let n = rows.len() as u32;
         let gather = i64::from(self.m.latency.mem_gather);
         // One map stream serves all slices: map and rows flow the same way.
@@ -231,8 +233,8 @@ impl Scheduler<'_> {
             self.note_read(e, *from, issue + i64::from((n - 1) * step));
         }
         for (k, &row) in rows.iter().enumerate() {
-            let list = &sources[row as usize * *groups as usize..(row as usize + 1) * *groups as usize];
-            let ready = list.iter().filter(|&&s| s < NOTHING).map(|&s| home.ready[s as usize]).max().unwrap_or(0);
+            let ready =
+                groups_of(row).iter().filter(|&&s| s < NOTHING).map(|&s| home.ready[s as usize]).max().unwrap_or(0);
             b.after(Cause::Data, i64::from(ready) - first - i64::from(k as u32 * step));
         }
         stream

@@ -6,7 +6,9 @@
 
 use super::maps::Maps;
 use super::shortage::shortage;
-use super::split::{cuts, first_half, int8_passes, plane_rows, shared_passes, waves};
+use super::split::{
+    WAVE, alone, cuts, first_half, int8_passes, plane_rows, product_runs, segment, shared_passes, wave_count,
+};
 use super::times::Times;
 use super::traffic::{Access, Traffic};
 use crate::error::CompileError;
@@ -94,10 +96,10 @@ pub(crate) struct Memory {
     gathered: Vec<bool>,
     /// Rows that the copy for each plane of each hemisphere (west first) must hold; nothing where every copy holds all.
     needed: Vec<Option<Needed>>,
+    /// Segments in which a plane's copy to gather from lies: waves read of one while another is written.
+    segments: Vec<usize>,
     /// Who uses which slice when.
     pub(super) traffic: Traffic,
-    /// Hemispheres of each product with one chain.
-    kernel_sides: Vec<Vec<Hemisphere>>,
     /// Chunks of a plane's part of a tensor at most.
     pieces: u32,
     /// Waves in which a plane's rows of a tensor are written.
@@ -159,6 +161,9 @@ const FEW_OF: u32 = 32;
 /// What the loads of weights count for where an address map may go: they read all of the outer slices.
 const OUTER: u64 = 32;
 
+/// Segments of what a plane gathers from.
+const SEGMENTS: usize = 2;
+
 /// Rows of a chunk of what no product of bytes writes.
 const PIECE_ROWS: u32 = 64;
 
@@ -195,12 +200,12 @@ impl Memory {
             fills: Vec::new(),
             opposite: vec![None; n],
             gathered: vec![false; n],
-            traffic: Traffic::new(g, m, before),
-            kernel_sides: sides.to_vec(),
+            traffic: Traffic::new(g, m, sides, before),
             pieces,
             waves: vec![0; n],
             by_time: usable >= 32 && !compact && g.kernels.iter().any(|k| int8_passes(g, k).is_some()),
             needed: vec![None; n],
+            segments: vec![1; n],
             maps: Maps::default(),
             compact,
             tight,
@@ -304,7 +309,7 @@ impl Memory {
         let planes = if bytes { self.machine.geometry.planes_per_hemisphere } else { 1 };
         let cuts = cuts(g, k, sides.len() * planes as usize);
         if bytes {
-            let count = waves(&cuts, sides, planes as usize, super::products::wave_rows()).len() as u32;
+            let count = wave_count(&cuts, WAVE) as u32;
             outs.iter().for_each(|(_, r)| self.waves[r.tensor.0 as usize] = self.waves[r.tensor.0 as usize].max(count));
         }
         for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
@@ -369,7 +374,18 @@ impl Memory {
     /// writes of planes that work side by side go to different slices.
     fn needed_rows(&mut self, g: &TiledGraph, sides: &[Vec<Hemisphere>]) {
         let planes = self.machine.geometry.planes_per_hemisphere as usize;
-        let blank = |t: usize| [0, 1].map(|_| vec![vec![false; g.tensors[t].rows as usize]; planes]);
+        // What is taken all at once, or in one wave, leaves nothing to be gathered before it.
+        let mut whole = vec![false; g.kernels.len()];
+        product_runs(g).iter().filter(|r| alone(g, r)).for_each(|r| whole[r.clone()].fill(true));
+        let mut segments = vec![if self.by_time { SEGMENTS } else { 1 }; g.tensors.len()];
+        for (number, k) in g.kernels.iter().enumerate() {
+            let Some(passes) = int8_passes(g, k) else { continue };
+            let waves = wave_count(&cuts(g, k, sides[number].len() * planes), WAVE);
+            if whole[number] || waves < SEGMENTS {
+                passes.iter().for_each(|p| segments[g.stored(p.act.tensor).0 as usize] = 1);
+            }
+        }
+        let blank = |t: usize| [0, 1].map(|_| vec![vec![false; g.tensors[t].rows as usize]; planes * segments[t]]);
         let mut all: Vec<bool> = self.gathered.iter().map(|g| !g).collect();
         g.outputs.iter().for_each(|o| all[o.tensor.0 as usize] = true);
         for (number, k) in g.kernels.iter().enumerate() {
@@ -387,8 +403,12 @@ impl Memory {
                 }
                 let needed = self.needed[stored].get_or_insert_with(|| blank(stored));
                 for (h, plane, part) in plane_rows(&cuts, &sides[number], planes) {
-                    let marks = &mut needed[usize::from(h == Hemisphere::East)][plane];
-                    for &row in &r.rows[part] {
+                    let waves = wave_count(&cuts, WAVE);
+                    for i in part.clone() {
+                        let row = r.rows[i];
+                        let own =
+                            plane * segments[stored] + segment(i - part.start, part.len(), waves, segments[stored]);
+                        let marks = &mut needed[usize::from(h == Hemisphere::East)][own];
                         let words = match &g.tensor(r.tensor).init {
                             Init::Gather { sources, groups, .. } => {
                                 let groups = *groups as usize;
@@ -402,6 +422,10 @@ impl Memory {
             }
         }
         self.needed.iter_mut().zip(all).filter(|(_, all)| *all).for_each(|(n, _)| *n = None);
+        for (t, n) in self.needed.iter().enumerate().filter(|(_, n)| n.is_some()) {
+            self.segments[t] = segments[t];
+            self.copies[t] = n.iter().flatten().map(|side| side.len() as u32).sum();
+        }
     }
 
     /// True when a copy of a tensor must hold a row.
@@ -410,6 +434,20 @@ impl Memory {
         let h = self.side_of(t, copy);
         let plane = copy - self.copy_on(t, h, 0);
         needed[usize::from(h == Hemisphere::East)].get(plane).is_none_or(|rows| rows[row as usize])
+    }
+
+    /// The copy from which a plane of a hemisphere reads some rows of what is gathered from.
+    pub(super) fn own_copy(&self, t: TensorId, h: Hemisphere, plane: usize, rows: &[u32]) -> usize {
+        let segments = self.segments[t.0 as usize];
+        let first = self.copy_on(t, h, usize::from(h == Hemisphere::East)) + plane * segments;
+        // Rows of one wave are in one segment.
+        let holds = |s: &usize| rows.iter().all(|&r| r >= NOTHING || self.holds(t, first + s, r));
+        first + (0..segments).find(holds).unwrap_or(0)
+    }
+
+    /// Segments of what a plane gathers from.
+    pub(super) fn segments(&self, t: TensorId) -> usize {
+        self.segments[t.0 as usize]
     }
 
     /// Sides on which a copy of a tensor must hold one of the rows, east first.
@@ -739,13 +777,11 @@ impl Memory {
     /// When the chunks of a tensor's copies are used; copies to gather from by plane, west first.
     fn uses(&self, g: &TiledGraph, t: TensorId, (rows, chunks): (u32, u32)) -> Vec<Vec<Vec<Access>>> {
         let i = t.0 as usize;
-        let planes = self.machine.geometry.planes_per_hemisphere as usize;
         let needed = &self.needed[i];
         let holds = |team: usize, plane: usize, row: u32| {
             needed.as_ref().is_none_or(|n| n[team.min(1)].get(plane).is_none_or(|rows| rows[row as usize]))
         };
-        let sizes = (rows, chunks, self.copies[i], planes);
-        self.traffic.accesses(g, t, &self.kernel_sides, sizes, (self.gathered[i], holds))
+        self.traffic.accesses(g, t, (rows, chunks, self.copies[i]), (self.gathered[i], self.segments[i], holds))
     }
 
     /// The uses of a copy, the `n`-th on its side.
@@ -757,9 +793,8 @@ impl Memory {
         n: usize,
         copy: usize,
     ) -> &'u [Access] {
-        let planes = self.machine.geometry.planes_per_hemisphere as usize;
-        let by_plane = usize::from(side == Hemisphere::East) * planes + n;
-        let at = if self.gathered[i] && uses.len() >= 2 * planes { by_plane } else { copy };
+        let by_plane = usize::from(side == Hemisphere::East) * (uses.len() / 2) + n;
+        let at = if self.gathered[i] { by_plane } else { copy };
         uses.get(at.min(uses.len().saturating_sub(1))).map_or(&[], Vec::as_slice)
     }
 

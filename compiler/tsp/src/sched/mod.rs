@@ -108,18 +108,16 @@ pub(crate) fn schedule(
             }
         }
     }
-    let of_few_rows = |n: usize| split::first_half(g, &g.kernels[n]).is_some();
-    let products = |n: &usize| split::int8_passes(g, &g.kernels[*n]).is_some() && !of_few_rows(*n);
+    let mut runs = split::product_runs(g).into_iter().peekable();
     let mut n = 0;
     while n < g.kernels.len() {
-        let end = n + (n..g.kernels.len()).take_while(products).count();
-        if end > n {
-            s.products(n..end)?;
-            n = end;
+        if let Some(run) = runs.next_if(|r| r.start == n) {
+            n = run.end;
+            s.products(run)?;
             continue;
         }
         s.prepare(n)?;
-        if !of_few_rows(n) {
+        if split::first_half(g, &g.kernels[n]).is_none() {
             s.kernel(n, &g.kernels[n])?;
             s.memory.release(g, n);
         } else if s.halves(n)? {

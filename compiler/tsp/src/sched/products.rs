@@ -9,7 +9,7 @@ use super::Scheduler;
 use super::burst::PlacedNo;
 use super::int8::{Left, Part, Tail};
 use super::memory::FillWord;
-use super::split::{cuts, int8_passes, waves};
+use super::split::{WAVE, alone, cuts, int8_passes, waves};
 use super::vxm::{Plan, plan};
 use super::weights::Tile;
 use crate::error::CompileError;
@@ -18,31 +18,17 @@ use quadrille_isa::tsp::Hemisphere;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Rows of a wave: enough to load the weights of the next pass behind, few so that what follows starts early and fits into
-
-/// Cycles by which a later node's pass must be able to start sooner.
-const SOONER: i64 = 1;
-
 /// Nodes that are open together; each has its share of the accumulators.
 const OPEN: usize = 3;
 
-/// Rows of a wave: enough to load the weights of the next pass behind, few so that what follows starts early and fits into
-/// pauses.
-const WAVE: usize = 32;
-
-/// Rows more that do not make another wave.
-const SLACK: usize = 8;
+/// Cycles by which another pass must be able to start sooner.
+const SOONER: i64 = 1;
 
 /// Waves of a node on a hemisphere that have not begun and may be next.
 const AHEAD: usize = 8;
 
 /// Passes of a node that are tried for a place at most, each of another wave.
 const TRIES: usize = 3;
-
-/// Rows of a wave at most, and how many more do not make another.
-pub(super) fn wave_rows() -> (usize, usize) {
-    (WAVE, SLACK)
-}
 
 /// A product of a node.
 struct Job<'a> {
@@ -102,7 +88,7 @@ impl<'a> Scheduler<'a> {
         let mut open: VecDeque<Group<'a>> = VecDeque::new();
         let (mut next, mut count) = (range.start, 0);
         // A node with nothing before or after it has all accumulators, and nothing waits for its first rows.
-        let alone = range.clone().all(|n| g.kernels[n].node == g.kernels[range.start].node);
+        let alone = alone(g, &range);
         let most = if alone { 1 } else { OPEN };
         loop {
             while open.len() < most && next < range.end {
@@ -165,7 +151,7 @@ impl<'a> Scheduler<'a> {
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let all = self.m.geometry.accumulator_rows_per_plane as usize;
         let (rows, row) = if alone { (all, 0) } else { (all / OPEN, number % OPEN * (all / OPEN)) };
-        let (size, slack) = if alone { (rows, 0) } else { ((WAVE + SLACK).min(rows), SLACK.min(rows - 1)) };
+        let (size, slack) = if alone { (rows, 0) } else { ((WAVE.0 + WAVE.1).min(rows), WAVE.1.min(rows - 1)) };
         let free: Vec<u16> = (0..rows / size).rev().map(|n| (row + n * size) as u16).collect();
         let mut group =
             Group { kernels: kernels.clone(), jobs: Vec::new(), waves: Default::default(), free: [free.clone(), free] };

@@ -149,7 +149,8 @@ impl Scheduler<'_> {
         if self.g.stored(t) != t {
             let source = &self.memory.homes[self.g.stored(t).0 as usize];
             // Half of the copies lie on each side.
-            let readers = source.chunks.first().map_or(1, |c| (c.copies.len() / 2).max(1));
+            let segments = self.memory.segments(self.g.stored(t));
+            let readers = source.chunks.first().map_or(1, |c| (c.copies.len() / 2 / segments).max(1));
             return self.gather_rows(b, e, (t, copy % readers), rows, dir, step, dest, at);
         }
         let width = self.g.tensor(t).ty.bytes();

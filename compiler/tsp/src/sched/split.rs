@@ -120,15 +120,43 @@ pub(super) fn plane_rows(
     places.map(|(h, p, number)| (h, p, cuts[number]..cuts[number + 1])).collect()
 }
 
-/// Cuts rows into waves of shares; no run is longer than `most` and `slack`, a wave is begun for more than `slack`.
-pub(super) fn waves(
-    cuts: &[usize],
-    sides: &[Hemisphere],
-    planes: usize,
-    (most, slack): (usize, usize),
-) -> Vec<Vec<Share>> {
+/// Rows of a wave at most: enough to load the weights of the next pass behind, few so that what follows starts early and
+/// fits into pauses; and how many more do not make another.
+pub(super) const WAVE: (usize, usize) = (32, 8);
+
+/// Runs of products of bytes in the program, which are scheduled together.
+pub(super) fn product_runs(g: &TiledGraph) -> Vec<Range<usize>> {
+    let product = |n: &usize| int8_passes(g, &g.kernels[*n]).is_some() && first_half(g, &g.kernels[*n]).is_none();
+    let (mut runs, mut n) = (Vec::new(), 0);
+    while n < g.kernels.len() {
+        let end = n + (n..g.kernels.len()).take_while(product).count();
+        if end > n {
+            runs.push(n..end);
+        }
+        n = end.max(n + 1);
+    }
+    runs
+}
+
+/// True for a run of one node, which has nothing before or after it.
+pub(super) fn alone(g: &TiledGraph, run: &Range<usize>) -> bool {
+    run.clone().all(|n| g.kernels[n].node == g.kernels[run.start].node)
+}
+
+/// Waves into which the rows between cuts go.
+pub(super) fn wave_count(cuts: &[usize], (most, slack): (usize, usize)) -> usize {
     let longest = cuts.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
-    let count = longest.saturating_sub(slack).div_ceil(most.max(1)).max(usize::from(longest > 0));
+    longest.saturating_sub(slack).div_ceil(most.max(1)).max(usize::from(longest > 0))
+}
+
+/// Which of the segments of a plane's copy a row is gathered from, the `row`-th of a run of so many `waves`.
+pub(super) fn segment(row: usize, run: usize, waves: usize, segments: usize) -> usize {
+    ((row + 1) * waves - 1) / run * segments / waves
+}
+
+/// Cuts rows into waves of shares; no run is longer than `most` and `slack`, a wave is begun for more than `slack`.
+pub(super) fn waves(cuts: &[usize], sides: &[Hemisphere], planes: usize, most: (usize, usize)) -> Vec<Vec<Share>> {
+    let count = wave_count(cuts, most);
     let part = |number: usize, wave: usize| {
         let (first, n) = (cuts[number], cuts[number + 1] - cuts[number]);
         first + n * wave / count..first + n * (wave + 1) / count

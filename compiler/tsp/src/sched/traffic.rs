@@ -4,9 +4,9 @@
 //! part of that time. What one burst would want twice is a clash; the rest has a cost, the cycles that would be lost. Knows
 //! the tiled graph and who takes which rows; knows no word and no instruction.
 
-use super::split::{cuts, int8_passes, plane_rows};
+use super::split::{WAVE, cuts, int8_passes, plane_rows, segment, wave_count};
 use super::times::Times;
-use crate::tiled::{FILL, Init, Kernel, Kind, TensorId, TiledGraph};
+use crate::tiled::{FILL, Kind, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice};
 use std::collections::BTreeMap;
 
@@ -58,6 +58,10 @@ struct Booked {
 /// Who reads and writes what, and when.
 pub(super) struct Traffic {
     before: Option<Times>,
+    /// Hemispheres of each product with one chain.
+    sides: Vec<Vec<Hemisphere>>,
+    /// Planes of a hemisphere.
+    planes: usize,
     slices: usize,
     begin: Vec<u32>,
     length: Vec<u32>,
@@ -79,7 +83,7 @@ impl Access {
 }
 
 impl Traffic {
-    pub(super) fn new(g: &TiledGraph, m: &Machine, before: Option<&Times>) -> Traffic {
+    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], before: Option<&Times>) -> Traffic {
         let slices = m.geometry.mem_slices_per_hemisphere as usize;
         let (planes, alus) = (u64::from(m.planes()).max(1), u64::from(m.geometry.alus).max(1));
         let count = g.kernels.len();
@@ -156,6 +160,8 @@ impl Traffic {
         }
         Traffic {
             before: before.cloned(),
+            sides: sides.to_vec(),
+            planes: m.geometry.planes_per_hemisphere as usize,
             slices,
             begin,
             length,
@@ -167,7 +173,8 @@ impl Traffic {
     }
 
     /// Who takes which rows of a kernel: team, part, rows.
-    fn parts(g: &TiledGraph, k: &Kernel, sides: &[Hemisphere], planes: usize) -> Vec<(u8, u8, std::ops::Range<usize>)> {
+    fn parts(&self, g: &TiledGraph, number: usize) -> Vec<(u8, u8, std::ops::Range<usize>)> {
+        let (k, sides, planes) = (&g.kernels[number], &self.sides[number], self.planes);
         let n = k.n as usize;
         match &k.kind {
             Kind::MatMul { .. } if int8_passes(g, k).is_some() && !sides.is_empty() => {
@@ -188,18 +195,17 @@ impl Traffic {
         &self,
         g: &TiledGraph,
         t: TensorId,
-        sides: &[Vec<Hemisphere>],
-        (chunk, chunks, copies, planes): (u32, u32, u32, usize),
-        (gathered, holds): (bool, impl Fn(usize, usize, u32) -> bool),
+        (chunk, chunks, copies): (u32, u32, u32),
+        (gathered, segments, holds): (bool, usize, impl Fn(usize, usize, u32) -> bool),
     ) -> Vec<Vec<Vec<Access>>> {
-        let copies = copies.max(1) as usize;
+        let (copies, planes) = (copies.max(1) as usize, self.planes);
         // First and last cycle, and how often; by chunk, copy, kernel, team, part, and whether it writes.
         let mut seen: BTreeMap<(u32, usize, u32, u8, u8, bool), (u32, u32, u32)> = BTreeMap::new();
         for &number in &self.users[t.0 as usize] {
             let k = &g.kernels[number as usize];
-            let own = &sides[number as usize];
+            let waves = wave_count(&cuts(g, k, self.sides[number as usize].len() * planes), WAVE);
             let (begin, length) = (self.begin[number as usize], self.length[number as usize]);
-            for (team, part, range) in Self::parts(g, k, own, planes) {
+            for (team, part, range) in self.parts(g, number as usize) {
                 let step = length / range.len().max(1) as u32;
                 let at = |i: usize| match &self.before {
                     Some(t) => {
@@ -234,16 +240,15 @@ impl Traffic {
                 match &k.kind {
                     Kind::MatMul { chains, ins, outs, .. } => {
                         for p in chains.iter().flatten().filter(|p| g.stored(p.act.tensor) == t) {
-                            if matches!(g.tensor(p.act.tensor).init, Init::Gather { .. }) {
-                                let copy = on_side(usize::from(team) * planes + usize::from(part));
-                                note(0, copy, false, begin, begin + length, range.len() as u32);
+                            if gathered {
+                                let first = (usize::from(team) * planes + usize::from(part)) * segments;
+                                for i in range.clone() {
+                                    let (from, to) = at(i);
+                                    let copy = first + segment(i - range.start, range.len(), waves, segments);
+                                    note(0, on_side(copy), false, from, to, 1);
+                                }
                             } else {
-                                let copy = if gathered {
-                                    usize::from(team) * planes + usize::from(part)
-                                } else {
-                                    usize::from(team)
-                                };
-                                rows(&mut note, &p.act.rows, false, &|_| vec![on_side(copy)]);
+                                rows(&mut note, &p.act.rows, false, &|_| vec![on_side(usize::from(team))]);
                             }
                         }
                         for r in ins.iter().filter(|r| r.tensor == t) {
@@ -251,7 +256,8 @@ impl Traffic {
                         }
                         for (_, r) in outs.iter().filter(|(_, r)| r.tensor == t) {
                             rows(&mut note, &r.rows, true, &|row| {
-                                (0..copies).filter(|&c| !gathered || holds(c / planes, c % planes, row)).collect()
+                                let own = planes * segments;
+                                (0..copies).filter(|&c| !gathered || holds(c / own, c % own, row)).collect()
                             });
                         }
                     }
@@ -282,9 +288,22 @@ impl Traffic {
     }
 
     /// A read by a kernel all the while, by a plane of a team or by all.
-    pub(super) fn all_along(&self, kernel: usize, (team, part): (u8, u8), tensor: u32, share: u32) -> Access {
-        let (from, length) = (self.begin[kernel], self.length[kernel]);
-        Access { kernel: kernel as u32, team, part, tensor, from, to: from + length, share, write: false }
+    pub(super) fn all_along(
+        &self,
+        g: &TiledGraph,
+        kernel: usize,
+        (team, part): (u8, u8),
+        tensor: u32,
+        share: u32,
+    ) -> Access {
+        let (mut from, mut to) = (self.begin[kernel], self.begin[kernel] + self.length[kernel]);
+        let parts = self.parts(g, kernel);
+        let rows = parts.iter().find(|p| (p.0, p.1) == (team, part) && !p.2.is_empty());
+        if let (Some(t), Some((_, _, rows))) = (&self.before, rows) {
+            let spans = rows.clone().map(|i| t.row(kernel, i));
+            (from, to) = spans.fold((u32::MAX, 0), |a, b| (a.0.min(b.0), a.1.max(b.1 + 1)));
+        }
+        Access { kernel: kernel as u32, team, part, tensor, from, to, share, write: false }
     }
 
     /// Cells that uses take, as far as they are shared.

@@ -145,12 +145,16 @@ fn lstm_gru_on_wafer() {
     assert_snapshot!(run(&corpus::model("lstm-gru"), "wafer").figures);
 }
 
+/// Minutes of simulation: `cargo test -p quadrille-tests --test models -- --ignored ppocrv2_cls_on_wafer`.
 #[test]
+#[ignore = "minutes of simulation"]
 fn ppocrv2_cls_on_wafer() {
     assert_snapshot!(run(&corpus::model("ppocrv2-cls"), "wafer").figures);
 }
 
+/// Minutes of simulation: `cargo test -p quadrille-tests --test models -- --ignored pplcnet_orientation_on_wafer`.
 #[test]
+#[ignore = "minutes of simulation"]
 fn pplcnet_orientation_on_wafer() {
     assert_snapshot!(run(&corpus::model("pplcnet-orientation"), "wafer").figures);
 }

@@ -256,7 +256,7 @@ fn a_convolution_cut_into_few_pes() {
         let y = n.dense(y, 10);
         n.output(y);
         let inputs = [n.v.tensor(&[2, 3, 6, 7], 1.0)];
-        run(&n.g, "wafer-small", &Options { max_pes_per_kernel: Some(most) }, &inputs);
+        run(&n.g, "wafer-small", &Options { max_pes_per_kernel: Some(most), ..Options::default() }, &inputs);
     }
 }
 

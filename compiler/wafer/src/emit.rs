@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::place::Placement;
 use super::plan::code_of;
 use super::route::{Router, Sink, Source, Tree};
-use super::streams::{Producer, WaferGraph};
+use super::streams::{Exit, Producer, WaferGraph};
 use super::tiled::Named;
 use bytes::Bytes;
 use quadrille_isa::wafer::{
@@ -30,9 +30,9 @@ pub(crate) struct Wires {
     streams: Vec<Option<usize>>,
     /// Trees of each kernel's hops.
     hops: Vec<Vec<usize>>,
-    /// Row of each input stream's port, and of each output's, by output position.
+    /// Row of each input stream's port, and of the port of each output, by its position and the stream.
     west: Vec<Option<u16>>,
-    east: BTreeMap<usize, (usize, u16)>,
+    east: BTreeMap<(usize, usize), u16>,
 }
 
 /// The least used port row that is nearest to `y`.
@@ -95,13 +95,13 @@ pub(crate) fn wires(g: &WaferGraph, placement: &Placement, spreads: bool, m: &Ma
                 None => continue,
             },
         };
-        for (o, _) in &s.outputs {
+        for Exit { output, .. } in &s.outputs {
             let y = match source {
                 Source::Pe(p) => p.y,
                 Source::West(y) => y,
             };
             let row = port_row(&mut east, y, m);
-            w.east.insert(*o, (i, row));
+            w.east.insert((*output, i), row);
             sinks.push(Sink::East(row));
         }
         let no_path = || CompileError::DoesNotFit {
@@ -255,18 +255,20 @@ pub(crate) fn emit(
     for (i, s) in g.streams.iter().enumerate() {
         if let (Producer::Input(tensor), Some(row), Some(t), Some(l)) = (s.producer, w.west[i], w.streams[i], &s.layout)
         {
-            p.in_ports.push(IoPort { tensor: tensor as u32, row, color: w.colors[t], elem0: 0, loops: port_loops(l) });
+            let (first, l) = s.part.as_ref().map_or((0, l), |(first, l)| (*first as u64, l));
+            let color = w.colors[t];
+            p.in_ports.push(IoPort { tensor: tensor as u32, row, color, elem0: first, loops: port_loops(l) });
         }
     }
-    for (o, (i, row)) in &w.east {
+    for ((o, i), row) in &w.east {
         let s = &g.streams[*i];
-        if let (Some(t), Some((_, l))) = (w.streams[*i], s.outputs.iter().find(|(k, _)| k == o)) {
+        if let (Some(t), Some(exit)) = (w.streams[*i], s.outputs.iter().find(|e| e.output == *o)) {
             p.out_ports.push(IoPort {
                 tensor: *o as u32,
                 row: *row,
                 color: w.colors[t],
-                elem0: 0,
-                loops: port_loops(l),
+                elem0: exit.first as u64,
+                loops: port_loops(&exit.layout),
             });
         }
     }

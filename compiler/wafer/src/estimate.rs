@@ -40,8 +40,8 @@ pub(crate) fn estimate(g: &WaferGraph, m: &Machine) -> Estimate {
     let datapaths = g.kernels.iter().map(|k| datapath_cycles(g, k, m));
     let mapping = datapaths.chain(wires).max().unwrap_or(0);
     let pace = busy.iter().copied().max().unwrap_or(0).max(mapping);
-    // A kernel starts when a window's rows have come, a small part of the image before it.
-    let fill: u64 = busy.iter().map(|b| b / images / 8).sum();
+    let interval = pace / images;
+    let latency = first_image(g, &busy, images).max(interval);
     let mut sram = (0, 0);
     for k in &g.kernels {
         for i in [0, k.pes() - 1] {
@@ -53,10 +53,28 @@ pub(crate) fn estimate(g: &WaferGraph, m: &Machine) -> Estimate {
     Estimate {
         bound_cycles: bound,
         mapping_bound_cycles: mapping,
-        cycles: pace + fill,
-        interval_cycles: pace / images,
+        cycles: latency + interval * (images - 1),
+        interval_cycles: interval,
         sram_bytes: sram.0,
         program_bytes: sram.1,
         pes: g.kernels.iter().map(|k| k.pes() as u64).sum(),
     }
+}
+
+/// Expected cycles to the last result of the first image: each kernel begins when the part of its operands that its
+/// first result needs has come, and ends when it has done its work and all of its operands have come.
+fn first_image(g: &WaferGraph, busy: &[u64], images: u64) -> u64 {
+    let mut ready = vec![(0u64, 0u64); g.streams.len()];
+    for k in g.order() {
+        let (kernel, time) = (&g.kernels[k.0], busy[k.0] / images);
+        let (mut begins, mut ends) = (0, 0);
+        for (i, o) in kernel.inputs.iter().enumerate() {
+            let (first, last) = ready[o.stream.0];
+            let part = |p: f64| (time.max(last - first) as f64 * p) as u64;
+            begins = begins.max(first + part(kernel.core.lead(i)));
+            ends = ends.max(first + time).max(last + part(kernel.core.lead(i)).min(time / 32));
+        }
+        ready[kernel.output.0] = (begins.min(ends), ends.max(begins + time / 2));
+    }
+    ready.iter().map(|r| r.1).max().unwrap_or(0)
 }

@@ -16,6 +16,7 @@ pub mod floorplan;
 mod functions;
 mod kernels;
 mod lane;
+mod lanes;
 mod layout;
 mod partition;
 mod place;
@@ -24,6 +25,7 @@ mod route;
 mod steps;
 mod streams;
 mod tiled;
+mod widths;
 
 pub use error::{CompileError, NodeProblem};
 pub use estimate::Estimate;
@@ -41,6 +43,8 @@ use tiled::Named;
 pub struct Options {
     /// At most this many PEs a kernel; `None` leaves it to the cost model.
     pub max_pes_per_kernel: Option<usize>,
+    /// Images in so many lanes of columns; `None` leaves it to the cost model.
+    pub lanes: Option<usize>,
 }
 
 /// A compiled model.
@@ -87,7 +91,7 @@ pub fn check(graph: &Graph, _machine: &Machine) -> Vec<NodeSupport> {
 /// The same graph gives the same program. Errors name the node that cannot be mapped or what
 /// does not fit, and what to do.
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
-    let partition::Partition { graph: mut g, mut problems } = partition::partition(graph);
+    let partition::Partition { graph: g, mut problems } = partition::partition(graph);
     if !problems.is_empty() {
         return Err(problems.swap_remove(0).1.into());
     }
@@ -98,29 +102,81 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     };
     let inputs: Vec<Named> = graph.inputs.iter().map(|&v| named(v, &graph.value(v).name)).collect();
     let outputs: Vec<Named> = graph.outputs.iter().map(|o| named(o.value, &o.name)).collect();
-    if buffers::has_reconvergence(&g) {
-        // What fits no PE is said before the longer search for buffers.
-        plan::choose(&mut g, machine, options.max_pes_per_kernel, 1.0)?;
-        buffers::add_buffers(&mut g)?;
-    }
-    let (placement, wires) = lay_out(&mut g, machine, options)?;
+    let (g, placement, wires) = widths::fastest(g, machine, options)?;
     let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
     let estimate = estimate::estimate(&g, machine);
     let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
     Ok(Compiled { program, tiled, estimate })
 }
 
-/// Cuts, places and routes. A mesh too small for the fastest cut gets a slower one; where routes need
-/// more colors than there are, kernels are set further apart.
-fn lay_out(
+/// Adds buffers, cuts, places and routes.
+fn with_buffers(
     g: &mut WaferGraph,
     machine: &Machine,
     options: &Options,
 ) -> Result<(place::Placement, emit::Wires), CompileError> {
+    let mut choices = plan::all_choices(g, machine, options.max_pes_per_kernel)?;
+    if buffers::has_reconvergence(g) {
+        plan::choose(g, &choices, 1.0);
+        buffers::add_buffers(g)?;
+        choices = plan::all_choices(g, machine, options.max_pes_per_kernel)?;
+    }
+    if g.kernels.iter().any(|k| k.lane != streams::Lane::WHOLE) {
+        return lay_out_lanes(g, &choices, machine);
+    }
+    lay_out(g, &choices, machine)
+}
+
+/// The same for kernels in lanes, each within its rows of the mesh.
+fn lay_out_lanes(
+    g: &mut WaferGraph,
+    choices: &plan::Choices,
+    machine: &Machine,
+) -> Result<(place::Placement, emit::Wires), CompileError> {
     let mut slack = 1.0;
     let mut crowded: Option<emit::NoWires> = None;
     loop {
-        plan::choose(g, machine, options.max_pes_per_kernel, slack)?;
+        plan::choose(g, choices, slack);
+        let mut columns = None;
+        for (i, room) in place::BANDS.into_iter().enumerate() {
+            let order = g.order().into_iter().map(|k| (k.0, g.kernels[k.0].pes(), g.kernels[k.0].lane));
+            let order: Vec<_> = order.collect();
+            match place::in_bands(&order, g.kernels.len(), room, machine) {
+                Err(n) => columns = columns.or(Some(n)),
+                Ok(placement) => match emit::wires(g, &placement, i > 0, machine) {
+                    Ok(w) => return Ok((placement, w)),
+                    Err(e @ emit::NoWires::Colors(_)) => crowded = Some(e),
+                    Err(e) => return Err(e.error(machine)),
+                },
+            }
+        }
+        match (columns, crowded.take()) {
+            (_, Some(e)) => return Err(e.error(machine)),
+            (Some(_), None) if slack < 1e4 => slack *= 1.25,
+            (columns, None) => {
+                return Err(CompileError::DoesNotFit {
+                    what: format!("the pipeline of {} kernels", g.kernels.len()),
+                    need: columns.unwrap_or(0) as u64,
+                    have: u64::from(machine.geometry.width_pes),
+                    reason: "columns of the mesh, with as few PEs a kernel as there can be".to_string(),
+                    remedy: "use a larger mesh, or --target tsp".to_string(),
+                });
+            }
+        }
+    }
+}
+
+/// Cuts, places and routes. A mesh too small for the fastest cut gets a slower one; where routes need
+/// more colors than there are, kernels are set further apart.
+fn lay_out(
+    g: &mut WaferGraph,
+    choices: &plan::Choices,
+    machine: &Machine,
+) -> Result<(place::Placement, emit::Wires), CompileError> {
+    let mut slack = 1.0;
+    let mut crowded: Option<emit::NoWires> = None;
+    loop {
+        plan::choose(g, choices, slack);
         let mut rows = None;
         for (i, style) in place::STYLES.into_iter().enumerate() {
             let order = if style.depth_first { g.depth_first() } else { g.order() };

@@ -4,7 +4,9 @@
 //! A chain longer than a shelf winds through several rows. Between shelves one row stays free
 //! for routes. Knows the mesh's extents; knows nothing of routes.
 
+use crate::streams::Lane;
 use quadrille_isa::wafer::{Machine, Pe};
+use std::collections::BTreeMap;
 
 /// The PEs of every kernel, in chain order.
 #[derive(Clone, Debug, Default)]
@@ -81,4 +83,59 @@ pub(crate) fn place(lengths: &[(usize, usize)], kernels: usize, style: Style, m:
         return Err(rows);
     }
     Ok(Placement { chains })
+}
+
+/// Free rows at the end of a lane's rows, and free columns between its kernels, to try in turn.
+pub(crate) const BANDS: [(usize, usize); 5] = [(1, 0), (1, 1), (2, 2), (4, 3), (8, 6)];
+
+/// A column of a lane's rows that more chains may go into.
+struct Open {
+    column: usize,
+    row: usize,
+}
+
+/// Places chains in the order given, each within the rows of its lane, from west to east: (kernel, PEs, lane). A chain winds
+/// through columns of the lane's height; short ones share a column. `Err` is the number of columns needed.
+pub(crate) fn in_bands(
+    chains: &[(usize, usize, Lane)],
+    kernels: usize,
+    (rows, columns): (usize, usize),
+    m: &Machine,
+) -> Result<Placement, usize> {
+    let (width, height) = (m.geometry.width_pes as usize, m.geometry.height_pes as usize);
+    let mut front = vec![EDGE; height];
+    let mut open: BTreeMap<Lane, Open> = BTreeMap::new();
+    let mut placed = vec![Vec::new(); kernels];
+    for &(kernel, n, lane) in chains {
+        let band = height * lane.index / lane.of..height * (lane.index + 1) / lane.of;
+        let most = band.len().saturating_sub(rows).max(1);
+        let first = front[band.clone()].iter().copied().max().unwrap_or(EDGE);
+        let shared = open.get(&lane).filter(|o| o.column + 1 + columns == first && o.row + n <= band.start + most);
+        let (x0, y0, deep, wide) = match shared {
+            Some(o) => (o.column, o.row, n, 1),
+            None => {
+                let wide = n.div_ceil(most).max(1);
+                (first, band.start, n.div_ceil(wide), wide)
+            }
+        };
+        placed[kernel] = (0..n)
+            .map(|i| {
+                let (column, at) = (i / deep, i % deep);
+                // Down one column, up the next.
+                let row = if column.is_multiple_of(2) { at } else { deep - 1 - at };
+                Pe { x: (x0 + column).min(usize::from(u16::MAX)) as u16, y: (y0 + row) as u16 }
+            })
+            .collect();
+        front[band].fill(x0 + wide + columns);
+        if wide == 1 {
+            open.insert(lane, Open { column: x0, row: y0 + n });
+        } else {
+            open.remove(&lane);
+        }
+    }
+    let used = front.iter().copied().max().unwrap_or(0);
+    if used + EDGE > width + columns {
+        return Err(used + EDGE);
+    }
+    Ok(Placement { chains: placed })
 }

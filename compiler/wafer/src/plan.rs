@@ -9,6 +9,7 @@ use super::error::CompileError;
 use super::kernels::{Format, PeContext, pe_code};
 use super::streams::{Cut, Kernel, WaferGraph, part_columns, pes_of};
 use quadrille_isa::wafer::Machine;
+use std::sync::Arc;
 
 /// A way to cut a kernel.
 #[derive(Clone, Copy, Debug)]
@@ -123,13 +124,26 @@ fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Ve
     Ok(found)
 }
 
-/// Chooses the cut of every kernel. `slack` above 1 allows a slower pace for fewer PEs.
-pub(crate) fn choose(g: &mut WaferGraph, m: &Machine, max_pes: Option<usize>, slack: f64) -> Result<(), CompileError> {
+/// The ways to cut every kernel of a graph.
+pub(crate) struct Choices(Vec<Arc<Vec<Choice>>>);
+
+/// Finds them, with at most so many PEs a kernel.
+pub(crate) fn all_choices(g: &WaferGraph, m: &Machine, max_pes: Option<usize>) -> Result<Choices, CompileError> {
     let cap = max_pes.unwrap_or(usize::MAX).max(1);
-    let all: Vec<Vec<Choice>> = g.kernels.iter().map(|k| choices(g, k, m, cap)).collect::<Result<_, CompileError>>()?;
+    let mut all: Vec<Arc<Vec<Choice>>> = Vec::with_capacity(g.kernels.len());
+    for k in &g.kernels {
+        let same = k.twin.map(|t| all[t.0].clone());
+        all.push(same.map_or_else(|| choices(g, k, m, cap).map(Arc::new), Ok)?);
+    }
+    Ok(Choices(all))
+}
+
+/// Chooses the cut of every kernel. `slack` above 1 allows a slower pace for fewer PEs.
+pub(crate) fn choose(g: &mut WaferGraph, choices: &Choices, slack: f64) {
+    let all = &choices.0;
     let best = |c: &[Choice]| c.iter().map(|c| c.cycles).min().unwrap_or(0);
     let pace = all.iter().map(|c| best(c)).max().unwrap_or(0) as f64 * slack;
-    for (k, c) in g.kernels.iter_mut().zip(&all) {
+    for (k, c) in g.kernels.iter_mut().zip(all) {
         // What cannot be at ease may be as slow as its best and a little more.
         let limit = (pace * EASE).max(best(c) as f64 * 1.03 * slack.min(2.0)).min(pace.max(best(c) as f64));
         let pick = c.iter().filter(|c| c.cycles as f64 <= limit).min_by_key(|c| (c.pes, c.cycles));
@@ -137,5 +151,4 @@ pub(crate) fn choose(g: &mut WaferGraph, m: &Machine, max_pes: Option<usize>, sl
             k.cut = p.cut;
         }
     }
-    Ok(())
 }

@@ -40,6 +40,35 @@ impl Table {
         Table { data, offsets }
     }
 
+    /// Where the constant of each element lies, in the order in which they are made.
+    fn in_order(&self) -> Vec<usize> {
+        let mut out = vec![0];
+        for o in &self.offsets {
+            out = out.iter().flat_map(|&b| o.iter().map(move |&o| b + o)).collect();
+        }
+        out
+    }
+
+    /// The constants of some columns of an image `dims` that is made row by row, for a kernel that makes those
+    /// columns, an image of its own, in the order of `layout`.
+    fn of_columns(&self, [_, c, h, w]: [usize; 4], columns: &Range<usize>, layout: &Layout) -> Table {
+        let places = self.in_order();
+        let own = columns.len();
+        let at = |ix: usize| {
+            let (x, y) = (ix % own, ix / own % h);
+            let (z, n) = (ix / (own * h) % c, ix / (own * h * c));
+            places[((n * h + y) * c + z) * w + x + columns.start]
+        };
+        let first = at(0);
+        let last = layout.loops.len() - 1;
+        let loops = layout.loops.iter().enumerate();
+        let offsets = loops.map(|(i, l)| {
+            let from = if i == last { 0 } else { first };
+            (0..l.count).map(|d| at(d * l.step) - from).collect()
+        });
+        Table { data: self.data.clone(), offsets: offsets.collect() }
+    }
+
     /// The constant at loop digits.
     fn at(&self, digits: &[usize]) -> f32 {
         self.data[digits.iter().zip(&self.offsets).map(|(&d, o)| o[d]).sum::<usize>()]
@@ -274,6 +303,18 @@ impl Step {
     /// Leaky relu.
     pub(crate) fn leaky(slope: f32) -> Step {
         Step { name: "leaky_relu".to_string(), micros: prelu(Arg::Imm(slope)) }
+    }
+
+    /// The step for some columns of an image `dims` that is made row by row, by a kernel that makes those columns
+    /// in the order of `layout`.
+    pub(crate) fn of_columns(&self, dims: [usize; 4], columns: &Range<usize>, layout: &Layout) -> Step {
+        let mut step = self.clone();
+        for a in step.micros.iter_mut().flat_map(|m| &mut m.args) {
+            if let Arg::Table(t) = a {
+                *t = t.of_columns(dims, columns, layout);
+            }
+        }
+        step
     }
 
     /// The constant operands.

@@ -7,6 +7,7 @@ use super::kernels::{Core, Format, InputUse};
 use super::layout::Layout;
 use super::steps::Step;
 use quadrille_isa::wafer::ElemType;
+use std::sync::Arc;
 
 /// Index of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -26,6 +27,15 @@ pub(crate) enum Producer {
     Kernel(KernelId),
 }
 
+/// An output of the model, by position, as what a stream gives of it: the first element's index there, and the
+/// order there.
+#[derive(Clone, Debug)]
+pub(crate) struct Exit {
+    pub(crate) output: usize,
+    pub(crate) first: usize,
+    pub(crate) layout: Layout,
+}
+
 /// A stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
@@ -36,8 +46,10 @@ pub(crate) struct Stream {
     pub(crate) layout: Option<Layout>,
     /// Readers: kernel and operand position.
     pub(crate) readers: Vec<(KernelId, usize)>,
-    /// Outputs of the model that it is: position, and the order seen there.
-    pub(crate) outputs: Vec<(usize, Layout)>,
+    /// Outputs of the model that it is, or is a part of.
+    pub(crate) outputs: Vec<Exit>,
+    /// Of an input of the model that it carries a part of: the first element's index there, and the order there.
+    pub(crate) part: Option<(usize, Layout)>,
     /// The element type that it always has; without, f32 or f16.
     pub(crate) fixed: Option<ElemType>,
     /// All readers round it to f16 anyway.
@@ -58,11 +70,27 @@ pub(crate) struct Operand {
 pub(crate) struct Kernel {
     /// Names of the user's nodes that it serves, first the one it is made for.
     pub(crate) names: Vec<String>,
-    pub(crate) core: Box<dyn Core>,
+    pub(crate) core: Arc<dyn Core>,
     pub(crate) steps: Vec<Step>,
     pub(crate) inputs: Vec<Operand>,
     pub(crate) output: StreamId,
     pub(crate) cut: Cut,
+    /// The part of the mesh's rows that it lies in.
+    pub(crate) lane: Lane,
+    /// A kernel before it that has the same code on all PEs, but for data.
+    pub(crate) twin: Option<KernelId>,
+}
+
+/// One of several equal parts of the mesh's rows, counted from the north.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Lane {
+    pub(crate) index: usize,
+    pub(crate) of: usize,
+}
+
+impl Lane {
+    /// All rows.
+    pub(crate) const WHOLE: Lane = Lane { index: 0, of: 1 };
 }
 
 /// How a kernel is cut into shares, one a PE.
@@ -111,6 +139,7 @@ impl WaferGraph {
             layout,
             readers: Vec::new(),
             outputs: Vec::new(),
+            part: None,
             fixed: None,
             narrow: false,
             format: Format { elem: ElemType::F32, pitch: 1 },
@@ -126,13 +155,33 @@ impl WaferGraph {
         inputs: Vec<Operand>,
         shape: Vec<usize>,
     ) -> (KernelId, StreamId) {
+        self.add_shared(name, Arc::from(core), inputs, shape)
+    }
+
+    /// The same for work that another graph may hold too.
+    pub(crate) fn add_shared(
+        &mut self,
+        name: &str,
+        core: Arc<dyn Core>,
+        inputs: Vec<Operand>,
+        shape: Vec<usize>,
+    ) -> (KernelId, StreamId) {
         let id = KernelId(self.kernels.len());
         for (i, operand) in inputs.iter().enumerate() {
             self.streams[operand.stream.0].readers.push((id, i));
         }
         let output = self.add_stream(Producer::Kernel(id), shape, Some(core.layout().clone()));
         let cut = Cut { per: core.units(), parts: 1 };
-        self.kernels.push(Kernel { names: vec![name.to_string()], core, steps: Vec::new(), inputs, output, cut });
+        self.kernels.push(Kernel {
+            names: vec![name.to_string()],
+            core,
+            steps: Vec::new(),
+            inputs,
+            output,
+            cut,
+            lane: Lane::WHOLE,
+            twin: None,
+        });
         (id, output)
     }
 

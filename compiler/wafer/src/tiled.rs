@@ -52,6 +52,15 @@ fn seen(values: &[u32], from: &Layout, to: &Layout) -> Vec<u32> {
     out
 }
 
+/// The elements of a part of a tensor, at the indices that the part has as a tensor of its own.
+fn picked(values: &[u32], first: usize, part: &Layout, own: &Layout) -> Vec<u32> {
+    let mut out = vec![0u32; own.elements()];
+    for (f, t) in part.indices().into_iter().zip(own.indices()) {
+        out[t] = values[first + f];
+    }
+    out
+}
+
 impl TiledGraph {
     /// Number of kernels.
     pub fn kernels(&self) -> usize {
@@ -81,7 +90,10 @@ impl TiledGraph {
         let mut values: Vec<Option<Vec<u32>>> = vec![None; self.graph.streams.len()];
         for (s, v) in self.graph.streams.iter().zip(&mut values) {
             if let Producer::Input(i) = s.producer {
-                *v = given.get(i).cloned();
+                *v = given.get(i).map(|x| match (&s.part, &s.layout) {
+                    (Some((first, part)), Some(l)) => picked(x, *first, part, l),
+                    _ => x.clone(),
+                });
             }
         }
         for k in self.graph.order() {
@@ -96,20 +108,19 @@ impl TiledGraph {
             }
             values[kernel.output.0] = Some(v);
         }
-        let zeros = |n: &Named| {
-            let words = vec![0; n.shape.iter().product()];
-            tensor_of_raw(n.dtype, &n.shape, &words).unwrap_or_else(|| Tensor::from_f32(&[0], &[]))
-        };
-        let mut out: Vec<Tensor> = self.outputs.iter().map(zeros).collect();
-        for (i, s) in self.graph.streams.iter().enumerate() {
-            for (o, layout) in &s.outputs {
-                let v = self.see(&values, StreamId(i), layout);
-                let n = &self.outputs[*o];
-                if let Some(t) = tensor_of_raw(n.dtype, &n.shape, &v) {
-                    out[*o] = t;
+        let mut raw: Vec<Vec<u32>> = self.outputs.iter().map(|n| vec![0; n.shape.iter().product()]).collect();
+        for (s, v) in self.graph.streams.iter().zip(&values) {
+            for exit in &s.outputs {
+                if let (Some(v), Some(l)) = (v, &s.layout) {
+                    for (f, t) in l.indices().into_iter().zip(exit.layout.indices()) {
+                        raw[exit.output][exit.first + t] = v[f];
+                    }
                 }
             }
         }
+        let nothing = || Tensor::from_f32(&[0], &[]);
+        let named = self.outputs.iter().zip(&raw);
+        let out = named.map(|(n, v)| tensor_of_raw(n.dtype, &n.shape, v).unwrap_or_else(nothing)).collect();
         Ok(out)
     }
 
@@ -132,7 +143,9 @@ impl fmt::Display for TiledGraph {
             if let (Producer::Input(k), Some(l)) = (s.producer, &s.layout)
                 && let Some(n) = self.inputs.get(k)
             {
-                writeln!(f, "  s{i} = input `{}` {:?} {} {}", n.name, n.shape, n.dtype, loops(l))?;
+                let (first, l) = s.part.as_ref().map_or((0, l), |(first, l)| (*first, l));
+                let from = if first > 0 { format!(" from {first}") } else { String::new() };
+                writeln!(f, "  s{i} = input `{}` {:?}{from} {} {}", n.name, n.shape, n.dtype, loops(l))?;
             }
         }
         for k in self.graph.order() {
@@ -172,9 +185,10 @@ impl fmt::Display for TiledGraph {
             }
         }
         for (i, s) in self.graph.streams.iter().enumerate() {
-            for (o, l) in &s.outputs {
-                let n = &self.outputs[*o];
-                writeln!(f, "  output `{}` {:?} = s{i} {} {}", n.name, n.shape, n.dtype, loops(l))?;
+            for e in &s.outputs {
+                let n = &self.outputs[e.output];
+                let from = if e.first > 0 { format!(" from {}", e.first) } else { String::new() };
+                writeln!(f, "  output `{}` {:?}{from} = s{i} {} {}", n.name, n.shape, n.dtype, loops(&e.layout))?;
             }
         }
         Ok(())

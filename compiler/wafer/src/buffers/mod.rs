@@ -15,9 +15,10 @@ use super::kernels::Delay;
 use super::layout::{Layout, Loop};
 use super::streams::{KernelId, Operand, Stream, WaferGraph};
 use flow::{Network, Stop};
+use std::collections::BTreeMap;
 
 /// Blocks that one model may buffer before the compiler gives up.
-const MAX_BUFFERS: usize = 600;
+const MAX_BLOCKS: usize = 100_000;
 
 /// True when two operands of some kernel come from one stream; other graphs need no buffers.
 pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
@@ -47,16 +48,16 @@ pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
 ///
 /// Runs the graph a few times, however many buffers it needs.
 pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
-    let mut left = MAX_BUFFERS;
+    let mut left = MAX_BLOCKS;
     loop {
-        let mut added = Vec::new();
+        let mut added: BTreeMap<(KernelId, usize), usize> = BTreeMap::new();
         let mut network = Network::new(g);
         loop {
             match network.run() {
                 Stop::Done => break,
                 Stop::Full(k, i) if left > 0 => {
                     network.add_room(k, i, block_wavelets(g, k, i));
-                    added.push((k, i));
+                    *added.entry((k, i)).or_default() += 1;
                     left -= 1;
                 }
                 // A run that went on after room was added may be up to a block ahead of its buffers.
@@ -67,8 +68,8 @@ pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
         if added.is_empty() {
             return Ok(());
         }
-        for (k, i) in added {
-            insert(g, k, i);
+        for ((k, i), blocks) in added {
+            insert(g, k, i, blocks);
         }
     }
 }
@@ -117,22 +118,35 @@ fn unbuffered(g: &WaferGraph, k: KernelId) -> CompileError {
     }
 }
 
-/// One more block of buffer before operand `i` of a kernel.
-fn insert(g: &mut WaferGraph, k: KernelId, i: usize) {
+/// Room for so many blocks more before operand `i` of a kernel, on as many PEs as it takes.
+fn insert(g: &mut WaferGraph, k: KernelId, i: usize, mut blocks: usize) {
     let id = g.kernels[k.0].inputs[i].stream;
-    let (shape, layout, narrow, format) = {
+    let Some((layout, images)) = in_blocks(g.stream(id)) else { return };
+    let n = layout.loops.len();
+    let outer: usize = layout.loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
+    let bytes = 4 * layout.loops[n - 2].count * layout.loops[n - 1].count.next_multiple_of(2);
+    let most = (BLOCK_BYTES / bytes.max(1)).clamp(1, outer.max(1));
+    while blocks > 0 {
+        let depth = blocks.min(most);
+        blocks -= depth;
+        let core = Delay { depth, images, blocks: outer, runs: layout.loops[n - 2].count, layout: layout.clone() };
+        insert_one(g, k, i, core);
+    }
+}
+
+fn insert_one(g: &mut WaferGraph, k: KernelId, i: usize, core: Delay) {
+    let id = g.kernels[k.0].inputs[i].stream;
+    let (shape, narrow, format) = {
         let s = g.stream(id);
-        (s.shape.clone(), in_blocks(s), s.narrow, s.format)
+        (s.shape.clone(), s.narrow, s.format)
     };
-    let Some((layout, images)) = layout else { return };
-    let loops = &layout.loops;
-    let n = loops.len();
-    let outer: usize = loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
-    let core = Delay { images, blocks: outer, runs: loops[n - 2].count, layout: layout.clone() };
+    let layout = core.layout.clone();
     let name = g.kernels[k.0].names[0].clone();
     g.streams[id.0].readers.retain(|r| *r != (k, i));
     let operand = Operand { stream: id, layout };
-    let (_, buffered) = g.add_kernel(&name, Box::new(core), vec![operand], shape);
+    let lane = g.kernels[k.0].lane;
+    let (delay, buffered) = g.add_kernel(&name, Box::new(core), vec![operand], shape);
+    g.kernels[delay.0].lane = lane;
     let s = &mut g.streams[buffered.0];
     (s.narrow, s.format) = (narrow, format);
     s.readers.push((k, i));

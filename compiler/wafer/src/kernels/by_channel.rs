@@ -2,12 +2,13 @@
 //!
 //! The values of an image come first and are held; its rows then pass. Each PE does some channels.
 
-use super::{Core, InputUse, PeContext, discard, in_queue};
+use super::{Core, InputUse, LaneInput, PeContext, discard, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
 use quadrille_compiler::ir::Binary;
 use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src};
+use std::ops::Range;
 
 /// A binary operation on an (n, c, h, w) image and (n, c) values.
 #[derive(Debug)]
@@ -54,8 +55,25 @@ impl Core for ByChannel {
         self.dims[if i == 0 { 3 } else { 1 }]
     }
 
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        inputs[0].filter(|d| *d == self.dims)
+    }
+
+    fn looks_at(&self, i: usize, columns: &Range<usize>) -> Option<Range<isize>> {
+        (i == 0).then_some(columns.start as isize..columns.end as isize)
+    }
+
+    fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
+        let dims = [n, c, h, columns.len()];
+        Some(Box::new(ByChannel { op: self.op, name: self.name, dims, layout: Layout::image(dims) }))
+    }
+
     fn units(&self) -> usize {
         self.dims[1]
+    }
+
+    fn lead(&self, i: usize) -> f64 {
+        if i == 0 { 1.0 / self.dims[2].max(1) as f64 } else { 1.0 }
     }
 
     fn one_task(&self) -> bool {

@@ -1,10 +1,11 @@
 //! Concatenation: for every block of the common outer loops, the first input's share, then the
 //! second's, and so on.
 
-use super::{Core, InputUse, PeContext, in_queue};
+use super::{Core, InputUse, LaneInput, PeContext, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::Layout;
 use quadrille_isa::wafer::{Dst, ElemType, Src};
+use std::ops::Range;
 
 /// Streams joined along an axis.
 #[derive(Debug)]
@@ -41,6 +42,31 @@ impl Core for Concat {
 
     fn input_run(&self, _: usize) -> usize {
         self.run
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        let [n, _, h, w] = inputs[0]?;
+        let mut channels = 0;
+        for (d, &runs) in inputs.iter().zip(&self.runs) {
+            channels += runs;
+            if *d != Some([n, runs, h, w]) {
+                return None;
+            }
+        }
+        (self.run == w && self.outer == n * h).then_some([n, channels, h, w])
+    }
+
+    fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
+        let w = columns.len();
+        Some(Box::new(Concat {
+            outer: n * h,
+            runs: self.runs.clone(),
+            run: w,
+            lead: n,
+            extents: self.runs.clone(),
+            tail: h * w,
+            layout: Layout::image([n, c, h, w]),
+        }))
     }
 
     fn takes_steps(&self) -> bool {

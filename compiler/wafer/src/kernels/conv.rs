@@ -5,13 +5,15 @@
 //! weight each, into an f32 accumulator. Order of a sum: bias, then taps row by row, inside a
 //! tap the input channels ascending; every multiply-add rounded once; padding counts as zero.
 
-use super::{Core, Format, Geometry, InputUse, PeContext, rows::Window};
+use super::{Core, Format, Geometry, InputUse, LaneInput, PeContext, rows::Halo, rows::Window};
 use crate::code::{Builder, imm, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, Arg};
 use quadrille_isa::numerics::{canonical, f16_to_f32, fma_f32};
 use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src, VecOp};
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A convolution of an (n, c, h, w) image with constant weights.
 #[derive(Debug)]
@@ -20,10 +22,11 @@ pub(crate) struct Conv {
     pub(crate) m: usize,
     pub(crate) groups: usize,
     /// f16 bits, (m, c / groups, kh, kw).
-    pub(crate) weights: Vec<u16>,
+    pub(crate) weights: Arc<Vec<u16>>,
     /// One value an output channel.
     pub(crate) bias: Option<Vec<f32>>,
     pub(crate) layout: Layout,
+    pub(crate) halo: Halo,
 }
 
 impl Conv {
@@ -131,8 +134,24 @@ impl Core for Conv {
         InputUse::Rounds
     }
 
-    fn input_run(&self, _: usize) -> usize {
-        self.g.w
+    fn input_run(&self, i: usize) -> usize {
+        if i == 0 { self.g.w } else { self.halo.width(i) }
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        let g = &self.g;
+        (inputs[0] == Some([g.n, g.c, g.h, g.w])).then_some([g.n, self.m, g.oh, g.ow])
+    }
+
+    fn looks_at(&self, _: usize, columns: &Range<usize>) -> Option<Range<isize>> {
+        Some(self.g.looks_at(columns))
+    }
+
+    fn lane(&self, _: [usize; 4], columns: &Range<usize>, inputs: &[LaneInput]) -> Option<Box<dyn Core>> {
+        let (g, halo) = self.g.lane(columns, &inputs[0])?;
+        let layout = Layout::image([g.n, self.m, g.oh, g.ow]);
+        let (weights, bias) = (self.weights.clone(), self.bias.clone());
+        Some(Box::new(Conv { g, m: self.m, groups: self.groups, weights, bias, layout, halo }))
     }
 
     fn units(&self) -> usize {
@@ -140,6 +159,9 @@ impl Core for Conv {
     }
 
     fn max_parts(&self) -> usize {
+        if self.halo != Halo::default() {
+            return 1;
+        }
         // Shorter vectors than this drown in launches; two parts a row may be all that fits a PE.
         (self.g.ow / 8).clamp(if self.g.ow < 4 { 1 } else { 2 }, 8)
     }
@@ -155,6 +177,10 @@ impl Core for Conv {
             return self.bias.is_some();
         }
         false
+    }
+
+    fn lead(&self, _: usize) -> f64 {
+        self.g.lead()
     }
 
     fn one_task(&self) -> bool {
@@ -173,7 +199,7 @@ impl Core for Conv {
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let (cg, mg) = (self.cg(), self.mg());
         let channels = cx.units.start / mg * cg..(cx.units.end - 1) / mg * cg + cg;
-        let win = Window::new(b, cx, self.g, ElemType::F16, channels, 0);
+        let win = Window::new(b, cx, self.g, ElemType::F16, channels, 0, self.halo);
         let acc = cx.block(b, cx.units.clone(), cx.columns.clone());
         let start = match &self.bias {
             Some(v) => {
@@ -191,9 +217,9 @@ impl Core for Conv {
     }
 
     fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {
-        let g = &self.g;
+        let (g, image) = self.halo.widened(self.g, inputs);
         let (cg, mg) = (self.cg(), self.mg());
-        let x = rounded(inputs[0]);
+        let x = rounded(&image);
         let plane = g.oh * g.ow;
         let mut out = vec![0f32; g.n * self.m * plane];
         // Buffered rows of padding are zeros, so the sum includes them.

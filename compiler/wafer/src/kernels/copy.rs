@@ -1,11 +1,12 @@
 //! Elementwise work on one stream, in the stream's own order: blocks go into SRAM, the steps
 //! run over them, blocks go out; PEs share the rows of a block. Without steps it is a copy or a cast from port to port.
 
-use super::{Core, Format, InputUse, PeContext, blocks, in_queue};
+use super::{Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::Layout;
 use crate::steps::{self, Step};
 use quadrille_isa::wafer::{Dst, ElemType, VecOp};
+use std::ops::Range;
 
 /// Largest block, elements: a few registers of it fit beside tables.
 const BLOCK: usize = 1024;
@@ -34,6 +35,14 @@ impl Core for Copy {
 
     fn input_use(&self, _: usize) -> InputUse {
         InputUse::Passes
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        inputs[0]
+    }
+
+    fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
+        Some(Box::new(Copy::new(&Layout::image([n, c, h, columns.len()]))))
     }
 
     fn units(&self) -> usize {

@@ -1,14 +1,16 @@
-//! A buffer of one block on a short branch: it holds the block back until the next arrives, so
-//! that several in a row let the long branch of a residual or a concatenation run ahead.
+//! A buffer of some blocks on a short branch: it holds them back until the next arrives, so that the long branch of
+//! a residual or a concatenation runs ahead.
 
-use super::{Core, InputUse, PeContext, in_queue};
-use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
+use super::{Core, InputUse, PeContext, in_queue, size};
+use crate::code::{Builder, fabric, mem, mov, num, stepped, to_fabric};
 use crate::layout::Layout;
 use quadrille_isa::wafer::{Dst, Src};
 
-/// Holds one block of `runs` runs.
+/// Holds `depth` blocks, each of `runs` runs: it takes that many, then for each that it sends one more.
 #[derive(Debug)]
 pub(crate) struct Delay {
+    /// Blocks held, at least one and no more than an image has.
+    pub(crate) depth: usize,
     /// Images, each of `blocks` blocks; between images it runs empty.
     pub(crate) images: usize,
     pub(crate) blocks: usize,
@@ -22,7 +24,7 @@ impl Core for Delay {
     }
 
     fn describe(&self) -> String {
-        format!("one of {} blocks", self.blocks)
+        format!("{} of {} blocks", self.depth, self.blocks)
     }
 
     fn layout(&self) -> &Layout {
@@ -47,16 +49,26 @@ impl Core for Delay {
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let (f, q) = (cx.inputs[0], in_queue(0));
-        let at = mem(f.elem, b.zeros(f.elem, self.runs * f.pitch), f.pitch, 1);
+        let block = self.runs * f.pitch;
+        let base = b.zeros(f.elem, block * self.depth);
         let (n1, n0) = (num(self.runs), num(f.pitch));
-        let take = mov(n1, n0, Dst::Mem(at), fabric(q, f.elem));
-        let send = mov(n1, n0, to_fabric(super::OUT, f.elem), Src::Mem(at));
+        // So many blocks one after the other, from one on; after the last it is the first again.
+        let at = |first: usize, count: usize| {
+            let m = mem(f.elem, base + (first * block) as u32 * size(f.elem), f.pitch, 1);
+            stepped(m, block, count * block)
+        };
+        let take = |count| mov(n1, n0, Dst::Mem(at(0, count)), fabric(q, f.elem));
+        let send = |first, count| mov(n1, n0, to_fabric(super::OUT, f.elem), Src::Mem(at(first, count)));
+        let depth = self.depth;
+        let (rounds, rest) = ((self.blocks - depth) / depth, (self.blocks - depth) % depth);
         b.sequence(
             q,
             vec![
-                ("first".to_string(), 1, vec![take.clone()]),
-                ("block".to_string(), self.blocks - 1, vec![send.clone(), take]),
-                ("last".to_string(), 1, vec![send]),
+                ("fill".to_string(), depth, vec![take(depth)]),
+                ("rounds".to_string(), rounds * depth, vec![send(0, depth), take(depth)]),
+                ("rest".to_string(), rest, vec![send(0, rest), take(rest)]),
+                ("end".to_string(), depth - rest, vec![send(rest, depth - rest)]),
+                ("last".to_string(), rest, vec![send(0, rest)]),
             ],
         );
     }

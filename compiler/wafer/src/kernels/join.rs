@@ -1,11 +1,12 @@
 //! Elementwise work on two streams of one order: a residual sum, a gate.
 
-use super::{Core, Format, InputUse, PeContext, blocks, in_queue};
+use super::{Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, op, to_fabric};
 use crate::layout::Layout;
 use crate::steps::{self, Step, scalar};
 use quadrille_compiler::ir::Binary;
 use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src};
+use std::ops::Range;
 
 /// Largest block, elements.
 const BLOCK: usize = 1024;
@@ -51,6 +52,15 @@ impl Core for Join {
 
     fn input_use(&self, _: usize) -> InputUse {
         InputUse::Exact
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        inputs[0].filter(|_| inputs[0] == inputs[1])
+    }
+
+    fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
+        let layout = blocks(&Layout::image([n, c, h, columns.len()]), BLOCK);
+        Some(Box::new(Join { layout, op: self.op, divide: self.divide, name: self.name }))
     }
 
     fn units(&self) -> usize {

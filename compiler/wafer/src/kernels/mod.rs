@@ -6,6 +6,7 @@
 //! weights and the order of its sums; it knows nothing of places, routes and colors.
 
 mod by_channel;
+mod columns;
 mod concat;
 mod conv;
 mod copy;
@@ -19,8 +20,11 @@ mod reorder;
 mod rows;
 mod slice;
 mod softmax;
+mod stitch;
+mod total;
 
 pub(crate) use by_channel::ByChannel;
+pub(crate) use columns::Columns;
 pub(crate) use concat::Concat;
 pub(crate) use conv::Conv;
 pub(crate) use copy::Copy;
@@ -30,9 +34,11 @@ pub(crate) use join::Join;
 pub(crate) use pool::{Pool, PoolKind};
 pub(crate) use reduce::{Reduce, ReduceKind};
 pub(crate) use reorder::Reorder;
-pub(crate) use rows::Geometry;
+pub(crate) use rows::{Geometry, Halo};
 pub(crate) use slice::Slice;
 pub(crate) use softmax::Softmax;
+pub(crate) use stitch::Stitch;
+pub(crate) use total::Total;
 
 use super::code::{Builder, PeCode, fabric, mem, mov, num, to_fabric};
 use super::layout::{Layout, Loop};
@@ -95,6 +101,23 @@ pub(crate) const OUT: OutQueue = OutQueue(2);
 /// Largest number of input streams of a kernel: queue 1 is for the chain.
 pub(crate) const MAX_INPUTS: usize = 7;
 
+/// What a lane receives of one input: a range of columns on a stream, and columns beside it on streams of their own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct LaneInput {
+    pub(crate) columns: Range<usize>,
+    /// Columns before it and behind it.
+    pub(crate) beside: [usize; 2],
+}
+
+/// Makes the kernel that joins the results of so many lanes; the last one ends what the lanes began.
+pub(crate) type Joins = Box<dyn Fn(usize, bool) -> Box<dyn Core>>;
+
+/// A kernel of one value a channel as one kernel a lane and others that join their results.
+pub(crate) struct Parts {
+    pub(crate) lanes: Vec<Box<dyn Core>>,
+    pub(crate) join: Joins,
+}
+
 /// A kernel's work.
 pub(crate) trait Core: fmt::Debug + Send + Sync {
     /// Name of the operation.
@@ -147,6 +170,12 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The part of input `i` that it takes before its first result.
+    fn lead(&self, i: usize) -> f64 {
+        let _ = i;
+        1.0 / 32.0
+    }
+
     /// True when elementwise steps can work on its blocks, in f32 in SRAM.
     fn takes_steps(&self) -> bool {
         true
@@ -194,6 +223,33 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
     fn passes(&self, per: usize) -> usize {
         let _ = per;
         self.firings()
+    }
+
+    /// Extents of its result as an image (n, c, h, w), for inputs whose streams carry images of these, row by row
+    /// and channel by channel; `None` when it cannot be made in lanes of columns.
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        let _ = inputs;
+        None
+    }
+
+    /// The columns of input `i` that `columns` of its result are made from, those beyond the image's edges too;
+    /// `None` where it takes that input whole.
+    fn looks_at(&self, i: usize, columns: &Range<usize>) -> Option<Range<isize>> {
+        let _ = i;
+        Some(columns.start as isize..columns.end as isize)
+    }
+
+    /// The kernel that makes `columns` of its result, an image `dims`, from parts of its inputs.
+    fn lane(&self, dims: [usize; 4], columns: &Range<usize>, inputs: &[LaneInput]) -> Option<Box<dyn Core>> {
+        let _ = (dims, columns, inputs);
+        None
+    }
+
+    /// Where a value for each channel is taken of a whole image: what lanes of `columns` make, each of its own
+    /// columns, and what makes the result of theirs.
+    fn in_parts(&self, columns: &[Range<usize>]) -> Option<Parts> {
+        let _ = columns;
+        None
     }
 
     /// The program of one PE.

@@ -4,12 +4,13 @@
 //! precision (rounding to f16 commutes with it); padding is minus infinity. An average adds in
 //! f32, window row by window row, and multiplies by the reciprocal of the number of cells.
 
-use super::{Core, Geometry, InputUse, PeContext, rows::Window};
+use super::{Core, Geometry, InputUse, LaneInput, PeContext, rows::Halo, rows::Window};
 use crate::code::{Builder, mem, mov, num, op, stepped, to_fabric};
 use crate::layout::Layout;
 use crate::steps;
 use quadrille_isa::numerics::{canonical, max_f32, recip_f32};
 use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src, VecOp};
+use std::ops::Range;
 
 /// What is taken of a window's cells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,33 +25,41 @@ pub(crate) enum PoolKind {
 /// Pooling of an (n, c, h, w) image.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub(crate) g: Geometry,
-    pub(crate) kind: PoolKind,
-    pub(crate) layout: Layout,
+    g: Geometry,
+    kind: PoolKind,
+    /// Reciprocal of the number of cells of each window, (oh, ow).
+    scale: Vec<f32>,
+    layout: Layout,
+    halo: Halo,
 }
 
 const F16_MINUS_INF: u32 = 0xFC00;
 
-impl Pool {
-    /// Reciprocal of the number of cells of each window, (oh, ow).
-    fn scale(&self) -> Vec<f32> {
-        let g = &self.g;
-        let cells = |o: usize, s: usize, d: usize, k: usize, inside: (usize, usize)| {
-            (0..k).filter(|i| (inside.0..inside.1).contains(&(o * s + i * d))).count()
-        };
-        // Cells count by their padded coordinate; what is outside the range does not.
-        let (rows, cols) = match self.kind {
-            PoolKind::AverageAll => ((0, usize::MAX), (0, usize::MAX)),
-            _ => ((g.top, g.top + g.h), (g.left, g.left + g.w)),
-        };
-        let mut out = Vec::with_capacity(g.oh * g.ow);
-        for r in 0..g.oh {
-            for q in 0..g.ow {
-                let n = cells(r, g.sh, g.dh, g.kh, rows) * cells(q, g.sw, g.dw, g.kw, cols);
-                out.push(recip_f32(n as f32));
-            }
+/// Reciprocal of the number of cells of each window, (oh, ow).
+fn scale(g: &Geometry, kind: PoolKind) -> Vec<f32> {
+    let cells = |o: usize, s: usize, d: usize, k: usize, inside: (usize, usize)| {
+        (0..k).filter(|i| (inside.0..inside.1).contains(&(o * s + i * d))).count()
+    };
+    // Cells count by their padded coordinate; what is outside the range does not.
+    let (rows, cols) = match kind {
+        PoolKind::AverageInside => ((g.top, g.top + g.h), (g.left, g.left + g.w)),
+        _ => ((0, usize::MAX), (0, usize::MAX)),
+    };
+    let mut out = Vec::with_capacity(g.oh * g.ow);
+    for r in 0..g.oh {
+        for q in 0..g.ow {
+            let n = cells(r, g.sh, g.dh, g.kh, rows) * cells(q, g.sw, g.dw, g.kw, cols);
+            out.push(recip_f32(n as f32));
         }
-        out
+    }
+    out
+}
+
+impl Pool {
+    /// Over a whole image.
+    pub(crate) fn new(g: Geometry, kind: PoolKind) -> Pool {
+        let layout = Layout::image([g.n, g.c, g.oh, g.ow]);
+        Pool { g, kind, scale: scale(&g, kind), layout, halo: Halo::default() }
     }
 
     fn taps(&self) -> impl Iterator<Item = (usize, usize)> {
@@ -83,12 +92,32 @@ impl Core for Pool {
         if self.kind == PoolKind::Max { InputUse::Passes } else { InputUse::Exact }
     }
 
-    fn input_run(&self, _: usize) -> usize {
-        self.g.w
+    fn input_run(&self, i: usize) -> usize {
+        if i == 0 { self.g.w } else { self.halo.width(i) }
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        let g = &self.g;
+        (inputs[0] == Some([g.n, g.c, g.h, g.w])).then_some([g.n, g.c, g.oh, g.ow])
+    }
+
+    fn looks_at(&self, _: usize, columns: &Range<usize>) -> Option<Range<isize>> {
+        Some(self.g.looks_at(columns))
+    }
+
+    fn lane(&self, _: [usize; 4], columns: &Range<usize>, inputs: &[LaneInput]) -> Option<Box<dyn Core>> {
+        let (g, halo) = self.g.lane(columns, &inputs[0])?;
+        let scale = self.scale.chunks(self.g.ow).flat_map(|row| row[columns.clone()].to_vec()).collect();
+        let layout = Layout::image([g.n, g.c, g.oh, g.ow]);
+        Some(Box::new(Pool { g, kind: self.kind, scale, layout, halo }))
     }
 
     fn units(&self) -> usize {
         self.g.c
+    }
+
+    fn lead(&self, _: usize) -> f64 {
+        self.g.lead()
     }
 
     fn one_task(&self) -> bool {
@@ -110,7 +139,7 @@ impl Core for Pool {
             (true, _) => f32::NEG_INFINITY.to_bits(),
             (false, _) => 0,
         };
-        let win = Window::new(b, cx, g, ty, cx.units.clone(), fill);
+        let win = Window::new(b, cx, g, ty, cx.units.clone(), fill, self.halo);
         let mut block = cx.block(b, cx.units.clone(), 0..g.ow);
         let narrow = ty == ElemType::F16;
         if narrow {
@@ -128,7 +157,7 @@ impl Core for Pool {
             });
         }
         if !max {
-            let scale = self.scale();
+            let scale = &self.scale;
             let s = if scale.windows(2).all(|w| w[0] == w[1]) {
                 vec![Src::Imm(scale[0].to_bits(), ElemType::F32); win.groups().len()]
             } else {
@@ -166,11 +195,10 @@ impl Core for Pool {
     }
 
     fn eval(&self, inputs: &[&[f32]]) -> Vec<f32> {
-        let g = &self.g;
-        let scale = if self.kind == PoolKind::Max { vec![1.0; g.oh * g.ow] } else { self.scale() };
+        let (g, image) = self.halo.widened(self.g, inputs);
         let mut out = Vec::with_capacity(g.n * g.c * g.oh * g.ow);
-        for x in inputs[0].chunks(g.h * g.w) {
-            for (o, &scale) in scale.iter().enumerate() {
+        for x in image.chunks(g.h * g.w) {
+            for (o, &scale) in self.scale.iter().enumerate() {
                 let (r, q) = (o / g.ow, o % g.ow);
                 let mut v = None;
                 for (kh, kw) in self.taps() {

@@ -1,12 +1,13 @@
 //! Sum, mean, maximum and minimum over the pixels of each channel of an image, or over whole
 //! rows. Order of a sum: zero, then image rows, inside a row the columns ascending.
 
-use super::{Core, Format, InputUse, PeContext, discard, in_queue};
+use super::{Core, Format, InputUse, Parts, PeContext, Total, discard, in_queue};
 use crate::code::{Builder, fabric, imm, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
 use quadrille_isa::numerics::recip_f32;
 use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src};
+use std::ops::Range;
 
 /// What is taken of the elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +72,28 @@ impl Core for Reduce {
 
     fn input_run(&self, _: usize) -> usize {
         self.w
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        (inputs[0] == Some([self.n, self.c, self.h, self.w])).then_some([self.n, self.c, 1, 1])
+    }
+
+    fn in_parts(&self, columns: &[Range<usize>]) -> Option<Parts> {
+        let kind = if self.kind == ReduceKind::Mean { ReduceKind::Sum } else { self.kind };
+        let lane =
+            |w: &Range<usize>| -> Box<dyn Core> { Box::new(Reduce::new(kind, [self.n, self.c, self.h, w.len()])) };
+        let (n, c, (op, _), scale) = (self.n, self.c, self.start(), self.scale());
+        let layout = self.layout.clone();
+        Some(Parts {
+            lanes: columns.iter().map(lane).collect(),
+            join: Box::new(move |inputs, last| {
+                Box::new(Total { op, n, c, inputs, scale: scale.filter(|_| last), layout: layout.clone() })
+            }),
+        })
+    }
+
+    fn lead(&self, _: usize) -> f64 {
+        1.0
     }
 
     fn one_task(&self) -> bool {

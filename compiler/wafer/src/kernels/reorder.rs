@@ -92,6 +92,10 @@ impl Core for Reorder {
         run.is_multiple_of(2)
     }
 
+    fn lead(&self, _: usize) -> f64 {
+        1.0
+    }
+
     fn one_task(&self) -> bool {
         false
     }

@@ -5,9 +5,10 @@
 //! that stay are moved up (f16 moves run at four elements a cycle, so for a 3x3 window this
 //! costs about a ninth of one output channel's sum). Rows of padding are filled, not received.
 
-use super::{Format, PeContext, discard, in_queue, size};
+use super::{Format, LaneInput, PeContext, discard, in_queue, size};
 use crate::code::{Builder, fabric, mem, mov, num};
 use quadrille_isa::wafer::{Dst, ElemType, Mem, Src, Val, VecOp};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Extents of a two-dimensional window operation. One-dimensional ones have height 1.
@@ -29,6 +30,46 @@ pub(crate) struct Geometry {
     pub(crate) left: usize,
     pub(crate) oh: usize,
     pub(crate) ow: usize,
+}
+
+/// How many columns before and behind those of its own stream a lane receives, each side as an input of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Halo(pub(crate) [usize; 2]);
+
+/// Columns beside an image come as f32.
+const BESIDE: Format = Format { elem: ElemType::F32, pitch: 1 };
+
+impl Halo {
+    /// Input, first column in the padded row, and number of columns of each side that there is.
+    fn inputs(self, g: &Geometry) -> Vec<(usize, usize, usize)> {
+        let [before, behind] = self.0;
+        let sides = [(g.left.saturating_sub(before), before), (g.left + g.w, behind)];
+        let sides = sides.into_iter().filter(|s| s.1 > 0).enumerate();
+        sides.map(|(i, (first, count))| (i + 1, first, count)).collect()
+    }
+
+    /// Columns of operand `i` beside the first.
+    pub(crate) fn width(self, i: usize) -> usize {
+        self.0.into_iter().filter(|&n| n > 0).nth(i - 1).unwrap_or(0)
+    }
+
+    /// The image with what lies beside it, and the geometry of a window over that.
+    pub(crate) fn widened<'a>(self, g: Geometry, inputs: &[&'a [f32]]) -> (Geometry, Cow<'a, [f32]>) {
+        let [before, behind] = self.0;
+        if before + behind == 0 {
+            return (g, Cow::Borrowed(inputs[0]));
+        }
+        let wide = Geometry { w: before + g.w + behind, left: g.left - before, ..g };
+        let (left, right) = if before > 0 { (Some(inputs[1]), inputs.get(2)) } else { (None, inputs.get(1)) };
+        let row = |x: &[f32], r: usize, w: usize| x[r * w..(r + 1) * w].to_vec();
+        let rows = (0..g.n * g.c * g.h).flat_map(|r| {
+            let mut v = left.map_or(Vec::new(), |x| row(x, r, before));
+            v.extend(row(inputs[0], r, g.w));
+            v.extend(right.map_or(Vec::new(), |x| row(x, r, behind)));
+            v
+        });
+        (wide, Cow::Owned(rows.collect()))
+    }
 }
 
 /// A row at one place of the window.
@@ -55,6 +96,25 @@ impl Geometry {
     /// Rows under the window.
     pub(crate) fn span_h(&self) -> usize {
         self.dh * (self.kh - 1) + 1
+    }
+
+    /// The columns that `columns` of results look at, in the image's own numbers.
+    pub(crate) fn looks_at(&self, columns: &Range<usize>) -> Range<isize> {
+        let first = (columns.start * self.sw) as isize - self.left as isize;
+        let reach = columns.len().saturating_sub(1) * self.sw + (self.kw - 1) * self.dw + 1;
+        first..first + reach as isize
+    }
+
+    /// The window of a lane that makes `columns` and receives that input.
+    pub(crate) fn lane(&self, columns: &Range<usize>, input: &LaneInput) -> Option<(Geometry, Halo)> {
+        let left = usize::try_from(input.columns.start as isize - self.looks_at(columns).start).ok()?;
+        let g = Geometry { w: input.columns.len(), left, ow: columns.len(), ..*self };
+        (input.beside[0] <= left).then_some((g, Halo(input.beside)))
+    }
+
+    /// The part of an image that its first row of results needs.
+    pub(crate) fn lead(&self) -> f64 {
+        self.span_h().saturating_sub(self.top).clamp(1, self.h.max(1)) as f64 / self.h.max(1) as f64
     }
 
     /// Columns of a buffered row: padding, the stream's run, and as far as the window reaches.
@@ -108,6 +168,8 @@ pub(crate) struct Window {
     scratch: u32,
     before: Option<Val>,
     after: Option<Val>,
+    /// Columns that come on streams of their own: input, first column, how many.
+    beside: Vec<(usize, usize, usize)>,
     /// A padded odd run leaves its zero where the window may look for another padding value.
     patch: bool,
     /// Columns of padding, (first, how many), that runs of other channels reach into.
@@ -162,6 +224,7 @@ impl Window {
         ty: ElemType,
         channels: Range<usize>,
         fill_bits: u32,
+        halo: Halo,
     ) -> Window {
         let format = cx.inputs[0];
         let part = g.part(&cx.columns, format.pitch).unwrap_or(Part {
@@ -186,7 +249,24 @@ impl Window {
         let (before, after) = (edge(channels.start), edge(g.c - channels.end));
         let patch = pads.is_empty() && fill_bits != 0 && format.pitch > g.w && pitch > g.left + g.w;
         let fill = Src::Imm(fill_bits, ty);
-        Window { ty, base, origin, pitch, downward, channels, g, fill, format, scratch, before, after, patch, pads }
+        let beside = halo.inputs(&g);
+        Window {
+            ty,
+            base,
+            origin,
+            pitch,
+            downward,
+            channels,
+            g,
+            fill,
+            format,
+            scratch,
+            before,
+            after,
+            beside,
+            patch,
+            pads,
+        }
     }
 
     /// Byte address of (window row, local channel, column).
@@ -219,7 +299,11 @@ impl Window {
                 let dst = Dst::Mem(self.channels(slot, 0, self.origin, 1));
                 vec![mov(num(n), num(self.pitch), dst, self.fill)]
             }
-            Row::Drop => vec![discard(q, self.format, num(self.g.c), run, self.scratch)],
+            Row::Drop => {
+                let all = num(self.g.c);
+                let beside = self.beside.iter().map(|&(i, _, n)| discard(in_queue(i), BESIDE, all, n, self.scratch));
+                [discard(q, self.format, all, run, self.scratch)].into_iter().chain(beside).collect()
+            }
             Row::Take(slot) => {
                 let mut ops = Vec::new();
                 if let Some(v) = self.before {
@@ -237,6 +321,13 @@ impl Window {
                 for &(first, count) in &self.pads {
                     let dst = Dst::Mem(self.channels(slot, 0, first, 1));
                     ops.push(mov(num(n), num(count), dst, self.fill));
+                }
+                for &(i, first, count) in &self.beside {
+                    let q = in_queue(i);
+                    ops.extend(self.before.map(|v| discard(q, BESIDE, v, count, self.scratch)));
+                    let dst = Dst::Mem(self.channels(slot, 0, first, 1));
+                    ops.push(mov(num(n), num(count), dst, fabric(q, ElemType::F32)));
+                    ops.extend(self.after.map(|v| discard(q, BESIDE, v, count, self.scratch)));
                 }
                 ops
             }

@@ -1,10 +1,11 @@
 //! Convolution and pooling: windows over images.
 
 use super::{Obstacle, Partitioner, Source};
-use crate::kernels::{Conv, Geometry, Pool, PoolKind};
+use crate::kernels::{Conv, Geometry, Halo, Pool, PoolKind};
 use crate::layout::Layout;
 use quadrille_compiler::ir::{EpilogueStep, Node, Pool as IrPool, Window};
 use quadrille_isa::numerics::f32_to_f16;
+use std::sync::Arc;
 
 /// The geometry of a window over one or two spatial axes; one axis is a row of pixels.
 fn geometry(x: &[usize], out: &[usize], w: &Window) -> Result<Geometry, Obstacle> {
@@ -47,9 +48,10 @@ impl Partitioner<'_> {
             g,
             m,
             groups,
-            weights: weights.iter().map(|&v| f32_to_f16(v)).collect(),
+            weights: Arc::new(weights.iter().map(|&v| f32_to_f16(v)).collect()),
             bias: None,
             layout: Layout::image([g.n, m, g.oh, g.ow]),
+            halo: Halo::default(),
         };
         let (_, source) = self.add(node, Box::new(core), vec![input]);
         self.epilogue(node, source, epilogue)
@@ -66,7 +68,7 @@ impl Partitioner<'_> {
             IrPool::AverageExcludePad => PoolKind::AverageInside,
             IrPool::AverageIncludePad => PoolKind::AverageAll,
         };
-        let core = Pool { g, kind, layout: Layout::image([g.n, g.c, g.oh, g.ow]) };
+        let core = Pool::new(g, kind);
         Ok(self.add(node, Box::new(core), vec![input]).1)
     }
 }

@@ -16,7 +16,7 @@ use super::error::NodeProblem;
 use super::kernels::{Copy, Core, Reorder};
 use super::lane::{is_plain, lane};
 use super::layout::Layout;
-use super::streams::{KernelId, Operand, Producer, StreamId, WaferGraph};
+use super::streams::{Exit, KernelId, Operand, Producer, StreamId, WaferGraph};
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
 use quadrille_compiler::ir::eval::eval_op;
 use quadrille_compiler::ir::{DType, Graph, Node, Op, Tensor, ValueDef, ValueId};
@@ -342,7 +342,7 @@ impl Partitioner<'_> {
             }
             let shape = self.g.shape(v).to_vec();
             let id = self.leave(&source, "output", d, &shape)?;
-            self.out.streams[id.0].outputs.push((i, Layout::row_major(&shape)));
+            self.out.streams[id.0].outputs.push(Exit { output: i, first: 0, layout: Layout::row_major(&shape) });
             return Ok(());
         }
         let (id, views, _) = self.source(v)?;
@@ -364,7 +364,7 @@ impl Partitioner<'_> {
         };
         let layout = self.out.stream(id).layout.clone().ok_or_else(torn)?;
         let at = through(&layout, &views).ok_or_else(torn)?;
-        self.out.streams[id.0].outputs.push((i, at));
+        self.out.streams[id.0].outputs.push(Exit { output: i, first: 0, layout: at });
         Ok(())
     }
 }

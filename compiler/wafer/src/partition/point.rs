@@ -6,6 +6,7 @@ use crate::layout::Layout;
 use crate::steps::{Arg, Step, Table};
 use crate::streams::{KernelId, Producer, StreamId};
 use quadrille_compiler::ir::{Binary, EpilogueStep, Node, Unary, ValueId};
+use std::sync::Arc;
 
 /// A step still without its constant: operand, swapped or not.
 enum Wanted {
@@ -112,7 +113,8 @@ impl Partitioner<'_> {
     fn push_step(&mut self, k: KernelId, step: Step, name: String) {
         let kernel = &mut self.out.kernels[k.0];
         let first = kernel.steps.is_empty();
-        let taken = first && step.added().is_some_and(|a| kernel.core.take_bias(a));
+        let taken =
+            first && step.added().is_some_and(|a| Arc::get_mut(&mut kernel.core).is_some_and(|c| c.take_bias(a)));
         if !taken {
             kernel.steps.push(step);
         }

@@ -1,0 +1,43 @@
+//! What carries a tensor of the model: one stream, or a stream a lane, in one or several numbers of lanes.
+
+use crate::layout::Layout;
+use crate::streams::{Producer, Stream, StreamId};
+use std::collections::BTreeMap;
+
+/// The streams of one tensor.
+#[derive(Debug, Default)]
+pub(super) struct Carrier {
+    /// Extents of the image that it is, row by row: loops over n, h, c, w.
+    pub(super) dims: Option<[usize; 4]>,
+    pub(super) whole: Option<StreamId>,
+    /// By number of lanes.
+    pub(super) lanes: BTreeMap<usize, Vec<StreamId>>,
+    /// Columns at a border: number of lanes, lane, first and end.
+    pub(super) beside: BTreeMap<(usize, usize, usize, usize), StreamId>,
+    /// Parts of an input of the model, by first column and end.
+    pub(super) parts: BTreeMap<(usize, usize), StreamId>,
+}
+
+impl Carrier {
+    /// For a stream of the graph without lanes. What an input carries is known by its order.
+    pub(super) fn new(s: &Stream) -> Carrier {
+        let loops = s.layout.as_ref().map(|l| &l.loops[..]);
+        let dims = match (s.producer, loops) {
+            (Producer::Input(_), Some([n, h, c, w])) if s.fixed.is_none() && s.outputs.is_empty() => {
+                Some([n.count, c.count, h.count, w.count])
+            }
+            _ => None,
+        };
+        Carrier { dims, ..Carrier::default() }
+    }
+}
+
+/// The first column of lane `l` of a row of `w` columns; lane `lanes` is the end.
+pub(super) fn border(w: usize, lanes: usize, l: usize) -> usize {
+    w * l / lanes
+}
+
+/// Row by row, of an image whose rows have `w` columns.
+pub(super) fn image_of([n, c, h, _]: [usize; 4], w: usize) -> Layout {
+    Layout::image([n, c, h, w])
+}

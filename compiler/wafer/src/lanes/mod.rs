@@ -1,0 +1,433 @@
+//! Images in lanes: several kernels for one, each for some columns of its image, all at work at once.
+//!
+//! ```text
+//!  columns 0..8  ====> conv ====> conv ====> ...      every lane has rows of the mesh and ports of its own
+//!                        | ^
+//!  columns 8..16 ====> conv ====> conv ====> ...      columns at a border go across where a window needs them
+//! ```
+//!
+//! A graph of kernels becomes another of more kernels with the same sums in the same order, but for reductions
+//! over whole images, which add what the lanes have summed. Lanes of small images are stitched together in pairs.
+//! Knows nothing of PEs and places.
+
+mod carrier;
+
+use crate::kernels::{Columns, Core, LaneInput, Stitch};
+use crate::layout::Layout;
+use crate::steps::Step;
+use crate::streams::{Exit, Kernel, KernelId, Lane, Operand, Producer, StreamId, WaferGraph};
+use carrier::{Carrier, border, image_of};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How many lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Widths {
+    /// At most.
+    pub(crate) lanes: usize,
+    /// Columns of a lane, at least.
+    pub(crate) columns: usize,
+}
+
+/// Streams that one kernel may stitch.
+const MOST: usize = crate::kernels::MAX_INPUTS;
+
+/// A graph in lanes while it is made.
+struct Weaver<'a> {
+    old: &'a WaferGraph,
+    new: WaferGraph,
+    carriers: Vec<Carrier>,
+}
+
+/// The same model in lanes; `None` when no kernel can be.
+pub(crate) fn in_lanes(old: &WaferGraph, widths: Widths) -> Option<WaferGraph> {
+    let carriers = old.streams.iter().map(Carrier::new).collect();
+    let mut w = Weaver { old, new: WaferGraph::default(), carriers };
+    let mut any = false;
+    for k in old.order() {
+        any |= w.kernel(&old.kernels[k.0], widths);
+    }
+    for (i, s) in old.streams.iter().enumerate() {
+        if !s.outputs.is_empty() && !w.leaves_in_lanes(StreamId(i)) {
+            let id = w.whole(StreamId(i));
+            w.new.streams[id.0].outputs = s.outputs.clone();
+        }
+    }
+    w.new.choose_formats();
+    any.then_some(w.new)
+}
+
+/// Numbers of lanes to try, most first: halves, then what is left at once.
+fn numbers(most: usize) -> Vec<usize> {
+    let mut all = vec![most];
+    let mut n = most;
+    while n.is_multiple_of(2) {
+        n /= 2;
+        all.push(n);
+    }
+    all.push(1);
+    all
+}
+
+impl Weaver<'_> {
+    /// A kernel in as many lanes as its image allows; true when that is more than one.
+    fn kernel(&mut self, k: &Kernel, widths: Widths) -> bool {
+        let dims: Vec<Option<[usize; 4]>> = k.inputs.iter().map(|o| self.carriers[o.stream.0].dims).collect();
+        let image = k.core.image(&dims);
+        self.carriers[k.output.0].dims = image;
+        let Some(image) = image else {
+            self.keep(k);
+            return false;
+        };
+        for lanes in numbers(widths.lanes).into_iter().filter(|&n| n > 1) {
+            if self.reduces(k, &dims, lanes, widths) {
+                return true;
+            }
+            let fits = image[3] / lanes >= widths.columns.min(image[3]) && image[3] >= lanes;
+            if let Some(plan) = fits.then(|| self.plan(k, &dims, image, lanes)).flatten() {
+                self.weave(k, image, lanes, plan);
+                return true;
+            }
+        }
+        self.keep(k);
+        false
+    }
+
+    /// The kernel as it is, of whole streams.
+    fn keep(&mut self, k: &Kernel) {
+        let inputs = k.inputs.iter().map(|o| Operand { stream: self.whole(o.stream), layout: o.layout.clone() });
+        let inputs: Vec<Operand> = inputs.collect();
+        let out = self.copied(k, k.core.clone(), k.steps.clone(), inputs, k.output);
+        self.carriers[k.output.0].whole = Some(out);
+    }
+
+    /// A kernel whose result has the shape and type of an old stream.
+    fn copied(
+        &mut self,
+        k: &Kernel,
+        core: Arc<dyn Core>,
+        steps: Vec<Step>,
+        inputs: Vec<Operand>,
+        like: StreamId,
+    ) -> StreamId {
+        let shape = self.old.stream(like).shape.clone();
+        let (id, out) = self.new.add_shared(&k.names[0], core, inputs, shape);
+        self.new.kernels[id.0].names = k.names.clone();
+        self.new.kernels[id.0].steps = steps;
+        self.new.streams[out.0].fixed = self.old.stream(like).fixed;
+        out
+    }
+
+    /// What every lane of a kernel receives: for each input its columns, or nothing where it takes all of it.
+    /// `None` when lanes would need more than the lanes beside them have.
+    fn plan(
+        &self,
+        k: &Kernel,
+        dims: &[Option<[usize; 4]>],
+        image: [usize; 4],
+        lanes: usize,
+    ) -> Option<Vec<Vec<Option<LaneInput>>>> {
+        let mut plan = Vec::new();
+        for l in 0..lanes {
+            let own = border(image[3], lanes, l)..border(image[3], lanes, l + 1);
+            let mut inputs = Vec::new();
+            for (i, o) in k.inputs.iter().enumerate() {
+                let Some(looked) = k.core.looks_at(i, &own) else {
+                    inputs.push(None);
+                    continue;
+                };
+                let w = dims[i]?[3];
+                let need = looked.start.clamp(0, w as isize) as usize..looked.end.clamp(0, w as isize) as usize;
+                if need.is_empty() {
+                    return None;
+                }
+                if self.is_input(o.stream) {
+                    inputs.push(Some(LaneInput { columns: need, beside: [0, 0] }));
+                    continue;
+                }
+                if w < lanes {
+                    return None;
+                }
+                let columns = border(w, lanes, l)..border(w, lanes, l + 1);
+                let beside = [columns.start.saturating_sub(need.start), need.end.saturating_sub(columns.end)];
+                let lower = if l > 0 { border(w, lanes, l - 1) } else { 0 };
+                let upper = border(w, lanes, (l + 2).min(lanes));
+                if looked.start > columns.start as isize || need.start < lower || need.end > upper {
+                    return None;
+                }
+                inputs.push(Some(LaneInput { columns, beside }));
+            }
+            plan.push(inputs);
+        }
+        let dims_of = |l: usize| border(image[3], lanes, l)..border(image[3], lanes, l + 1);
+        let made = plan.iter().enumerate().all(|(l, inputs)| k.core.lane(image, &dims_of(l), &given(inputs)).is_some());
+        made.then_some(plan)
+    }
+
+    /// Makes the lanes of a kernel.
+    fn weave(&mut self, k: &Kernel, image: [usize; 4], lanes: usize, plan: Vec<Vec<Option<LaneInput>>>) {
+        let [n, c, h, w] = image;
+        let mut twins: BTreeMap<(usize, Vec<Option<(usize, [usize; 2])>>), KernelId> = BTreeMap::new();
+        let mut out = Vec::new();
+        for (l, inputs) in plan.into_iter().enumerate() {
+            let own = border(w, lanes, l)..border(w, lanes, l + 1);
+            let Some(core) = k.core.lane(image, &own, &given(&inputs)) else { continue };
+            let mut operands = Vec::new();
+            for (o, input) in k.inputs.iter().zip(&inputs) {
+                match input {
+                    None => operands.push(Operand { stream: self.whole(o.stream), layout: o.layout.clone() }),
+                    Some(part) => operands.extend(self.received(o.stream, lanes, l, part)),
+                }
+            }
+            let steps = k.steps.iter().map(|s| s.of_columns(image, &own, core.layout())).collect();
+            let shape = vec![n, c, h, own.len()];
+            let id = self.add(k, core, steps, operands, shape, Lane { index: l, of: lanes });
+            let like = (own.len(), inputs.iter().map(|i| i.as_ref().map(|i| (i.columns.len(), i.beside))).collect());
+            let twin = *twins.entry(like).or_insert(id);
+            let kernel = &mut self.new.kernels[id.0];
+            kernel.twin = (twin != id).then_some(twin);
+            out.push(kernel.output);
+        }
+        self.carriers[k.output.0].lanes.insert(lanes, out);
+    }
+
+    /// A reduction over an image in lanes; false when it is none.
+    fn reduces(&mut self, k: &Kernel, dims: &[Option<[usize; 4]>], lanes: usize, widths: Widths) -> bool {
+        let ([Some([_, _, _, w])], [operand]) = (dims, &k.inputs[..]) else { return false };
+        if w / lanes < widths.columns.min(*w) || *w < lanes || self.is_input(operand.stream) {
+            return false;
+        }
+        let columns: Vec<Range<usize>> = (0..lanes).map(|l| border(*w, lanes, l)..border(*w, lanes, l + 1)).collect();
+        let Some(parts) = k.core.in_parts(&columns) else { return false };
+        let shape = self.old.stream(k.output).shape.clone();
+        let mut open: Vec<(StreamId, usize)> = Vec::new();
+        let mut twins: BTreeMap<usize, KernelId> = BTreeMap::new();
+        for (l, core) in parts.lanes.into_iter().enumerate() {
+            let part = LaneInput { columns: columns[l].clone(), beside: [0, 0] };
+            let operands = self.received(operand.stream, lanes, l, &part);
+            let id = self.add(k, core, Vec::new(), operands, shape.clone(), Lane { index: l, of: lanes });
+            let twin = *twins.entry(columns[l].len()).or_insert(id);
+            let kernel = &mut self.new.kernels[id.0];
+            kernel.twin = (twin != id).then_some(twin);
+            open.push((kernel.output, l));
+        }
+        while open.len() > 1 {
+            let last = open.len() <= 2;
+            let mut joined = Vec::new();
+            for some in open.chunks(2) {
+                let &[(a, l), (b, _)] = some else {
+                    joined.extend_from_slice(some);
+                    continue;
+                };
+                let core = (parts.join)(2, last);
+                let layout = core.layout().clone();
+                let operands = [a, b].map(|stream| Operand { stream, layout: layout.clone() });
+                let steps = if last { k.steps.clone() } else { Vec::new() };
+                let lane = if last { Lane::WHOLE } else { Lane { index: l, of: lanes } };
+                let id = self.add(k, core, steps, operands.to_vec(), shape.clone(), lane);
+                joined.push((self.new.kernels[id.0].output, l));
+            }
+            open = joined;
+        }
+        self.carriers[k.output.0].whole = open.first().map(|o| o.0);
+        true
+    }
+
+    fn add(
+        &mut self,
+        k: &Kernel,
+        core: Box<dyn Core>,
+        steps: Vec<Step>,
+        inputs: Vec<Operand>,
+        shape: Vec<usize>,
+        lane: Lane,
+    ) -> KernelId {
+        let (id, _) = self.new.add_kernel(&k.names[0], core, inputs, shape);
+        let kernel = &mut self.new.kernels[id.0];
+        (kernel.names, kernel.steps, kernel.lane) = (k.names.clone(), steps, lane);
+        id
+    }
+
+    fn is_input(&self, s: StreamId) -> bool {
+        matches!(self.old.stream(s).producer, Producer::Input(_))
+    }
+
+    /// The streams of one operand of a lane: its columns, then those beside it.
+    fn received(&mut self, s: StreamId, lanes: usize, l: usize, part: &LaneInput) -> Vec<Operand> {
+        let Some(dims) = self.carriers[s.0].dims else { return Vec::new() };
+        if self.is_input(s) {
+            return vec![self.of_input(s, dims, &part.columns)];
+        }
+        let all = self.lanes(s, dims, lanes);
+        let mut operands = vec![Operand { stream: all[l], layout: image_of(dims, part.columns.len()) }];
+        let [before, behind] = part.beside;
+        let (start, end) = (part.columns.start, part.columns.end);
+        let sides = [(l.wrapping_sub(1), start - before..start), (l + 1, end..end + behind)];
+        for (from, columns) in sides.into_iter().filter(|(_, c)| !c.is_empty()) {
+            let lane = border(dims[3], lanes, from)..border(dims[3], lanes, from + 1);
+            let key = (lanes, from, columns.start, columns.end);
+            let known = self.carriers[s.0].beside.get(&key).copied();
+            let stream = known.unwrap_or_else(|| {
+                let local = columns.start - lane.start..columns.end - lane.start;
+                let place = Lane { index: from, of: lanes };
+                let made = self.columns(s, all[from], [dims[0], dims[1], dims[2], lane.len()], local, place, true);
+                self.carriers[s.0].beside.insert(key, made);
+                made
+            });
+            operands.push(Operand { stream, layout: image_of(dims, columns.len()) });
+        }
+        operands
+    }
+
+    /// Some columns of a stream.
+    fn columns(
+        &mut self,
+        of: StreamId,
+        from: StreamId,
+        dims: [usize; 4],
+        columns: Range<usize>,
+        place: Lane,
+        beside: bool,
+    ) -> StreamId {
+        let shape = vec![dims[0], dims[1], dims[2], columns.len()];
+        let operand = Operand { stream: from, layout: Layout::image(dims) };
+        let name = self.name(of);
+        let core = Columns::new(dims, columns, beside);
+        let (id, out) = self.new.add_kernel(&name, Box::new(core), vec![operand], shape);
+        self.new.kernels[id.0].lane = place;
+        out
+    }
+
+    /// The node that makes a stream.
+    fn name(&self, s: StreamId) -> String {
+        match self.old.stream(s).producer {
+            Producer::Kernel(k) => self.old.kernels[k.0].names[0].clone(),
+            _ => "input".to_string(),
+        }
+    }
+
+    /// Some columns of an input of the model, from a port of their own.
+    fn of_input(&mut self, s: StreamId, dims: [usize; 4], columns: &Range<usize>) -> Operand {
+        let layout = image_of(dims, columns.len());
+        let key = (columns.start, columns.end);
+        let known = self.carriers[s.0].parts.get(&key).copied();
+        let stream = known.unwrap_or_else(|| {
+            let old = self.old.stream(s);
+            let mut part = old.layout.clone().unwrap_or_else(|| layout.clone());
+            let last = part.loops.len() - 1;
+            part.loops[last].count = columns.len();
+            let first = columns.start * part.loops[last].step;
+            let shape = vec![dims[0], dims[1], dims[2], columns.len()];
+            let id = self.new.add_stream(old.producer, shape, Some(layout.clone()));
+            self.new.streams[id.0].part = Some((first, part));
+            self.carriers[s.0].parts.insert(key, id);
+            id
+        });
+        Operand { stream, layout }
+    }
+
+    /// A stream in so many lanes: those that it has, or others stitched or cut.
+    fn lanes(&mut self, s: StreamId, dims: [usize; 4], lanes: usize) -> Vec<StreamId> {
+        if lanes == 1 {
+            return vec![self.whole(s)];
+        }
+        if let Some(all) = self.carriers[s.0].lanes.get(&lanes) {
+            return all.clone();
+        }
+        let finer = self.carriers[s.0].lanes.keys().copied().find(|n| *n > lanes && n.is_multiple_of(lanes));
+        let made = match finer {
+            Some(from) => self.stitched(s, dims, from, lanes),
+            None => {
+                let coarser = self.carriers[s.0].lanes.keys().copied().rfind(|&n| lanes.is_multiple_of(n)).unwrap_or(1);
+                let from = self.lanes(s, dims, coarser);
+                let cut = |l: usize| {
+                    let parent = l / (lanes / coarser);
+                    let lane = border(dims[3], coarser, parent)..border(dims[3], coarser, parent + 1);
+                    let own = border(dims[3], lanes, l)..border(dims[3], lanes, l + 1);
+                    (parent, lane.len(), own.start - lane.start..own.end - lane.start)
+                };
+                let parts: Vec<_> = (0..lanes).map(cut).collect();
+                let place = |index| Lane { index, of: lanes };
+                let each = parts.into_iter().enumerate().map(|(l, (parent, width, columns))| {
+                    let dims = [dims[0], dims[1], dims[2], width];
+                    self.columns(s, from[parent], dims, columns, place(l), false)
+                });
+                each.collect()
+            }
+        };
+        self.carriers[s.0].lanes.insert(lanes, made.clone());
+        made
+    }
+
+    /// Lets the lanes of an output leave through ports of their own; false when they cannot, or there are none.
+    fn leaves_in_lanes(&mut self, s: StreamId) -> bool {
+        let carrier = &self.carriers[s.0];
+        let (Some((lanes, all)), Some([_, _, _, w])) = (carrier.lanes.last_key_value(), carrier.dims) else {
+            return false;
+        };
+        let exits = &self.old.stream(s).outputs;
+        if carrier.whole.is_some() || exits.iter().any(|e| e.layout.run() != w) {
+            return false;
+        }
+        for (l, id) in all.iter().enumerate() {
+            let own = border(w, *lanes, l)..border(w, *lanes, l + 1);
+            let part = exits.iter().map(|e| {
+                let mut layout = e.layout.clone();
+                let last = layout.loops.len() - 1;
+                layout.loops[last].count = own.len();
+                Exit { output: e.output, first: e.first + own.start * layout.loops[last].step, layout }
+            });
+            self.new.streams[id.0].outputs = part.collect();
+        }
+        true
+    }
+
+    /// Fewer lanes of more.
+    fn stitched(&mut self, s: StreamId, dims: [usize; 4], from: usize, to: usize) -> Vec<StreamId> {
+        let ratio = from / to;
+        let step = (2..=MOST).rev().find(|d| ratio.is_multiple_of(*d)).unwrap_or(ratio);
+        let all = if step == ratio { self.lanes(s, dims, from) } else { self.stitched(s, dims, from, to * step) };
+        let many = to * step;
+        let mut out = Vec::new();
+        for (l, some) in all.chunks(step).enumerate() {
+            let widths: Vec<usize> =
+                (l * step..(l + 1) * step).map(|i| border(dims[3], many, i + 1) - border(dims[3], many, i)).collect();
+            let operands = some.iter().zip(&widths);
+            let operands = operands.map(|(&stream, &w)| Operand { stream, layout: image_of(dims, w) }).collect();
+            let shape = vec![dims[0], dims[1], dims[2], widths.iter().sum()];
+            let core = Stitch::new([dims[0], dims[1], dims[2]], widths);
+            let name = self.name(s);
+            let (id, made) = self.new.add_kernel(&name, Box::new(core), operands, shape);
+            self.new.kernels[id.0].lane = Lane { index: l, of: to };
+            out.push(made);
+        }
+        out
+    }
+
+    /// A stream as it was before there were lanes.
+    fn whole(&mut self, s: StreamId) -> StreamId {
+        if let Some(w) = self.carriers[s.0].whole {
+            return w;
+        }
+        let old = self.old.stream(s);
+        // The fewest lanes that there are: least to stitch.
+        let fewest = self.carriers[s.0].lanes.keys().next().copied();
+        let made = match (fewest, self.carriers[s.0].dims) {
+            // Elements come in the order that they had; readers number them in their own way.
+            (Some(n), Some(dims)) => self.stitched(s, dims, n, 1)[0],
+            _ => {
+                let id = self.new.add_stream(old.producer, old.shape.clone(), old.layout.clone());
+                self.new.streams[id.0].fixed = old.fixed;
+                id
+            }
+        };
+        self.carriers[s.0].whole = Some(made);
+        made
+    }
+}
+
+fn given(inputs: &[Option<LaneInput>]) -> Vec<LaneInput> {
+    let whole = LaneInput { columns: 0..0, beside: [0, 0] };
+    inputs.iter().map(|i| i.clone().unwrap_or_else(|| whole.clone())).collect()
+}

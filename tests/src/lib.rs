@@ -5,8 +5,10 @@
 
 pub mod browser;
 pub mod corpus;
+pub mod families;
 pub mod fuzz;
 pub mod fuzz_model;
+pub mod graphs;
 pub mod listed;
 pub mod machine_cases;
 pub mod machine_lists;

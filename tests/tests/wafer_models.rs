@@ -3,7 +3,7 @@
 
 use quadrille_compiler::import::{self, ImportOptions};
 use quadrille_compiler::ir::Tensor;
-use quadrille_compiler::rewrite::{self, RewriteOptions, Target};
+use quadrille_compiler::rewrite::{self, RewriteOptions};
 use quadrille_isa::wafer::Machine;
 use quadrille_runtime::wafer as rt;
 use quadrille_tests::corpus;
@@ -30,8 +30,8 @@ fn check(name: &str, tolerance: f32) {
     let shapes = onnx.graph.inputs.iter().zip(&inputs).map(|(v, t)| (v.name.clone(), t.shape.clone()));
     let options = ImportOptions { input_shapes: shapes.collect(), ..ImportOptions::default() };
     let graph = import::import(&onnx, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let (graph, _) =
-        rewrite::optimize(&graph, Target::Wafer, &RewriteOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (graph, _) = rewrite::optimize(&graph, &wafer::Cost::default(), &RewriteOptions::default())
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     let m = Machine::builtin("wafer").expect("built in");
     let c = wafer::compile(&graph, &m, &Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let report = rt::check(&c.program, &m);

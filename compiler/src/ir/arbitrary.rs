@@ -304,6 +304,9 @@ impl Maker<'_> {
                 EpilogueStep::Sigmoid,
                 EpilogueStep::Tanh,
                 EpilogueStep::Gelu,
+                EpilogueStep::GeluTanh,
+                EpilogueStep::Silu(1.702f32.to_bits()),
+                EpilogueStep::HardSwish,
             ],
             _ => return (Vec::new(), Vec::new()),
         };

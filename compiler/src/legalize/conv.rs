@@ -72,6 +72,29 @@ impl Builder<'_> {
                 let half = self.with(Binary::Mul, y, 0.5)?;
                 self.binary(Binary::Mul, half, e)
             }
+            EpilogueStep::GeluTanh => {
+                let square = self.binary(Binary::Mul, y, y)?;
+                let inner = self.with(Binary::Mul, square, 0.044715)?;
+                let inner = self.with(Binary::Add, inner, 1.0)?;
+                let inner = self.binary(Binary::Mul, inner, y)?;
+                let inner = self.with(Binary::Mul, inner, (2.0 / std::f64::consts::PI).sqrt())?;
+                let t = self.unary(Unary::Tanh, inner)?;
+                let t = self.with(Binary::Add, t, 1.0)?;
+                let half = self.with(Binary::Mul, y, 0.5)?;
+                self.binary(Binary::Mul, half, t)
+            }
+            EpilogueStep::Silu(a) => {
+                let scaled = self.with(Binary::Mul, y, bits(a))?;
+                let s = self.unary(Unary::Sigmoid, scaled)?;
+                self.binary(Binary::Mul, y, s)
+            }
+            EpilogueStep::HardSwish => {
+                let gate = self.with(Binary::Mul, y, 1.0 / 6.0)?;
+                let gate = self.with(Binary::Add, gate, 0.5)?;
+                let gate = self.with(Binary::Max, gate, 0.0)?;
+                let gate = self.with(Binary::Min, gate, 1.0)?;
+                self.binary(Binary::Mul, y, gate)
+            }
             #[allow(unreachable_patterns)]
             _ => Err(TypeError { op: "conv".into(), reason: format!("{step:?} on {}", DType::F32) }),
         }

@@ -8,13 +8,16 @@
 use super::extract::{Choice, Problem, Solution, Walk};
 
 /// Classes of a region that is searched; beyond, greedy choice and local search must do.
-pub(crate) const CLASSES: usize = 600;
+pub(crate) const CLASSES: usize = 1600;
 
 /// Open choices that are looked at in one part of a region.
 const NODES: usize = 20_000;
 
-/// Steps that one region may take, counted in looks at a term.
+/// Steps that a region of up to [`SMALL`] classes may take, counted in looks at a term; larger ones take fewer.
 const STEPS: u64 = 4_000_000;
+
+/// Classes of a small region.
+const SMALL: u64 = 600;
 
 /// Improves a solution until it is proven the best, or the budget is used up. Gives the solution, its
 /// cost and a bound below which there is none.
@@ -34,7 +37,7 @@ pub(crate) fn improve(p: &Problem, cost: u64, solution: Solution, walk: &mut Wal
         best,
         best_cost,
         walk,
-        steps: STEPS,
+        steps: STEPS * SMALL / SMALL.max(n as u64),
     };
     let always = always_needed(p, &s.terms);
     s.need(always);

@@ -2,7 +2,7 @@
 //!
 //! Knows: the two graphs, the names in their origins, and the report. Must not know how rules are run.
 
-use super::cost::{CostModel, node_costs};
+use super::cost::{CostModel, Mapping, Operand, node_costs};
 use super::rebuild::{JOINT, Step};
 use super::report::RewriteReport;
 use crate::ir::{Graph, Node, text};
@@ -43,6 +43,8 @@ pub struct Made {
     pub cycles: u64,
     /// Applications of rules that led to it, the first first; empty for the user's own.
     pub steps: Vec<Step>,
+    /// The ways in which the target can do it, where there are several, by the cost model: those of primitives after.
+    pub mappings: Vec<Mapping>,
 }
 
 impl Group {
@@ -87,7 +89,8 @@ pub fn explain(before: &Graph, after: &Graph, report: &RewriteReport, model: &dy
         let cycles = cost.map_or(0, |c| c.alone());
         let steps = steps.get(&i).map_or_else(Vec::new, |s| s.to_vec());
         group.cycles_after += cycles;
-        group.after.push(Made { term: term(after, n), cycles, steps });
+        let mappings = mappings(after, n, model);
+        group.after.push(Made { term: term(after, n), cycles, steps, mappings });
     }
     let mut gone = Vec::new();
     for (n, cost) in before.nodes().iter().zip(node_costs(before, model)) {
@@ -100,7 +103,8 @@ pub fn explain(before: &Graph, after: &Graph, report: &RewriteReport, model: &dy
         group.nodes.extend(parts(before, n).map(str::to_string));
         if let Some(c) = cost {
             group.cycles_before += c.alone();
-            group.before.push(Made { term: term(before, n), cycles: c.alone(), steps: Vec::new() });
+            let (steps, mappings) = (Vec::new(), Vec::new());
+            group.before.push(Made { term: term(before, n), cycles: c.alone(), steps, mappings });
         }
     }
     for names in groups.iter_mut().map(|g| &mut g.nodes).chain([&mut gone]) {
@@ -121,6 +125,14 @@ fn group_of<'a>(groups: &'a mut Vec<Group>, number: &mut BTreeMap<usize, usize>,
 
 fn parts<'a>(g: &'a Graph, n: &Node) -> impl Iterator<Item = &'a str> + use<'a> {
     g.origin_name(n).split(JOINT)
+}
+
+fn mappings(g: &Graph, n: &Node, model: &dyn CostModel) -> Vec<Mapping> {
+    let inputs: Vec<Operand<'_>> =
+        n.inputs.iter().map(|&v| Operand { ty: g.ty(v), fixed: g.constant(v).is_some() }).collect();
+    let mut all = model.mappings(&n.op, &inputs, g.ty(n.output));
+    all.sort_by_key(|m| m.cycles.alone());
+    if all.len() > 1 { all } else { Vec::new() }
 }
 
 fn term(g: &Graph, n: &Node) -> String {

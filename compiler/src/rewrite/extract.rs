@@ -2,8 +2,8 @@
 //!
 //! The cost is that of a graph: a shared term counts once. (A tree's cost, as egg's own
 //! extractor counts it, doubles at each residual connection.) Two greedy choices are made, the
-//! cheaper one that has no cycle is improved by local search, and in regions of up to a few
-//! hundred classes by `exact`, which mostly proves the result the best. Budgets count visits, never seconds.
+//! cheaper one that has no cycle is improved by local search, and in all but the largest
+//! regions by `exact`, which mostly proves the result the best. Budgets count visits, never seconds.
 
 use super::exact;
 use std::collections::BTreeMap;

@@ -24,8 +24,6 @@ mod quantised;
 mod rebuild;
 mod region;
 mod report;
-#[cfg(test)]
-mod results;
 mod rule;
 pub mod rules;
 mod sequential;
@@ -35,7 +33,7 @@ mod testing;
 mod tests;
 
 pub use check::{Check, Difference, compare_graphs, random_inputs};
-pub use cost::{CostModel, Cycles, GraphCost, Operand, Target};
+pub use cost::{CostModel, Cycles, GraphCost, Mapping, Operand, Product, RESOURCES, Target};
 pub use explain::{Explanation, Group, Made, explain};
 pub use options::RewriteOptions;
 pub use rebuild::{JOINT, Lineage, Step};
@@ -94,21 +92,15 @@ impl RewriteError {
     }
 }
 
-/// Rewrites a graph for a full-size target machine.
-pub fn optimize(g: &Graph, target: Target, options: &RewriteOptions) -> Result<(Graph, RewriteReport), RewriteError> {
-    optimize_for(g, target, &*target.cost_model(), options)
-}
-
-/// Rewrites a graph under a cost model, say of a machine that is not the built-in one.
-pub fn optimize_for(
+/// Rewrites a graph by a target's costs.
+pub fn optimize(
     g: &Graph,
-    target: Target,
     model: &dyn CostModel,
     options: &RewriteOptions,
 ) -> Result<(Graph, RewriteReport), RewriteError> {
     let rules = options.rules()?;
     let limits = Limits::of(model, options);
-    let mut report = RewriteReport::new(target, model, cost::graph_cost(g, model));
+    let mut report = RewriteReport::new(model, cost::graph_cost(g, model));
     let mut current = g.clone();
     let sweeps = if g.nodes().len() <= region::REGION_NODES { 1 } else { 2 };
     for sweep in 0..sweeps {
@@ -251,7 +243,7 @@ fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostM
                 .iter()
                 .map(|&c| Operand { ty: &egraph.facts(c).ty, fixed: egraph.facts(c).fixed })
                 .collect();
-            model.cycles(op, &inputs, &egraph.facts(class).ty).alone().saturating_mul(COST_UNITS).saturating_add(2)
+            model.joined(op, &inputs, &egraph.facts(class).ty).alone().saturating_mul(COST_UNITS).saturating_add(2)
         }
     }
 }

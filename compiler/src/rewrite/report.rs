@@ -143,9 +143,9 @@ pub struct RewriteReport {
 }
 
 impl RewriteReport {
-    pub(super) fn new(target: Target, model: &dyn CostModel, before: GraphCost) -> RewriteReport {
+    pub(super) fn new(model: &dyn CostModel, before: GraphCost) -> RewriteReport {
         RewriteReport {
-            target,
+            target: model.target(),
             resources: model.resources(),
             before,
             after: GraphCost::default(),

@@ -1,7 +1,7 @@
 //! Tests of the rewriter as a whole, and the property test of every rule.
 
 use super::check;
-use super::testing::{Gen, networks};
+use super::testing::{Gen, PlainCost, networks};
 use super::*;
 use crate::ir::{DType, Graph, ValueDef, arbitrary, builder, eval, text, verify};
 
@@ -198,10 +198,10 @@ fn optimising_random_graphs_keeps_their_meaning() {
             1 => networks::convolutional(&mut draw, size).unwrap(),
             _ => networks::transformer(&mut draw, size.div_ceil(4)).unwrap(),
         };
-        let target = if seed % 4 < 2 { Target::Tsp } else { Target::Wafer };
+        let model = PlainCost { operands: seed % 4 < 2 };
         let strict_float = seed % 3 == 0 || seed % 5 == 0;
         let options = RewriteOptions { strict_float, ..Default::default() };
-        let (after, report) = optimize(&g, target, &options).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let (after, report) = optimize(&g, &model, &options).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         verify::verify(&after).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
         assert!(report.after.serial_cycles <= report.before.serial_cycles, "seed {seed}: {report}");
         let used = report.rules().iter().any(|r| r.used > 0);
@@ -216,7 +216,7 @@ fn optimising_random_graphs_keeps_their_meaning() {
                 .unwrap_or_else(|d| panic!("seed {seed}: {d}\n{}\n{}", text::print(&g), text::print(&after)));
         }
         // The same once more, to the byte.
-        let (again, report_again) = optimize(&g, target, &options).unwrap();
+        let (again, report_again) = optimize(&g, &model, &options).unwrap();
         assert_eq!((text::print(&again), report_again), (text::print(&after), report));
     }
     println!("{changed} of 400 graphs were changed by rules, {networks} of them networks");
@@ -234,8 +234,8 @@ fn regions_of_networks_are_mostly_proven_cheapest() {
             0 => networks::convolutional(&mut draw, size),
             _ => networks::transformer(&mut draw, size.div_ceil(4)),
         };
-        let target = if seed % 4 < 2 { Target::Tsp } else { Target::Wafer };
-        let (_, report) = optimize(&g.unwrap(), target, &RewriteOptions::default()).unwrap();
+        let model = PlainCost { operands: seed % 4 < 2 };
+        let (_, report) = optimize(&g.unwrap(), &model, &RewriteOptions::default()).unwrap();
         for r in &report.regions {
             regions += 1;
             let Some(b) = r.bound_cycles else { continue };
@@ -256,7 +256,7 @@ fn every_node_names_the_users_nodes_that_it_serves() {
         let mut rng = arbitrary::Rng::new(seed);
         let g = arbitrary::graph(&mut rng, &arbitrary::Config { nodes: 20, ..arbitrary::Config::f32() });
         let known: Vec<&str> = g.origins().iter().map(|o| o.name.as_str()).collect();
-        let (after, _) = optimize(&g, Target::Tsp, &RewriteOptions::default()).unwrap();
+        let (after, _) = optimize(&g, &PlainCost { operands: true }, &RewriteOptions::default()).unwrap();
         for n in after.nodes() {
             let name = after.origin_name(n);
             assert!(name.split(JOINT).all(|part| known.contains(&part)), "seed {seed}: {name}");
@@ -274,7 +274,7 @@ fn a_limit_on_applications_is_a_prefix_of_the_whole() {
         let g = networks::convolutional(&mut draw, 1 + 16 * seed as usize).unwrap();
         let run = |applications| {
             let options = RewriteOptions { applications, ..Default::default() };
-            optimize(&g, Target::Tsp, &options).unwrap()
+            optimize(&g, &PlainCost { operands: true }, &options).unwrap()
         };
         let (whole, report) = run(None);
         let total = report.applications();
@@ -314,7 +314,7 @@ fn rules_that_round_leave_alone_what_goes_on_to_a_rounding() {
         } else {
             g
         };
-        let (after, report) = optimize(&g, Target::Wafer, &options).unwrap();
+        let (after, report) = optimize(&g, &PlainCost { operands: false }, &options).unwrap();
         assert!(report.rules().iter().all(|r| r.name != "div-constant"), "{rounding}: {report}");
         assert_eq!(eval::eval(&g, &inputs).unwrap(), eval::eval(&after, &inputs).unwrap(), "{rounding}");
     }
@@ -322,7 +322,7 @@ fn rules_that_round_leave_alone_what_goes_on_to_a_rounding() {
     let recip = text::print(&graph("round")).replace("div %0, %1", "mul %0, %1").replace("[0.3]", "[3.3333333]");
     let (want, got) = (eval::eval(&graph("round"), &inputs), eval::eval(&text::parse(&recip).unwrap(), &inputs));
     assert_ne!(want.unwrap(), got.unwrap());
-    let (free, report) = optimize(&graph("abs"), Target::Wafer, &options).unwrap();
+    let (free, report) = optimize(&graph("abs"), &PlainCost { operands: false }, &options).unwrap();
     assert!(report.rules().iter().any(|r| r.name == "div-constant"), "{}", text::print(&free));
 }
 
@@ -331,9 +331,9 @@ fn an_explanation_has_every_node_once() {
     for seed in 0..60 {
         let mut draw = Gen::new(seed, false);
         let g = networks::transformer(&mut draw, 1 + seed as usize % 3).unwrap();
-        let model = Target::Tsp.cost_model();
-        let (after, report) = optimize_for(&g, Target::Tsp, &*model, &RewriteOptions::default()).unwrap();
-        let e = explain(&g, &after, &report, &*model);
+        let model = PlainCost { operands: true };
+        let (after, report) = optimize(&g, &model, &RewriteOptions::default()).unwrap();
+        let e = explain(&g, &after, &report, &model);
         let mut names: Vec<&str> = e.names().collect();
         names.sort_unstable();
         let mut known: Vec<&str> = g.nodes().iter().map(|n| g.origin_name(n)).collect();

@@ -3,6 +3,7 @@
 //! [`compile`] turns a tensor graph into a program of one machine description; [`check`] says for
 //! every node whether that can be done. See docs/tsp-scheduling.md.
 
+mod cost;
 mod emit;
 pub mod error;
 mod estimate;
@@ -12,6 +13,7 @@ mod select;
 pub mod tiled;
 mod unsigned;
 
+pub use cost::Cost;
 pub use error::{CompileError, Unsupported};
 pub use estimate::Estimate;
 use quadrille_compiler::ir::{Graph, TypeError};
@@ -21,9 +23,24 @@ pub use sched::waits::{Cause, Waits};
 use std::collections::HashMap;
 pub use tiled::TiledGraph;
 
-/// Choices of a compilation. There are none yet that change what is computed.
+/// Choices of a compilation. None changes what is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Options {}
+pub struct Options {
+    /// Whether windows work on several pixels a word.
+    pub packing: Packing,
+}
+
+/// Several pixels a word, or one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Packing {
+    /// The program that is shorter.
+    #[default]
+    Best,
+    /// Several wherever that saves passes.
+    Always,
+    /// One.
+    Never,
+}
 
 /// A compiled model.
 #[derive(Clone, Debug)]
@@ -53,14 +70,18 @@ pub struct NodeSupport {
 /// Errors: the first node that cannot run ([`CompileError::Unsupported`]; [`check`] lists them all),
 /// or a resource that the machine has too little of ([`CompileError::DoesNotFit`]).
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
-    let Options {} = options;
     let legal = legal(graph)?;
     let bytes = unsigned::unsigned(&legal.graph).map_err(|e| ill_typed(graph, e))?;
     let graphs = (graph, &bytes);
     let plan = Plan { packing: true, tight: false, compact: false };
     let plain = Plan { packing: false, ..plan };
+    if options.packing == Packing::Always {
+        return compile_with(graphs, machine, plan);
+    }
     // What packing saves in passes its gathers may cost in ports: the shorter program counts, where it can be shorter.
-    if let Ok(packed) = compile_with(graphs, machine, plan) {
+    if options.packing == Packing::Best
+        && let Ok(packed) = compile_with(graphs, machine, plan)
+    {
         return Ok(match tile(&bytes, machine, plain) {
             // Where nothing was packed the two are the same.
             Ok(t) if t != packed.tiled && estimate::mapping_bound(&t, machine) < packed.estimate.cycles => {

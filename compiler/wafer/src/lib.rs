@@ -9,6 +9,7 @@ mod buffers;
 mod code;
 pub mod collective;
 mod color;
+mod cost;
 mod emit;
 mod error;
 mod estimate;
@@ -27,6 +28,7 @@ mod streams;
 mod tiled;
 mod widths;
 
+pub use cost::Cost;
 pub use error::{CompileError, NodeProblem};
 pub use estimate::Estimate;
 pub use lane::beyond_lane;

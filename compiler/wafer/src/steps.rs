@@ -189,6 +189,17 @@ fn prelu(slope: Arg) -> Vec<Micro> {
     vec![micro(1, Min, &[X, Arg::Imm(0.0)]), micro(0, Max, &[X, Arg::Imm(0.0)]), micro(0, Fma, &[T, slope, X])]
 }
 
+/// Register 3 over 1 + 2 to the power of register 0.
+fn gated() -> Vec<Micro> {
+    use PeOp::*;
+    vec![
+        micro(0, Exp2, &[X]),
+        micro(0, Add, &[X, Arg::Imm(1.0)]),
+        micro(0, Recip, &[X]),
+        micro(0, Mul, &[X, Arg::Reg(3)]),
+    ]
+}
+
 /// erf of register 0 into register 4, by Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7).
 fn erf() -> Vec<Micro> {
     use PeOp::*;
@@ -269,6 +280,40 @@ impl Step {
         m.push(micro(0, Mul, &[Arg::Reg(3), Arg::Imm(0.5)]));
         m.push(micro(0, Mul, &[X, Arg::Reg(4)]));
         Step { name: "gelu".to_string(), micros: m }
+    }
+
+    /// Gelu with tanh, as x sigmoid(2 u) for the tanh of u.
+    pub(crate) fn gelu_tanh() -> Step {
+        use PeOp::*;
+        let twice = 2.0 * (2.0 / std::f64::consts::PI).sqrt() * std::f64::consts::LOG2_E;
+        let mut m = vec![
+            micro(3, Mov, &[X]),
+            micro(0, Mul, &[X, X]),
+            micro(0, Fma, &[X, Arg::Imm((-0.044715 * twice) as f32), Arg::Imm(-twice as f32)]),
+            micro(0, Mul, &[X, Arg::Reg(3)]),
+        ];
+        m.extend(gated());
+        Step { name: "gelu_tanh".to_string(), micros: m }
+    }
+
+    /// x sigmoid(a x).
+    pub(crate) fn silu(a: f32) -> Step {
+        use PeOp::*;
+        let mut m = vec![micro(3, Mov, &[X]), micro(0, Mul, &[X, Arg::Imm(-a * LOG2_E)])];
+        m.extend(gated());
+        Step { name: "silu".to_string(), micros: m }
+    }
+
+    /// x times x / 6 + 1/2 cut to [0, 1].
+    pub(crate) fn hard_swish() -> Step {
+        use PeOp::*;
+        let m = vec![
+            micro(1, Fma, &[X, Arg::Imm(1.0 / 6.0), Arg::Imm(0.5)]),
+            micro(1, Max, &[T, Arg::Imm(0.0)]),
+            micro(1, Min, &[T, Arg::Imm(1.0)]),
+            micro(0, Mul, &[X, T]),
+        ];
+        Step { name: "hard_swish".to_string(), micros: m }
     }
 
     /// A step of the value and a constant; `swapped` when the constant is the first operand.

@@ -129,7 +129,9 @@ fn to_json(t: &Told<'_>) -> Value {
     let r = &t.rewritten.report;
     let made = |m: &Made| {
         let steps: Vec<Value> = m.steps.iter().map(|s| json!({"rule": s.rule, "made": s.made})).collect();
-        json!({"term": m.term, "cycles": m.cycles, "steps": steps})
+        let mappings: Vec<Value> =
+            m.mappings.iter().map(|w| json!({"name": w.name, "cycles": w.cycles.alone()})).collect();
+        json!({"term": m.term, "cycles": m.cycles, "steps": steps, "mappings": mappings})
     };
     let cost = |c: &rewrite::GraphCost| {
         let busy = r.resources.iter().zip(c.busy_cycles).filter(|(n, _)| **n != "-");
@@ -163,6 +165,8 @@ fn to_json(t: &Told<'_>) -> Value {
             "sweep": g.sweep, "first_node": g.first_node, "nodes_before": g.nodes_before, "nodes_after": g.nodes_after,
             "classes": g.classes, "terms": g.terms, "iterations": g.iterations,
             "stop": {"reason": g.stop.id(), "limit": g.stop.limit()},
+            "cost_cycles": g.cost_cycles, "greedy_cycles": g.greedy_cycles, "bound_cycles": g.bound_cycles,
+            "proven": g.proven,
         })).collect::<Vec<_>>(),
         "check": r.check.map(|c| json!({"max_abs": c.max_abs, "max_rel": c.max_rel})),
     })

@@ -47,13 +47,25 @@ fn group(s: &mut String, g: &Group) {
         let _ = writeln!(s, "  {label:<7} {term}  ({cycles} cycles)");
     };
     if !g.is_changed() {
-        g.after.iter().for_each(|m| line(s, "as is", &m.term, m.cycles));
+        for m in &g.after {
+            line(s, "as is", &m.term, m.cycles);
+            mappings(s, m);
+        }
         return;
     }
     g.before.iter().for_each(|m| line(s, "before", &m.term, m.cycles));
     for m in &g.after {
         steps(s, m);
         line(s, "after", &m.term, m.cycles);
+        mappings(s, m);
+    }
+}
+
+/// The ways in which the target can do it, the cheapest first.
+fn mappings(s: &mut String, m: &Made) {
+    if !m.mappings.is_empty() {
+        let all: Vec<String> = m.mappings.iter().map(|w| format!("{} {}", w.name, w.cycles.alone())).collect();
+        let _ = writeln!(s, "          mappings: {}", all.join("; "));
     }
 }
 

@@ -32,6 +32,12 @@ pub(super) fn apply<T: Gemm>(values: &mut [T], shape: &[usize], steps: &[Epilogu
             EpilogueStep::Sigmoid => through(values, math::sigmoid, |x| 1.0 / (1.0 + libm::exp(-x))),
             EpilogueStep::Tanh => through(values, math::tanh, libm::tanh),
             EpilogueStep::Gelu => through(values, |x| gelu(x, math::erf), |x| gelu(x, libm::erf)),
+            EpilogueStep::GeluTanh => through(values, |x| gelu_tanh(x, math::tanh), |x| gelu_tanh(x, libm::tanh)),
+            EpilogueStep::Silu(bits) => {
+                let a = f64::from(f32::from_bits(bits));
+                through(values, |x| x * math::sigmoid(a * x), |x| x / (1.0 + libm::exp(-a * x)))
+            }
+            EpilogueStep::HardSwish => through(values, hard_swish, hard_swish),
         }
     }
 }
@@ -53,12 +59,21 @@ fn each<T: Num>(values: &mut [T], f: impl Fn(T) -> T) {
 }
 
 /// Through `single` for `f32`, as the operation of that name computes it, through `double` for `f64`.
-fn through<T: Num>(values: &mut [T], single: impl Fn(f64) -> f64, double: fn(f64) -> f64) {
+fn through<T: Num>(values: &mut [T], single: impl Fn(f64) -> f64, double: impl Fn(f64) -> f64) {
     if size_of::<T>() == 4 {
         each(values, |v| T::from_f64(single(v.to_f64())));
     } else {
         each(values, |v| T::from_f64(double(v.to_f64())));
     }
+}
+
+fn hard_swish(x: f64) -> f64 {
+    x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)
+}
+
+fn gelu_tanh(x: f64, tanh: impl Fn(f64) -> f64) -> f64 {
+    let root = (2.0 / std::f64::consts::PI).sqrt();
+    0.5 * x * (1.0 + tanh(root * (x + 0.044715 * x * x * x)))
 }
 
 fn gelu(x: f64, erf: impl Fn(f64) -> f64) -> f64 {

@@ -22,6 +22,12 @@ pub enum EpilogueStep {
     Tanh,
     /// Gelu with erf.
     Gelu,
+    /// Gelu with tanh: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+    GeluTanh,
+    /// x sigmoid(a x) with this a (f32 bits): silu with 1, a third way to write gelu with 1.702.
+    Silu(u32),
+    /// x times x / 6 + 1/2 cut to [0, 1].
+    HardSwish,
 }
 
 impl EpilogueStep {

@@ -155,7 +155,7 @@ fn scatter_name(m: ScatterMode) -> &'static str {
 
 fn step_text(s: &EpilogueStep) -> (String, Option<String>) {
     let arg = match s {
-        EpilogueStep::LeakyRelu(b) | EpilogueStep::MaxConst(b) | EpilogueStep::MinConst(b) => {
+        EpilogueStep::LeakyRelu(b) | EpilogueStep::MaxConst(b) | EpilogueStep::MinConst(b) | EpilogueStep::Silu(b) => {
             Some(f32_text(f32::from_bits(*b)))
         }
         _ => None,
@@ -171,6 +171,9 @@ fn step_text(s: &EpilogueStep) -> (String, Option<String>) {
         EpilogueStep::Sigmoid => "sigmoid",
         EpilogueStep::Tanh => "tanh",
         EpilogueStep::Gelu => "gelu",
+        EpilogueStep::GeluTanh => "gelu_tanh",
+        EpilogueStep::Silu(_) => "silu",
+        EpilogueStep::HardSwish => "hard_swish",
     };
     (name.to_string(), arg)
 }
@@ -181,6 +184,7 @@ fn step_parse(name: &str, arg: Option<&str>) -> Option<EpilogueStep> {
         ("leaky_relu", _) => EpilogueStep::LeakyRelu(bits(arg)?),
         ("max", _) => EpilogueStep::MaxConst(bits(arg)?),
         ("min", _) => EpilogueStep::MinConst(bits(arg)?),
+        ("silu", _) => EpilogueStep::Silu(bits(arg)?),
         (_, Some(_)) => return None,
         ("add", _) => EpilogueStep::Add,
         ("mul", _) => EpilogueStep::Mul,
@@ -189,6 +193,8 @@ fn step_parse(name: &str, arg: Option<&str>) -> Option<EpilogueStep> {
         ("sigmoid", _) => EpilogueStep::Sigmoid,
         ("tanh", _) => EpilogueStep::Tanh,
         ("gelu", _) => EpilogueStep::Gelu,
+        ("gelu_tanh", _) => EpilogueStep::GeluTanh,
+        ("hard_swish", _) => EpilogueStep::HardSwish,
         _ => return None,
     })
 }

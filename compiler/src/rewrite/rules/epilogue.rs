@@ -249,7 +249,7 @@ fn epilogue_gelu(cx: &mut Cx<'_>, t: &Term) -> Option<()> {
 }
 
 /// Constants in models are rounded to the type of the model, f16 at the worst.
-fn close(v: f64, want: f64) -> bool {
+pub(super) fn close(v: f64, want: f64) -> bool {
     (v - want).abs() <= 1e-3 * want.abs()
 }
 

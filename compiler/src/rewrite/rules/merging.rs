@@ -35,7 +35,44 @@ pub(super) static RULES: &[Rule] = &[
         #[cfg(test)]
         example: ex::convs_share_input,
     },
+    Rule {
+        name: "matmul-chain",
+        theme: Theme::Merging,
+        rounding: Rounding::Rounds("Other sums are rounded in between."),
+        summary: "A chain of matrix products is multiplied in the order that costs least.",
+        picture: "matmul(matmul(x, y), z) => matmul(x, matmul(y, z))\nmatmul(x, matmul(y, z)) => matmul(matmul(x, y), z)",
+        when: "a float type; the product inside has no epilogue; not strict",
+        roots: &[Kind::MatMul],
+        apply: matmul_chain,
+        #[cfg(test)]
+        example: ex::matmul_chain,
+    },
 ];
+
+fn matmul_chain(cx: &mut Cx<'_>, t: &Term) -> Option<()> {
+    let op = cx.op(t)?.clone();
+    let (a, b) = (t.children[0], t.children[1]);
+    if cx.strict() || !cx.dtype(a).is_float() {
+        return None;
+    }
+    let plain = Op::MatMul { epilogue: vec![] };
+    for (place, class) in [(0, a), (1, b)] {
+        for inner in cx.terms(class, Kind::MatMul) {
+            if cx.op(&inner).is_none_or(|o| !steps(o).is_empty()) || cx.fixed(class) {
+                continue;
+            }
+            let (x, y) = (inner.children[0], inner.children[1]);
+            let (pair, first) = if place == 0 { ([y, b], true) } else { ([a, x], false) };
+            let Some(between) = cx.add(plain.clone(), &pair, &[t, &inner]) else { continue };
+            let mut operands = t.children.to_vec();
+            (operands[0], operands[1]) = if first { (x, between) } else { (between, y) };
+            if let Some(m) = cx.add(op.clone(), &operands, &[t, &inner]) {
+                cx.equate(m);
+            }
+        }
+    }
+    Some(())
+}
 
 /// Products merged into one, at most.
 const WIDEST: usize = 16;

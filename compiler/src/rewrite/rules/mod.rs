@@ -3,38 +3,47 @@
 //! To add a rule: write it in its theme's file with a random example for its property test, add
 //! it to that file's list, and run `QUADRILLE_BLESS=1 cargo test -p quadrille-compiler rules_page`.
 
+mod activation;
 mod algebra;
 mod convolution;
 mod epilogue;
 mod fusion;
 mod layout;
 mod merging;
+mod rotary;
 mod selection;
 mod sinking;
+mod softmax;
 
 use super::rule::Rule;
 
 const COUNT: usize = algebra::RULES.len()
     + selection::RULES.len()
+    + softmax::RULES.len()
+    + rotary::RULES.len()
     + layout::RULES.len()
     + sinking::RULES.len()
     + convolution::RULES.len()
     + fusion::RULES.len()
     + epilogue::RULES.len()
+    + activation::RULES.len()
     + merging::RULES.len();
 
 /// Every rule; the order is that of application and of the documentation.
 pub static TABLE: &[&Rule] = &collect();
 
 const fn collect() -> [&'static Rule; COUNT] {
-    let lists: [&'static [Rule]; 8] = [
+    let lists: [&'static [Rule]; 11] = [
         algebra::RULES,
         selection::RULES,
+        softmax::RULES,
+        rotary::RULES,
         layout::RULES,
         sinking::RULES,
         convolution::RULES,
         fusion::RULES,
         epilogue::RULES,
+        activation::RULES,
         merging::RULES,
     ];
     let mut all = [&algebra::RULES[0]; COUNT];

@@ -4,9 +4,11 @@
 //! looks for, now and then one that just misses its preconditions. The test counts how many of
 //! the draws the rule really changed.
 
+mod cost;
 pub(crate) mod examples;
-pub(crate) mod families;
 pub(crate) mod networks;
+
+pub(crate) use cost::PlainCost;
 
 use super::check::Random;
 use crate::ir::{DType, EpilogueStep, Graph, Node, Op, Tensor, TensorType, ValueId, Window};

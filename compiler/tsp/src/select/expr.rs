@@ -355,6 +355,29 @@ impl Expr {
                 let h = self.f2(AluOp::Mul, x, imm(0.5));
                 self.f2(AluOp::Mul, h, e)
             }
+            EpilogueStep::GeluTanh => {
+                let root = (2.0 / std::f64::consts::PI).sqrt();
+                let y = self.f2(AluOp::Mul, x, x);
+                let y = self.f2(AluOp::Mul, y, imm((0.044715 * root) as f32));
+                let y = self.f2(AluOp::Add, y, imm(root as f32));
+                let y = self.f2(AluOp::Mul, y, x);
+                let t = self.f1(AluOp::Tanh, y);
+                let t = self.f2(AluOp::Add, t, imm(1.0));
+                let h = self.f2(AluOp::Mul, x, imm(0.5));
+                self.f2(AluOp::Mul, h, t)
+            }
+            EpilogueStep::Silu(a) => {
+                let y = if f32::from_bits(a) == 1.0 { x } else { self.f2(AluOp::Mul, x, Src::Imm(a)) };
+                let s = self.sigmoid(y);
+                self.f2(AluOp::Mul, x, s)
+            }
+            EpilogueStep::HardSwish => {
+                let y = self.f2(AluOp::Mul, x, imm(1.0 / 6.0));
+                let y = self.f2(AluOp::Add, y, imm(0.5));
+                let y = self.f2(AluOp::Max, y, imm(0.0));
+                let y = self.f2(AluOp::Min, y, imm(1.0));
+                self.f2(AluOp::Mul, x, y)
+            }
             #[allow(unreachable_patterns)]
             _ => return no("an epilogue step that this target does not know", "leave it out of the epilogue"),
         })

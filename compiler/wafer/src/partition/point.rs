@@ -179,6 +179,9 @@ impl Partitioner<'_> {
                 EpilogueStep::Sigmoid => ready(Step::unary(Unary::Sigmoid), "sigmoid")?,
                 EpilogueStep::Tanh => ready(Step::unary(Unary::Tanh), "tanh")?,
                 EpilogueStep::Gelu => Wanted::Ready(Step::gelu()),
+                EpilogueStep::GeluTanh => Wanted::Ready(Step::gelu_tanh()),
+                EpilogueStep::Silu(bits) => Wanted::Ready(Step::silu(f32::from_bits(*bits))),
+                EpilogueStep::HardSwish => Wanted::Ready(Step::hard_swish()),
                 EpilogueStep::LeakyRelu(bits) => Wanted::Ready(Step::leaky(f32::from_bits(*bits))),
                 EpilogueStep::MaxConst(bits) => {
                     ready(Step::binary(Binary::Max, Arg::Imm(f32::from_bits(*bits)), false), "max")?

@@ -98,15 +98,11 @@ pub struct Simulated {
     pub interval_cycles: Option<u64>,
 }
 
-/// The cost model that rewriting for a target goes by.
+/// The cost model that rewriting for a target goes by: that of the full-size machine.
 pub fn cost_model(target: Target) -> Box<dyn CostModel> {
-    cost_of(target).cost_model()
-}
-
-fn cost_of(target: Target) -> rewrite::Target {
     match target {
-        Target::Tsp => rewrite::Target::Tsp,
-        Target::Wafer => rewrite::Target::Wafer,
+        Target::Tsp => Box::new(quadrille_tsp::Cost::default()),
+        Target::Wafer => Box::new(quadrille_wafer::Cost::default()),
     }
 }
 
@@ -116,7 +112,7 @@ pub(super) fn rewrite(
     target: Target,
     options: &RewriteOptions,
 ) -> Result<(Graph, RewriteReport), Failure> {
-    rewrite::optimize(graph, cost_of(target), options).map_err(|e| match e {
+    rewrite::optimize(graph, &*cost_model(target), options).map_err(|e| match e {
         RewriteError::UnknownRule { .. } => Failure::usage(e.to_string()),
         e => Failure::wrong(e.to_string()),
     })

@@ -4,7 +4,7 @@ use super::{Gen, binary, either, unary};
 use crate::ir::{Binary, DType, EpilogueStep, Graph, Unary, ValueId};
 
 /// A product, with or without earlier steps.
-fn product(g: &mut Gen, dtype: DType) -> Option<ValueId> {
+pub(super) fn product(g: &mut Gen, dtype: DType) -> Option<ValueId> {
     let p = g.product(dtype)?;
     match g.below(4) {
         0 => g.with_epilogue(p, &[EpilogueStep::Add]),

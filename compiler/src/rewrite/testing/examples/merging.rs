@@ -1,7 +1,7 @@
 //! Examples for products that share an input.
 
 use super::Gen;
-use crate::ir::{EpilogueStep, Graph, Op, ValueId, Window};
+use crate::ir::{DType, EpilogueStep, Graph, Op, ValueId, Window};
 
 fn with_steps(g: &mut Gen, p: ValueId, steps: &[EpilogueStep]) -> Option<ValueId> {
     if steps.is_empty() { Some(p) } else { g.with_epilogue(p, steps) }
@@ -49,4 +49,25 @@ pub(crate) fn convs_share_input(g: &mut Gen) -> Option<Graph> {
         outs.push(with_steps(g, p, &steps)?);
     }
     g.done_all(&outs)
+}
+
+pub(crate) fn matmul_chain(g: &mut Gen) -> Option<Graph> {
+    let dtype = g.pick(&[DType::F32, DType::F64]);
+    // Several results, so that one of them is not the difference of large numbers.
+    let (m, k, l, n) = (g.between(3, 6), g.between(1, 5), g.between(1, 5), g.between(4, 6));
+    let mut shape = if g.one_in(2) { vec![g.between(1, 3)] } else { vec![] };
+    shape.extend([m, k]);
+    let x = g.input(dtype, &shape);
+    let operand =
+        |g: &mut Gen, shape: [usize; 2]| if g.one_in(2) { g.constant(dtype, &shape) } else { g.input(dtype, &shape) };
+    let (y, z) = (operand(g, [k, l]), operand(g, [l, n]));
+    let plain = || Op::MatMul { epilogue: vec![] };
+    let r = if g.one_in(2) {
+        let p = g.node(plain(), &[x, y])?;
+        g.node(plain(), &[p, z])?
+    } else {
+        let p = g.node(plain(), &[y, z])?;
+        g.node(plain(), &[x, p])?
+    };
+    g.done(r)
 }

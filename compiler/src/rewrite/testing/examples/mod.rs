@@ -1,13 +1,16 @@
 //! Random graphs for each rule, by theme.
 
+pub(crate) mod activation;
 pub(crate) mod algebra;
 pub(crate) mod convolution;
 pub(crate) mod epilogue;
 pub(crate) mod fusion;
 pub(crate) mod layout;
 pub(crate) mod merging;
+pub(crate) mod rotary;
 pub(crate) mod selection;
 pub(crate) mod sinking;
+pub(crate) mod softmax;
 
 use super::Gen;
 use crate::ir::{Binary, Op, Unary, ValueId};

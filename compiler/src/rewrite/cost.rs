@@ -1,19 +1,13 @@
-//! What an operation costs on a target, in cycles, resource by resource.
+//! What the rewriter knows of a target: what operations cost there, in cycles, resource by resource.
 //!
-//! Knows: shapes and the machine descriptions. Must not know: the e-graph, or how the target's
-//! compiler really schedules; these are estimates by which alternatives are compared, and the
-//! reports say so. An operation's time is its busiest resource plus the time to fill and drain
-//! the machine; a graph's time lies between the busiest resource over all operations (perfect
-//! overlap) and the sum of the operations' times (none).
-
-mod tsp;
-mod wafer;
+//! Knows: the trait, and how costs of operations add up. Must not know: any machine. The models
+//! belong to the target compilers, which know what they would do with an operation; they
+//! are estimates by which alternatives are compared. An operation's time is its busiest resource plus the time
+//! to fill and drain the machine. A graph takes at least as long as its busiest resource, and as its longest
+//! chain of fills; at most as long as the sum of all.
 
 use crate::ir::{Op, TensorType};
 use std::fmt;
-
-pub use tsp::Tsp;
-pub use wafer::Wafer;
 
 /// The machine to compile for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -30,14 +24,6 @@ impl Target {
         match self {
             Target::Tsp => "tsp",
             Target::Wafer => "wafer",
-        }
-    }
-
-    /// The cost model of the full-size machine.
-    pub fn cost_model(self) -> Box<dyn CostModel> {
-        match self {
-            Target::Tsp => Box::new(Tsp::default()),
-            Target::Wafer => Box::new(Wafer::default()),
         }
     }
 }
@@ -76,13 +62,39 @@ pub struct Operand<'a> {
     pub fixed: bool,
 }
 
+/// A way in which a target can do an operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Its name, in the target's terms.
+    pub name: String,
+    /// What it costs.
+    pub cycles: Cycles,
+}
+
 /// Cost of operations on a target.
 pub trait CostModel: Send + Sync {
+    /// The target.
+    fn target(&self) -> Target;
+
     /// Names of the resources.
     fn resources(&self) -> [&'static str; RESOURCES];
 
-    /// Cycles of one operation.
+    /// Which resources all operations share, so that their cycles add up; of the others every operation has its own.
+    fn shared(&self) -> [bool; RESOURCES] {
+        [true; RESOURCES]
+    }
+
+    /// The ways in which the target's compiler can do an operation, none where there is but one.
+    fn mappings(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Vec<Mapping>;
+
+    /// Cycles of one operation, by the mapping that its compiler takes.
     fn cycles(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles;
+
+    /// Cycles that an operation adds to a graph: less than alone where the target does it together with what is
+    /// before or after it.
+    fn joined(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {
+        self.cycles(op, inputs, result)
+    }
 
     /// Steps that the target takes in the epilogue of one product.
     fn epilogue_steps(&self) -> usize;
@@ -98,22 +110,24 @@ pub struct GraphCost {
     pub nodes: usize,
     /// Sum of the operations' times: the schedule without overlap.
     pub serial_cycles: u64,
-    /// Busy cycles by resource, over all operations.
+    /// Busy cycles by resource: the sum over all operations of a shared one, else the most.
     pub busy_cycles: [u64; RESOURCES],
+    /// Filling and draining along the longest chain of operations.
+    pub chain_cycles: u64,
 }
 
 impl GraphCost {
-    /// The busiest resource: the schedule with perfect overlap.
+    /// What no schedule beats if the costs are right: the busiest resource, or the longest chain.
     pub fn overlapped_cycles(&self) -> u64 {
-        self.busy_cycles.into_iter().max().unwrap_or(0)
+        self.busy_cycles.into_iter().max().unwrap_or(0).max(self.chain_cycles)
     }
 
     /// Adds an operation.
-    pub(crate) fn add(&mut self, c: Cycles) {
+    pub(crate) fn add(&mut self, c: Cycles, shared: [bool; RESOURCES]) {
         self.nodes += 1;
         self.serial_cycles = self.serial_cycles.saturating_add(c.alone());
-        for (sum, b) in self.busy_cycles.iter_mut().zip(c.busy) {
-            *sum = sum.saturating_add(b);
+        for ((sum, b), shared) in self.busy_cycles.iter_mut().zip(c.busy).zip(shared) {
+            *sum = if shared { sum.saturating_add(b) } else { b.max(*sum) };
         }
     }
 }
@@ -121,11 +135,18 @@ impl GraphCost {
 /// Cost of a whole graph under a model.
 pub fn graph_cost(g: &crate::ir::Graph, model: &dyn CostModel) -> GraphCost {
     let mut cost = GraphCost::default();
-    node_costs(g, model).into_iter().flatten().for_each(|c| cost.add(c));
+    let mut ready = vec![0u64; g.values().len()];
+    for (n, c) in g.nodes().iter().zip(node_costs(g, model)) {
+        let Some(c) = c else { continue };
+        cost.add(c, model.shared());
+        let start = n.inputs.iter().map(|v| ready[v.0 as usize]).max().unwrap_or(0);
+        ready[n.output.0 as usize] = start.saturating_add(c.fill);
+    }
+    cost.chain_cycles = ready.into_iter().max().unwrap_or(0);
     cost
 }
 
-/// Cost of each node. Operations on constants alone have none: they are evaluated at compile time.
+/// What each node adds. Operations on constants alone have none: they are evaluated at compile time.
 pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cycles>> {
     use crate::ir::ValueDef;
     let mut fixed = vec![false; g.values().len()];
@@ -140,7 +161,7 @@ pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cyc
             fixed[n.output.0 as usize] = true;
             costs.push(None);
         } else {
-            costs.push(Some(model.cycles(&n.op, &inputs, g.ty(n.output))));
+            costs.push(Some(model.joined(&n.op, &inputs, g.ty(n.output))));
         }
     }
     costs
@@ -148,17 +169,18 @@ pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cyc
 
 /// The sizes of a matrix product: `batch` independent products of `m x k` by `k x n`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Product {
-    pub(crate) batch: u64,
-    pub(crate) m: u64,
-    pub(crate) k: u64,
-    pub(crate) n: u64,
+#[allow(missing_docs)]
+pub struct Product {
+    pub batch: u64,
+    pub m: u64,
+    pub k: u64,
+    pub n: u64,
 }
 
 impl Product {
     /// The product that an operation is, if it is one; convolutions are taken as the product
     /// over all taps of the window.
-    pub(crate) fn of(op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Option<Product> {
+    pub fn of(op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Option<Product> {
         let u = |x: usize| x as u64;
         match op {
             Op::MatMul { .. } => {

@@ -19,6 +19,7 @@ pub use estimate::Estimate;
 use quadrille_compiler::ir::{Graph, TypeError};
 use quadrille_compiler::legalize::{Legal, legalize};
 use quadrille_isa::tsp::{Machine, Program};
+use rayon::prelude::*;
 pub use sched::waits::{Cause, Waits};
 use std::collections::HashMap;
 pub use tiled::TiledGraph;
@@ -126,10 +127,11 @@ fn tile(legal: &Graph, machine: &Machine, plan: Plan) -> Result<TiledGraph, Comp
     if s.failed.is_empty() { Ok(s.tiled) } else { Err(s.failed.remove(0).1.into()) }
 }
 
-/// How a plane's part of a tensor may be cut; what is best depends on the model.
-const PIECES: [u32; 2] = [2, 5];
+/// Ways to schedule products of bytes; which is best depends on the model.
+const WAYS: [sched::Way; 3] =
+    [sched::Way { open: 4, pieces: 2 }, sched::Way { open: 3, pieces: 2 }, sched::Way { open: 3, pieces: 5 }];
 
-/// Schedules after the first of each, with slices chosen by the times of the one before.
+/// Schedules after the first of each way, with slices chosen by the times of the one before.
 const ROUNDS: usize = 3;
 
 /// Instructions of a schedule at most for which others are tried: the time of a compilation grows with it.
@@ -137,12 +139,12 @@ const TRIED: usize = 400_000;
 
 /// The shortest of some schedules.
 fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
-    let first = |pieces: u32| sched::schedule(tiled, machine, plan, (pieces, None));
-    let refined = |mut best: sched::Schedule, pieces: u32| {
+    let first = |way: sched::Way| sched::schedule(tiled, machine, plan, way, None);
+    let refined = |mut best: sched::Schedule, way: sched::Way| {
         let mut times = best.times.clone();
         for _ in 0..ROUNDS {
             // What does not fit is no better.
-            let Ok(next) = sched::schedule(tiled, machine, plan, (pieces, Some(&times))) else { break };
+            let Ok(next) = sched::schedule(tiled, machine, plan, way, Some(&times)) else { break };
             times = next.times.clone();
             if next.placements.end() < best.placements.end() {
                 best = next;
@@ -150,16 +152,20 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sc
         }
         best
     };
-    let a = first(PIECES[0]);
-    if a.as_ref().is_ok_and(|s| !s.refinable || s.placements.insts.len() > TRIED) {
-        return a;
+    let one = first(WAYS[0]);
+    if one.as_ref().is_ok_and(|s| !s.refinable || s.placements.insts.len() > TRIED) {
+        return one;
     }
-    let other = || first(PIECES[1]).map(|s| refined(s, PIECES[1]));
-    match rayon::join(|| a.map(|s| refined(s, PIECES[0])), other) {
-        (Ok(a), Ok(b)) => Ok(if b.placements.end() < a.placements.end() { b } else { a }),
-        (Ok(s), Err(_)) | (Err(_), Ok(s)) => Ok(s),
-        (Err(e), Err(_)) => Err(e),
+    let others = || -> Vec<_> { WAYS[1..].par_iter().map(|&w| first(w).map(|s| refined(s, w))).collect() };
+    let (mut best, others) = rayon::join(|| one.map(|s| refined(s, WAYS[0])), others);
+    for other in others {
+        best = match (best, other) {
+            (Ok(a), Ok(b)) => Ok(if b.placements.end() < a.placements.end() { b } else { a }),
+            (Err(_), Ok(s)) | (Ok(s), Err(_)) => Ok(s),
+            (Err(e), Err(_)) => Err(e),
+        };
     }
+    best
 }
 
 /// The program of a tiled graph.

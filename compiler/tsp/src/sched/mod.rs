@@ -71,24 +71,35 @@ struct Scheduler<'a> {
     turn: u8,
     /// Rows that open products have not written yet.
     pending: products::Pending,
+    /// Nodes of products of bytes that are open together.
+    open: usize,
     /// When rows are taken, and the kernel that is being placed.
     times: Times,
     now: usize,
 }
 
-/// Schedules a tiled graph. A plane's part of a tensor lies in at most `pieces` chunks, whose slices are chosen by when an
-/// earlier schedule used them, if there is one.
+/// How products of bytes are scheduled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// Nodes that are open together.
+    pub(crate) open: usize,
+    /// Chunks of a plane's part of a tensor at most: more of them want more slices, fewer are longer read or written.
+    pub(crate) pieces: u32,
+}
+
+/// Schedules a tiled graph. Slices are chosen by when an earlier schedule used them, if there is one.
 pub(crate) fn schedule(
     g: &TiledGraph,
     m: &Machine,
     plan: super::Plan,
-    (pieces, before): (u32, Option<&Times>),
+    way: Way,
+    before: Option<&Times>,
 ) -> Result<Schedule, CompileError> {
     let sides = split::sides(g, m);
     let mut s = Scheduler {
         g,
         m,
-        memory: Memory::new(g, m, &sides, plan, (pieces, before)),
+        memory: Memory::new(g, m, &sides, plan, (way.pieces, before)),
         sides,
         board: Board::new(m),
         out: Placements::default(),
@@ -96,6 +107,7 @@ pub(crate) fn schedule(
         held: vec![None; usize::from(m.planes())],
         turn: 0,
         pending: products::Pending::new(),
+        open: way.open,
         times: Times::new(g),
         now: 0,
     };

@@ -18,9 +18,6 @@ use quadrille_isa::tsp::Hemisphere;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Nodes that are open together; each has its share of the accumulators.
-const OPEN: usize = 3;
-
 /// Cycles by which another pass must be able to start sooner.
 const SOONER: i64 = 1;
 
@@ -89,7 +86,7 @@ impl<'a> Scheduler<'a> {
         let (mut next, mut count) = (range.start, 0);
         // A node with nothing before or after it has all accumulators, and nothing waits for its first rows.
         let alone = alone(g, &range);
-        let most = if alone { 1 } else { OPEN };
+        let most = if alone { 1 } else { self.open };
         loop {
             while open.len() < most && next < range.end {
                 let mut written: Vec<TensorId> = Vec::new();
@@ -150,7 +147,7 @@ impl<'a> Scheduler<'a> {
         let g = self.g;
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let all = self.m.geometry.accumulator_rows_per_plane as usize;
-        let (rows, row) = if alone { (all, 0) } else { (all / OPEN, number % OPEN * (all / OPEN)) };
+        let (rows, row) = if alone { (all, 0) } else { (all / self.open, number % self.open * (all / self.open)) };
         let (size, slack) = if alone { (rows, 0) } else { ((WAVE.0 + WAVE.1).min(rows), WAVE.1.min(rows - 1)) };
         let free: Vec<u16> = (0..rows / size).rev().map(|n| (row + n * size) as u16).collect();
         let mut group =

@@ -85,9 +85,12 @@ impl Cost {
         let Some(x) = inputs.first().map(|i| i.ty) else { return Cycles::default() };
         let lane = self.lane_axis(x);
         match op {
-            // Lanes that do not start a word meet others only when they have been moved.
-            Op::Slice { start, .. } if start.get(lane).is_some_and(|&s| !(s as u64).is_multiple_of(self.lanes)) => {
-                self.moves(rows, 1)
+            // A part of the lanes meets others only when it has been moved, pixel by pixel where several share a word.
+            Op::Slice { start, shape, .. } if shape.get(lane) != x.shape.get(lane) => {
+                let aligned = start.get(lane).is_some_and(|&s| (s as u64).is_multiple_of(self.lanes));
+                let pixels = result.elements() as u64 / (shape[lane] as u64).max(1);
+                let packed = x.rank() >= 4 && self.pixels_a_word(x.shape[lane] as u64) > 1;
+                if aligned && !packed { Cycles::default() } else { self.moves(pixels.max(rows), 1) }
             }
             // Axes change places, rows are left out or repeated: views.
             Op::Transpose { .. } | Op::Broadcast { .. } | Op::Slice { .. } => Cycles::default(),

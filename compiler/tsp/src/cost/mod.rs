@@ -175,6 +175,8 @@ impl CostModel for Cost {
                 busy[VXM] = (self.rows(result) * steps).div_ceil(self.alus);
                 Cycles { busy, fill: 3 * steps }
             }
+            // Products beside each other fill and drain the planes while others use them.
+            Op::Conv { .. } | Op::MatMul { .. } => Cycles { fill: c.fill / 2, ..c },
             _ => c,
         }
     }

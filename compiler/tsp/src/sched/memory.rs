@@ -33,8 +33,11 @@ pub(crate) struct FillWord {
     pub(crate) value: ValueIx,
 }
 
-/// A side, and the slices for each chunk with the first free word of each.
-type Found = (Hemisphere, Vec<Vec<(Slice, u32)>>);
+/// For each chunk slices with a bank.
+type Sets = Vec<Vec<(Slice, u32)>>;
+
+/// A side, and where each chunk may lie there.
+type Found = (Hemisphere, Sets);
 
 /// Rows of a tensor that lie in one set of slices.
 #[derive(Clone, Debug, Default)]
@@ -885,7 +888,7 @@ impl Memory {
         ask: Ask,
         (only, width, first): (Option<u32>, u32, usize),
         uses: &[Vec<Vec<Access>>],
-    ) -> Option<(u64, Vec<Vec<(Slice, u32)>>)> {
+    ) -> Option<(u64, Sets)> {
         let inner = if ask.all { self.usable } else { self.usable - 16 };
         let turn = self.turn[usize::from(h == Hemisphere::East)];
         let mut planned: Vec<[u32; 2]> = vec![[0; 2]; inner as usize];

@@ -47,6 +47,9 @@ pub(super) struct Access {
     write: bool,
 }
 
+/// Chunk, copy, kernel, team, part, and whether it writes.
+type UseOf = (u32, usize, u32, u8, u8, bool);
+
 /// A use that has a place.
 #[derive(Clone, Copy, Debug)]
 struct Booked {
@@ -199,8 +202,8 @@ impl Traffic {
         (gathered, segments, holds): (bool, usize, impl Fn(usize, usize, u32) -> bool),
     ) -> Vec<Vec<Vec<Access>>> {
         let (copies, planes) = (copies.max(1) as usize, self.planes);
-        // First and last cycle, and how often; by chunk, copy, kernel, team, part, and whether it writes.
-        let mut seen: BTreeMap<(u32, usize, u32, u8, u8, bool), (u32, u32, u32)> = BTreeMap::new();
+        // First and last cycle, and how often.
+        let mut seen: BTreeMap<UseOf, (u32, u32, u32)> = BTreeMap::new();
         for &number in &self.users[t.0 as usize] {
             let k = &g.kernels[number as usize];
             let waves = wave_count(&cuts(g, k, self.sides[number as usize].len() * planes), WAVE);

@@ -59,6 +59,16 @@ fn run(files: &corpus::Model, machine_name: &str) -> Ran {
     Ran { outputs: simulated.outputs, figures }
 }
 
+/// Compiles a model for the full mesh; the checker finds nothing. Its simulation is too long for a test.
+fn placed(files: &corpus::Model) -> String {
+    let w = whole(files, "wafer");
+    let checked = pipeline::check(&w.compiled.program, &w.machine).expect("the checker runs");
+    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
+    let (e, pes) = (w.compiled.estimate, pipeline::pes(&w.compiled.program).expect("a program of PEs"));
+    let (cycles, bound) = (e.cycles, e.mapping_bound_cycles);
+    format!("expected cycles {cycles}\nmapping_bound_cycles {bound}\nsram_bytes {}\npes {pes}\n", e.sram_bytes)
+}
+
 /// A quantised model in its own integers: the checker finds nothing, and tiled graph and simulator give the bits of
 /// the integer graph's oracle.
 fn run_int8(files: &corpus::Model) -> String {
@@ -214,4 +224,14 @@ fn the_schedule_of_a_small_product() {
         (0..24).map(|i| (0..16).map(|k| rows[i / 8 * 16 + k] * weights[k * 8 + i % 8]).sum::<f32>().max(0.0)).collect();
     assert_eq!(got.outputs[0].as_f32().expect("f32"), want);
     assert_snapshot!(compiled.program.print());
+}
+
+#[test]
+fn magika_is_placed_on_wafer() {
+    assert_snapshot!(placed(&corpus::model("magika-v3_3")));
+}
+
+#[test]
+fn minilm_is_placed_on_wafer() {
+    assert_snapshot!(placed(&corpus::model("minilm-l3-fp32")));
 }

@@ -367,6 +367,58 @@ fn reorders() {
     n.run("wafer-small");
 }
 
+/// More than one PE holds: rows of 13 columns, runs of 32 elements, and what ends in a constant of its own extents.
+#[test]
+fn large_transposes_and_constants_are_shared() {
+    for (shape, perm) in
+        [(vec![1024, 14], vec![1, 0]), (vec![12, 40, 32], vec![1, 0, 2]), (vec![2, 96, 70], vec![0, 2, 1])]
+    {
+        let mut n = Net::new("large transpose");
+        let x = n.input(&shape);
+        let x = n.relu(x);
+        let y = n.op(Op::Transpose { perm }, &[x]);
+        let width = *n.g.shape(y).last().expect("a matrix");
+        let rows = n.g.shape(y).iter().product::<usize>() / width;
+        let y = n.op(Op::Reshape { shape: vec![rows, width] }, &[y]);
+        let y = n.dense(y, 6);
+        n.output(y);
+        n.run("wafer");
+    }
+    let mut n = Net::new("large constant");
+    let x = n.input(&[128, 120]);
+    let c = n.constant(&[128, 120], 1.0);
+    let y = n.op(Op::Binary(Binary::Mul), &[x, c]);
+    n.output(y);
+    n.run("wafer");
+}
+
+/// An image wide enough for lanes, through every kernel that can be in them.
+#[test]
+fn images_in_lanes() {
+    for lanes in [2, 3, 7] {
+        let mut n = Net::new("lanes");
+        let x = n.input(&[2, 3, 9, 23]);
+        let y = n.conv(x, 6, [3, 3], [1, 1], 1, 1);
+        let y = n.relu(y);
+        let z = n.conv(y, 6, [3, 3], [1, 1], 1, 6);
+        let y = n.op(Op::Binary(Binary::Add), &[y, z]);
+        let c = n.constant(&[6, 1, 1], 1.0);
+        let y = n.op(Op::Binary(Binary::Prelu), &[y, c]);
+        let p = n.pool(y, Pool::Max, 3, 1, 1, 1);
+        let a = n.pool(y, Pool::AverageExcludePad, 3, 1, 1, 1);
+        let y = n.op(Op::Concat { axis: 1 }, &[p, a]);
+        let y = n.conv(y, 8, [3, 3], [2, 2], 1, 1);
+        let s = n.op(Op::Slice { start: vec![0, 2, 0, 0], step: vec![1; 4], shape: vec![2, 5, 5, 12] }, &[y]);
+        let s = n.op(Op::Softmax { axis: 1 }, &[s]);
+        n.output(s);
+        let m = n.op(Op::Reduce { kind: Reduce::Mean, axes: vec![2, 3], keep: true }, &[y]);
+        let y = n.op(Op::Binary(Binary::Mul), &[y, m]);
+        n.output(y);
+        let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
+        run(&n.g, "wafer", &Options { lanes: Some(lanes), ..Options::default() }, &inputs);
+    }
+}
+
 #[test]
 fn concatenations_and_slices() {
     for axis in 0..4 {

@@ -1,13 +1,10 @@
 //! Some columns of an image: what a lane sends to the lane beside it, or a part of a whole stream.
 
-use super::{Core, InputUse, PeContext, in_queue, size};
+use super::{Core, InputUse, LARGE, PeContext, in_queue, size};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::Layout;
 use quadrille_isa::wafer::{Dst, ElemType, Src};
 use std::ops::Range;
-
-/// Largest block held, bytes.
-const BLOCK_BYTES: usize = 24576;
 
 /// `columns` of an (n, c, h, w) image.
 #[derive(Debug)]
@@ -30,7 +27,7 @@ impl Columns {
 
 /// Channels held at a time: all, or a part of them that fits.
 pub(super) fn channels_at_once(c: usize, bytes_each: usize) -> usize {
-    let most = (BLOCK_BYTES / bytes_each.max(1)).max(1);
+    let most = (LARGE / bytes_each.max(1)).max(1);
     (1..=c.min(most)).rev().find(|d| c.is_multiple_of(*d)).unwrap_or(1)
 }
 

@@ -81,16 +81,20 @@ impl Core for Concat {
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let out = cx.output;
         let mut body = Vec::new();
+        // Inputs pass one after the other through one buffer.
+        let run = if out.elem == ElemType::F16 { out.pitch } else { self.run };
+        let other = self.runs.iter().zip(cx.inputs).filter(|(_, f)| f.elem != out.elem);
+        let held = other.map(|(&runs, f)| runs * f.pitch.max(run)).max().unwrap_or(0);
+        let buffer = b.zeros(out.elem, held);
         for (i, (&runs, f)) in self.runs.iter().zip(cx.inputs).enumerate() {
             let (q, n1) = (fabric(in_queue(i), f.elem), num(runs));
-            let run = if out.elem == ElemType::F16 { out.pitch } else { self.run };
             if f.elem == out.elem {
                 body.push(mov(n1, num(run), to_fabric(super::OUT, f.elem), q));
                 continue;
             }
             // Formats differ in the pad of odd runs: through SRAM, where the pad is zero.
             let pitch = f.pitch.max(run);
-            let at = mem(out.elem, b.zeros(out.elem, runs * pitch), pitch, 1);
+            let at = mem(out.elem, buffer, pitch, 1);
             body.push(mov(n1, num(f.pitch), Dst::Mem(at), q));
             body.push(mov(n1, num(run), to_fabric(super::OUT, out.elem), Src::Mem(at)));
         }

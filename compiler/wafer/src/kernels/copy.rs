@@ -22,6 +22,11 @@ impl Copy {
     pub(crate) fn new(order: &Layout) -> Copy {
         Copy { layout: blocks(order, BLOCK) }
     }
+
+    /// The same in one block a pass over the two innermost loops: each PE holds constants of its own rows only.
+    pub(crate) fn in_large_blocks(order: &Layout) -> Copy {
+        Copy { layout: blocks(order, order.elements().max(1)) }
+    }
 }
 
 impl Core for Copy {

@@ -87,6 +87,9 @@ pub(crate) struct PeContext<'a> {
     pub(crate) steps: &'a [Step],
 }
 
+/// Bytes of a buffer that one PE should hold: half of its SRAM.
+pub(crate) const LARGE: usize = 24576;
+
 /// Queue of input `i`.
 pub(crate) fn in_queue(i: usize) -> InQueue {
     InQueue([0, 2, 3, 4, 5, 6, 7][i.min(6)])

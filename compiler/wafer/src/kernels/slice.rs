@@ -1,10 +1,11 @@
 //! A part of a stream: whole blocks are taken or dropped, and inside a block the elements that
 //! stay are picked by the strides of one operand.
 
-use super::{Core, InputUse, PeContext, discard, in_queue};
+use super::{Core, InputUse, LARGE, LaneInput, PeContext, discard, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::{Layout, strides};
 use quadrille_isa::wafer::{Dst, ElemType, Mem, Src, Val};
+use std::ops::Range;
 
 /// A slice; the stream's axes go in `order`.
 #[derive(Debug)]
@@ -22,9 +23,33 @@ impl Slice {
         self.start[a] == 0 && self.out_shape[a] == self.shape[a]
     }
 
+    /// The axes that are n, c, h and w of an image that the stream carries row by row.
+    fn image_axes(&self) -> Option<[usize; 4]> {
+        match self.order[..] {
+            [n, h, c, w] => Some([n, c, h, w]),
+            _ => None,
+        }
+    }
+
     /// Outer axes (all but the two innermost of the stream).
     fn outer(&self) -> &[usize] {
         &self.order[..self.order.len().saturating_sub(2)]
+    }
+
+    /// The same row by row, where a block of the two innermost axes is more than one PE should hold.
+    pub(crate) fn in_fitting_blocks(self) -> Slice {
+        let inner = self.order.iter().rev().take(2).map(|&a| self.shape[a]).product::<usize>();
+        if self.order.len() < 2 || 4 * inner <= LARGE {
+            return self;
+        }
+        let with = |v: &[usize], last: usize| v.iter().copied().chain([last]).collect::<Vec<_>>();
+        let (shape, start, out_shape) = (with(&self.shape, 1), with(&self.start, 0), with(&self.out_shape, 1));
+        let mut order = self.order.clone();
+        order.insert(order.len() - 1, self.shape.len());
+        let step = self.step.iter().copied().chain([1]).collect();
+        let layout = Layout::axes(&out_shape, &order);
+        let rows = Slice { shape, start, step, out_shape, order, layout };
+        if rows.obstacle().is_none() { rows } else { self }
     }
 
     /// Why it cannot be done in one kernel, if so.
@@ -58,6 +83,23 @@ impl Core for Slice {
 
     fn input_run(&self, _: usize) -> usize {
         self.order.last().map_or(1, |&a| self.shape[a])
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        let axes = self.image_axes()?;
+        let of = |extents: &[usize]| axes.map(|a| extents[a]);
+        (inputs[0] == Some(of(&self.shape)) && self.is_whole(axes[3])).then(|| of(&self.out_shape))
+    }
+
+    fn lane(&self, dims: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
+        let axes = self.image_axes()?;
+        let in_order = |v: &[usize]| axes.map(|a| v[a]).to_vec();
+        let (mut shape, mut out_shape) = (in_order(&self.shape), dims.to_vec());
+        (shape[3], out_shape[3]) = (columns.len(), columns.len());
+        let layout = Layout::image([dims[0], dims[1], dims[2], columns.len()]);
+        let step = axes.map(|a| self.step[a]).to_vec();
+        let order = vec![0, 2, 1, 3];
+        Some(Box::new(Slice { shape, start: in_order(&self.start), step, out_shape, order, layout }))
     }
 
     fn takes_steps(&self) -> bool {

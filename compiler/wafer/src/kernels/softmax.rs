@@ -1,11 +1,12 @@
 //! Normalised exponentials along one loop of the stream: the rows or the columns of a block.
 //! Maximum, then 2^((x - max) log2 e), their sum in ascending order, times its reciprocal.
 
-use super::{Core, InputUse, PeContext, in_queue};
+use super::{Core, InputUse, LaneInput, PeContext, in_queue};
 use crate::code::{Builder, fabric, imm, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
 use quadrille_isa::wafer::{Dst, ElemType, Mem, PeOp, Src, VecOp};
+use std::ops::Range;
 
 /// A softmax over a loop of its blocks.
 #[derive(Debug)]
@@ -58,6 +59,14 @@ impl Core for Softmax {
 
     fn input_use(&self, _: usize) -> InputUse {
         InputUse::Exact
+    }
+
+    fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
+        inputs[0].filter(|[_, c, _, w]| self.over_rows && self.block() == (*c, *w))
+    }
+
+    fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
+        Some(Box::new(Softmax { layout: Layout::image([n, c, h, columns.len()]), over_rows: true }))
     }
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {

@@ -30,6 +30,9 @@ pub(crate) struct Widths {
     pub(crate) columns: usize,
 }
 
+/// Widths of what a lane receives of an input, on its own stream and beside it.
+type Received = Option<(usize, [usize; 2])>;
+
 /// Streams that one kernel may stitch.
 const MOST: usize = crate::kernels::MAX_INPUTS;
 
@@ -168,7 +171,7 @@ impl Weaver<'_> {
     /// Makes the lanes of a kernel.
     fn weave(&mut self, k: &Kernel, image: [usize; 4], lanes: usize, plan: Vec<Vec<Option<LaneInput>>>) {
         let [n, c, h, w] = image;
-        let mut twins: BTreeMap<(usize, Vec<Option<(usize, [usize; 2])>>), KernelId> = BTreeMap::new();
+        let mut twins: BTreeMap<(usize, Vec<Received>), KernelId> = BTreeMap::new();
         let mut out = Vec::new();
         for (l, inputs) in plan.into_iter().enumerate() {
             let own = border(w, lanes, l)..border(w, lanes, l + 1);

@@ -14,6 +14,9 @@ enum Wanted {
     With(Binary, ValueId, bool),
 }
 
+/// Bytes of a constant that one PE holds beside its program and a block.
+const MOST_CONSTANT: usize = 40960;
+
 fn no_step(op: &str) -> Obstacle {
     Obstacle::new(
         format!("the PEs have no operation that {op} could be made of"),
@@ -101,13 +104,21 @@ impl Partitioner<'_> {
             return Ok(Source::Stream { id, views, solo });
         }
         let input = self.any_order(v)?;
-        let core = Copy::new(&input.layout);
+        let core = if self.is_large(&wanted) { Copy::in_large_blocks(&input.layout) } else { Copy::new(&input.layout) };
         let (k, source) = self.add(node, Box::new(core), vec![input]);
         let step = self
             .resolve(&wanted, v, node.output, k, &[])?
             .ok_or_else(|| Obstacle::new("its constant does not follow the order of the stream", "use --target tsp"))?;
         self.push_step(k, step, String::new());
         Ok(source)
+    }
+
+    /// True when the constant is more than one PE should hold.
+    fn is_large(&self, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::With(_, constant, _) => self.g.ty(*constant).elements() * 4 > MOST_CONSTANT,
+            Wanted::Ready(_) => false,
+        }
     }
 
     fn push_step(&mut self, k: KernelId, step: Step, name: String) {

@@ -128,7 +128,8 @@ impl Partitioner<'_> {
             order.push(2);
         }
         let layout = Layout::axes(&out, &order);
-        let core = Slice { shape: shape.clone(), start, step, out_shape: out, layout, order: order.clone() };
+        let core = Slice { shape: shape.clone(), start, step, out_shape: out, layout, order: order.clone() }
+            .in_fitting_blocks();
         if let Some(o) = core.obstacle() {
             return Err(Obstacle::new(o, "slice one axis after the other, or use --target tsp"));
         }

@@ -125,7 +125,8 @@ impl Partitioner<'_> {
             out_shape: out.clone(),
             layout: Layout::axes(&out, &order),
             order: order.clone(),
-        };
+        }
+        .in_fitting_blocks();
         if let Some(o) = core.obstacle() {
             return Err(Obstacle::new(o, "slice one axis after the other, or use --target tsp"));
         }

@@ -132,9 +132,25 @@ impl Scheduler<'_> {
             }
             let at = plan.ins_at[given.len() + number];
             streams.push(at.map(|at| {
-                let dir = towards(self.memory.side_of(r.tensor, copy)).opposite();
                 let t = i64::from(at) * latency;
-                self.read_rows(b, e, r.tensor, copy, list, dir, step, vxm, t)
+                let read = |b: &mut Burst, e: &mut Effects, copy: usize| {
+                    let dir = towards(self.memory.side_of(r.tensor, copy)).opposite();
+                    self.read_rows(b, e, r.tensor, copy, list, dir, step, vxm, t)
+                };
+                let copies = self.memory.homes[r.tensor.0 as usize].chunks.first().map_or(1, |c| c.copies.len());
+                let often = ins.iter().filter(|x| x.tensor == r.tensor).count() > 1;
+                if often && copies > 1 && !self.g.tensor(r.tensor).weights {
+                    // Chunks of one copy may share slices with others of the next.
+                    for turn in 0..copies {
+                        let (mut burst, mut effects) = (b.clone(), e.clone());
+                        let stream = read(&mut burst, &mut effects, (copy + turn) % copies);
+                        if burst.collides().is_none() {
+                            (*b, *e) = (burst, effects);
+                            return stream;
+                        }
+                    }
+                }
+                read(b, e, copy)
             }));
             if let (true, Some(Some(s))) = (constant, streams.last()) {
                 shared.streams.push((number, list[0], list.len(), *s));

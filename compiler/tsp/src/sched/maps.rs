@@ -13,11 +13,15 @@ use super::traffic::{NO_TENSOR, Traffic};
 use super::waits::Cause;
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, TensorId, TiledGraph};
-use quadrille_isa::tsp::{Column, Dir, MAP_NONE, QueueId, Slice, Thread, ValueIx};
+use quadrille_isa::tsp::{Column, Dir, Hemisphere, MAP_NONE, QueueId, Slice, Thread, ValueIx};
 use std::collections::BTreeMap;
 
 /// What a map of its own may save for each cell of its use, in squares of 1/16, before it is worth its words.
 const SHARED: u64 = 1;
+
+/// Maps on each side for a place from which many tensors are gathered, one after another: where one of them is not clear of
+/// what a kernel reads and writes, another may be.
+const MAPS_A_SIDE: usize = 4;
 
 /// A map in SRAM.
 #[derive(Clone, Debug)]
@@ -54,6 +58,44 @@ impl Memory {
         Some((sources.iter().map(word).collect(), *groups as usize))
     }
 
+    /// Slices of a side that are kept for maps.
+    fn free_for_maps(&self, hemisphere: Hemisphere) -> Vec<Slice> {
+        (0..u8::MAX).map(|index| Slice { hemisphere, index }).filter(|&s| self.for_maps(s)).collect()
+    }
+
+    /// Puts a map into the image.
+    fn new_map(&mut self, at: Region, words: Vec<u16>, groups: usize) -> usize {
+        let value = ValueIx(self.new_value());
+        let n = self.maps.homes.len();
+        self.maps.homes.push(MapHome { at, value, words: words.clone(), groups });
+        self.maps.same.entry(words).or_default().push(n);
+        n
+    }
+
+    /// Maps of what is gathered from a tensor, some on each side, while there is room.
+    pub(super) fn spread_maps(&mut self, g: &TiledGraph, from: TensorId) {
+        let mut busy: Vec<Slice> = self.slices_of(from).collect();
+        for n in 0..g.tensors.len() as u32 {
+            let gathered = TensorId(n);
+            if g.stored(gathered) != from || gathered == from {
+                continue;
+            }
+            let Some((words, groups)) = self.map_words(g, gathered) else { continue };
+            let rows = (words.len() / groups.max(1)) as u32;
+            for h in [Hemisphere::West, Hemisphere::East].into_iter().cycle().take(2 * MAPS_A_SIDE) {
+                let apart: Vec<Slice> = self.free_for_maps(h);
+                let mut fits = |all: bool| {
+                    self.fresh(rows, &[], |s, _| s.hemisphere == h && !busy.contains(&s) && (all || apart.contains(&s)))
+                };
+                if let Some((_, slice, bank)) = fits(false).or_else(|| fits(true)) {
+                    let at = self.take_fresh(slice, bank, rows, &[]);
+                    busy.push(at.slice);
+                    self.new_map(at, words.clone(), groups);
+                }
+            }
+        }
+    }
+
     /// Address maps of every program word: for the image.
     pub(crate) fn map_homes(&self) -> &[MapHome] {
         &self.maps.homes
@@ -77,15 +119,17 @@ impl Scheduler<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        if !matches!(k.kind, Kind::MatMul { .. }) {
+        if !matches!(k.kind, Kind::MatMul { .. } | Kind::Move { .. }) {
             return Err(self.no_map(k, "only activations are gathered"));
         }
-        k.each_write(|t| used.push(t));
         // Who takes bytes has slices chosen by time.
         let bytes = int8_passes(self.g, k).is_some();
         let mut busy: Vec<Slice> = Vec::new();
+        let mut written: Vec<(Slice, u8)> = Vec::new();
         if !bytes || !self.memory.by_time() {
             used.into_iter().for_each(|t| busy.extend(self.memory.slices_of(t)));
+            // A slice may be read and written at once in different banks.
+            k.each_write(|t| written.extend(self.memory.banks_of(t)));
         }
         // Planes that take bytes read rows of their own, each with a map of its own.
         let planes = self.m.geometry.planes_per_hemisphere as usize;
@@ -95,14 +139,16 @@ impl Scheduler<'_> {
             for &t in &wanted {
                 let Some((words, groups)) = self.memory.map_words(self.g, t) else { continue };
                 let key = (t.0, dir == Dir::East, reader);
-                let upstream = |s: Slice| s.hemisphere.inward() == dir && !busy.contains(&s);
+                let upstream = |s: Slice, bank: u8| {
+                    s.hemisphere.inward() == dir && !busy.contains(&s) && !written.contains(&(s, bank))
+                };
                 // Clear of the other maps, or at least of those that are read at the same time.
                 let clear = |s: Slice, all: bool| !maps.iter().any(|m| m.1 == s && (all || m.0 == t));
                 // A plane reads one map at a time.
                 let share = (16 / wanted.len() as u32).max(1);
                 let team = u8::from(dir == Dir::East);
                 let uses = [self.memory.traffic.all_along(self.g, here, (team, reader as u8), NO_TENSOR, share)];
-                let free = |s: Slice, all: bool| upstream(s) && clear(s, all);
+                let free = |s: Slice, bank: u8, all: bool| upstream(s, bank) && clear(s, all);
                 let known = self.memory.maps.same.get(&words).map(Vec::as_slice).unwrap_or_default();
                 let known: Vec<(usize, Region)> = known.iter().map(|&n| (n, self.memory.maps.homes[n].at)).collect();
                 let cost = |r: &Region| {
@@ -112,13 +158,13 @@ impl Scheduler<'_> {
                     self.memory.traffic.cost(r.slice, self.memory.bank_of(r.base), &uses)
                 };
                 let shared = [true, false].iter().find_map(|&all| {
-                    let known = known.iter().filter(|(_, r)| free(r.slice, all));
+                    let known = known.iter().filter(|(_, r)| free(r.slice, self.memory.bank_of(r.base), all));
                     known.filter_map(|&(n, r)| cost(&r).map(|c| (c, n, r))).min_by_key(|&(c, n, _)| (c, n))
                 });
                 let rows = (words.len() / groups.max(1)) as u32;
-                let mut fresh = self.memory.fresh(rows, &uses, |s, _| free(s, true));
+                let mut fresh = self.memory.fresh(rows, &uses, |s, bank| free(s, bank, true));
                 if fresh.is_none() && shared.is_none() {
-                    fresh = self.memory.fresh(rows, &uses, |s, _| free(s, false));
+                    fresh = self.memory.fresh(rows, &uses, |s, bank| free(s, bank, false));
                 }
                 if let Some((cost, n, at)) = shared
                     && fresh.is_none_or(|f| cost <= f.0 + SHARED * Traffic::cells_of(&uses))
@@ -134,10 +180,7 @@ impl Scheduler<'_> {
                 };
                 let at = self.memory.take_fresh(slice, bank, rows, &uses);
                 maps.push((t, at.slice));
-                let value = ValueIx(self.memory.new_value());
-                let n = self.memory.maps.homes.len();
-                self.memory.maps.homes.push(MapHome { at, value, words: words.clone(), groups });
-                self.memory.maps.same.entry(words).or_default().push(n);
+                let n = self.memory.new_map(at, words, groups);
                 self.memory.maps.of.insert(key, n);
             }
         }
@@ -167,8 +210,24 @@ impl Scheduler<'_> {
         dest: Column,
         at: i64,
     ) -> StreamNo {
-        let width = self.g.tensor(t).ty.bytes();
-        let stream = b.stream(dir, width, step);
+        self.gather_bytes(b, e, (t, reader), 0..self.g.tensor(t).ty.bytes(), rows, dir, step, dest, at)
+    }
+
+    /// The same with some bytes of the elements.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn gather_bytes(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        (t, reader): (TensorId, usize),
+        bytes: std::ops::Range<u8>,
+        rows: &[u32],
+        dir: Dir,
+        step: u32,
+        dest: Column,
+        at: i64,
+    ) -> StreamNo {
+        let stream = b.stream(dir, bytes.len() as u8, step);
         // `place_maps` came before, and the source lies on both sides.
         let (Some(map), Init::Gather { from, sources, groups }) =
             (self.memory.map_of(t, dir, reader), &self.g.tensor(t).init)
@@ -206,7 +265,8 @@ impl Scheduler<'_> {
         }
         let words = home.words as u16;
         let mut first = i64::MAX;
-        for (byte, r) in home.chunks[0].copies[copy].iter().enumerate() {
+        let regions = &home.chunks[0].copies[copy][usize::from(bytes.start)..usize::from(bytes.end)];
+        for (byte, r) in regions.iter().enumerate() {
             let column = self.m.slice_column(r.slice);
             let drive = at - self.hops(dir, column, dest);
             let issue = drive - gather;

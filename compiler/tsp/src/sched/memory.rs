@@ -115,6 +115,12 @@ pub(crate) struct Memory {
     compact: bool,
     /// Constants lie together, so that what is read with many of them finds slices that hold none.
     tight: bool,
+    /// What is allocated now leaves the words that address maps may need.
+    keeps: bool,
+    /// And a few in every bank.
+    keeps_some: bool,
+    /// Tables that one index goes to lie on one side.
+    beside: Vec<Option<TensorId>>,
     /// Rows of a chunk at most, so that rows read or written at once are in different slices.
     apart: Vec<u32>,
     /// Hemispheres that load a weights tensor, east last.
@@ -154,6 +160,12 @@ struct Ask {
 
 /// Rows of a chunk at most.
 const CHUNK_ROWS: u32 = 640;
+
+/// One in so many words of a bank is kept from computed tensors where room is short.
+const KEPT: u32 = 16;
+
+/// One in so many words of some banks is kept for address maps.
+const KEPT_FOR_MAPS: u32 = 4;
 
 /// Rows of a chunk at least, where room is short.
 const FEWEST_CHUNK_ROWS: u32 = 32;
@@ -206,12 +218,15 @@ impl Memory {
             traffic: Traffic::new(g, m, sides, before),
             pieces,
             waves: vec![0; n],
-            by_time: usable >= 32 && !compact && g.kernels.iter().any(|k| int8_passes(g, k).is_some()),
+            by_time: usable >= 32 && !compact && !tight && g.kernels.iter().any(|k| int8_passes(g, k).is_some()),
             needed: vec![None; n],
             segments: vec![1; n],
             maps: Maps::default(),
             compact,
             tight,
+            keeps: false,
+            keeps_some: false,
+            beside: vec![None; n],
             apart: vec![u32::MAX; n],
             loaders: vec![Vec::new(); n],
             second: vec![false; n],
@@ -248,13 +263,16 @@ impl Memory {
                     );
                 }
                 Kind::Move { passes, .. } => {
-                    reads.extend(passes.iter().map(|p| p.from.tensor.0));
+                    reads.extend(passes.iter().map(|p| g.stored(p.from.tensor).0));
                     reads.sort_unstable();
                     reads.dedup();
                 }
                 Kind::Gather { ids, table, out } => {
                     // The map flows from one side to the table on the other, the rows flow back.
-                    mem.opposite[ids.tensor.0 as usize] = Some(*table);
+                    match mem.opposite[ids.tensor.0 as usize] {
+                        Some(first) if first != *table => mem.beside[table.0 as usize] = Some(first),
+                        _ => mem.opposite[ids.tensor.0 as usize] = Some(*table),
+                    }
                     mem.opposite[out.tensor.0 as usize] = Some(*table);
                     reads.extend([ids.tensor.0, table.0]);
                 }
@@ -526,10 +544,25 @@ impl Memory {
         self.together[t].iter().any(|o| holds(o, false)) || self.across[t].iter().any(|o| holds(o, true))
     }
 
+    /// A slice that computed weights, which take many, keep clear of where room is short: maps there meet no write.
+    pub(super) fn for_maps(&self, s: Slice) -> bool {
+        self.tight && u32::from(s.index) + 16 < self.usable && s.index % 12 == 3
+    }
+
+    /// Words of a bank that what is allocated now leaves alone, if it can.
+    fn kept(&self, s: Slice, bank: u32) -> u32 {
+        let inner = u32::from(s.index) + 16 < self.usable;
+        match (self.keeps && inner && bank == 1 && s.index % 4 == 3, self.keeps_some) {
+            (true, _) => self.bank_words / KEPT_FOR_MAPS,
+            (_, true) => self.bank_words / KEPT,
+            _ => 0,
+        }
+    }
+
     fn room(&mut self, s: Slice, bank: u32, words: u32, reuse: bool) -> Option<u32> {
-        let limit = self.bank_words;
+        let (limit, kept) = (self.bank_words, self.kept(s, bank));
         let b = self.bank(s, bank);
-        if b.bump + words <= limit {
+        if b.bump + words + kept <= limit {
             return Some(0);
         }
         if !reuse {
@@ -538,10 +571,19 @@ impl Memory {
         b.free.iter().filter(|f| f.1 >= words).map(|f| f.2).min()
     }
 
-    fn take(&mut self, s: Slice, bank: u32, words: u32) -> Region {
-        let limit = self.bank_words;
+    /// How often so many words find room.
+    fn runs(&mut self, s: Slice, bank: u32, words: u32, reuse: bool) -> u32 {
+        let (limit, kept, words) = (self.bank_words, self.kept(s, bank), words.max(1));
         let b = self.bank(s, bank);
-        let base = if b.bump + words <= limit {
+        let again = if reuse { b.free.iter().map(|f| f.1 / words).sum() } else { 0 };
+        limit.saturating_sub(b.bump + kept) / words + again
+    }
+
+    fn take(&mut self, s: Slice, bank: u32, words: u32) -> Region {
+        let (limit, kept) = (self.bank_words, self.kept(s, bank));
+        let b = self.bank(s, bank);
+        let again = b.free.iter().any(|f| f.1 >= words);
+        let base = if b.bump + words + if again { kept } else { 0 } <= limit {
             b.bump += words;
             b.bump - words
         } else {
@@ -583,6 +625,9 @@ impl Memory {
         let most = self.chunk_most(i, info, extra);
         let per_chunk = if info.weights { weight_slices(&self.machine) } else { width * self.copies[i] };
         let whole = info.weights || info.table || gathered;
+        // Some words are left for what must be there from the start: address maps, words of zeros.
+        self.keeps = self.tight;
+        self.keeps_some = self.tight && matches!(info.init, Init::Computed);
         let mut chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
         let (mut words, mut chunks, mut found) = (0, 0, None);
         // In short chunks whose slices are chosen by time, if they can be.
@@ -615,12 +660,16 @@ impl Memory {
             if found.is_none() && !self.loaders[i].is_empty() {
                 found = self.search(i, info, None, sizes);
             }
-            // What is left of full slices may do for shorter chunks.
-            if whole || chunk_rows <= FEWEST_CHUNK_ROWS {
+            if found.is_some() {
                 break;
             }
-            if found.is_none() {
+            // What is left of full slices may do for shorter chunks; at last, what was to be left alone.
+            if !whole && chunk_rows > FEWEST_CHUNK_ROWS {
                 chunk_rows = (chunk_rows / 2).max(FEWEST_CHUNK_ROWS);
+            } else if self.keeps {
+                (self.keeps, self.keeps_some) = (false, false);
+            } else {
+                break;
             }
         }
         let regions = per_chunk * chunks;
@@ -655,6 +704,7 @@ impl Memory {
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
         }
+        (self.keeps, self.keeps_some) = (false, false);
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
         self.homes[i] = home;
         if self.by_time && !info.weights {
@@ -682,7 +732,8 @@ impl Memory {
     fn common_base(&mut self, set: &[(Slice, u32)], words: u32, reuse: bool) -> Option<(u32, u32)> {
         let limit = self.bank_words;
         let top = set.iter().map(|&(s, bank)| self.bank(s, bank).bump).max().unwrap_or(0);
-        if top + words <= limit {
+        let kept = set.iter().map(|&(s, bank)| self.kept(s, bank)).max().unwrap_or(0);
+        if top + words + kept <= limit {
             return Some((top, 0));
         }
         if !reuse {
@@ -1013,7 +1064,8 @@ impl Memory {
 
     /// Side of a tensor that must lie across from a table.
     fn forced(&self, t: usize) -> Option<Hemisphere> {
-        self.opposite[t].and_then(|o| self.homes[o.0 as usize].hemisphere).map(across_vxm)
+        let side = |o: TensorId| self.homes[o.0 as usize].hemisphere;
+        self.opposite[t].and_then(side).map(across_vxm).or_else(|| self.beside[t].and_then(side))
     }
 
     /// Slices for every chunk, or nothing.
@@ -1037,6 +1089,9 @@ impl Memory {
             }
         }
         candidates.retain(|&s| !(table && self.bank(s, 0).bump != 0));
+        if weights && self.keeps_some {
+            candidates.retain(|&s| !self.for_maps(s));
+        }
         if candidates.is_empty() {
             return None;
         }
@@ -1061,10 +1116,8 @@ impl Memory {
                     order.sort_by_key(|&c| self.bank(candidates[c], bank).bump);
                 }
                 for c in order {
-                    // Several chunks may share a slice; a reused run is not counted on twice.
-                    let want = (planned[c][b] + 1) * words;
-                    let room = self.room(candidates[c], bank, want, reuse && planned[c][b] == 0);
-                    if clear[c][b] && room.is_some() {
+                    // Several chunks may share a slice.
+                    if clear[c][b] && self.runs(candidates[c], bank, words, reuse) > planned[c][b] {
                         used.push(c);
                         set.push((candidates[c], bank));
                         if set.len() == per_chunk as usize {
@@ -1087,10 +1140,33 @@ impl Memory {
         Some(sets)
     }
 
+    /// Gives the place of a tensor that was gathered from to the next of its size, where room is short: address maps to there
+    /// are in SRAM already.
+    fn hand_over(&mut self, g: &TiledGraph, t: usize) -> bool {
+        let alike = |n: &usize| {
+            let (a, b) = (&g.tensors[t], &g.tensors[*n]);
+            let open = self.gathered[*n] && self.used[*n] && self.homes[*n].chunks.is_empty();
+            open && (a.rows, a.ty, a.fill, self.copies[t]) == (b.rows, b.ty, None, self.copies[*n])
+        };
+        if !self.tight || !self.gathered[t] {
+            return false;
+        }
+        let Some(next) = (t + 1..g.tensors.len()).find(alike) else { return false };
+        let mut home =
+            Home { value: self.new_value(), ready: vec![0; self.homes[t].ready.len()], ..self.homes[t].clone() };
+        home.chunks.iter_mut().for_each(|c| c.free_at = self.homes[t].last_read + 1);
+        home.last_read = 0;
+        self.homes[next] = home;
+        true
+    }
+
     /// Gives back the words of tensors whose last kernel was `kernel`.
     pub(crate) fn release(&mut self, g: &TiledGraph, kernel: usize) {
         for t in 0..g.tensors.len() {
             if self.last_use[t] != kernel || self.homes[t].chunks.is_empty() {
+                continue;
+            }
+            if self.hand_over(g, t) {
                 continue;
             }
             let (words, at) = (self.homes[t].words, self.homes[t].last_read + 1);
@@ -1221,6 +1297,12 @@ impl Memory {
     /// True where slices are chosen by when else they are used.
     pub(super) fn by_time(&self) -> bool {
         self.by_time
+    }
+
+    /// Banks that hold rows of tensors.
+    pub(super) fn banks_of(&self, t: TensorId) -> Vec<(Slice, u8)> {
+        let regions = self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
+        regions.map(|r| (r.slice, self.bank_of(r.base))).collect()
     }
 
     /// True when a tensor is gathered from.

@@ -120,6 +120,16 @@ pub(crate) fn schedule(
             }
         }
     }
+    // What needs a run of words in several slices comes before what fills them.
+    let mut sizes = Vec::new();
+    for (n, t) in g.tensors.iter().enumerate().filter(|_| plan.tight) {
+        let id = TensorId(n as u32);
+        if s.memory.is_gathered(id) && s.memory.used(id) && !sizes.contains(&t.rows) {
+            sizes.push(t.rows);
+            s.memory.allocate(g, id)?;
+            s.memory.spread_maps(g, id);
+        }
+    }
     let mut runs = split::product_runs(g).into_iter().peekable();
     let mut n = 0;
     while n < g.kernels.len() {

@@ -54,8 +54,14 @@ impl Scheduler<'_> {
             let state = self.planes[usize::from(plane)];
             b.after(Cause::Plane, i64::from(state.act_free));
             b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)));
-            let acts = b.stream(h.outward(), 1, 1);
-            self.read_byte(&mut b, &mut e, acts, 0, (p.from.tensor, 0, byte), &p.from.rows[rows.clone()], column, 0);
+            let (t, list) = (p.from.tensor, &p.from.rows[rows.clone()]);
+            let acts = if self.g.stored(t) == t {
+                let acts = b.stream(h.outward(), 1, 1);
+                self.read_byte(&mut b, &mut e, acts, 0, (t, 0, byte), list, column, 0);
+                acts
+            } else {
+                self.gather_bytes(&mut b, &mut e, (t, 0), byte..byte + 1, list, h.outward(), 1, column, 0)
+            };
             let emit = (number + 1 == passes.len()).then(|| b.stream(h.inward(), 4, 1));
             let (ty, adds) = (ActType::U8, left.is_some());
             let pass = BytePass { plane, column, acts, ty, n, at: 0, install, row: 0, adds, emit };

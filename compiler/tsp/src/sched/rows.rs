@@ -8,7 +8,7 @@ use crate::tiled::{FILL, TensorId};
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, QueueId, Repeat, Slice, Thread, ValueIx};
 
 /// What placing a burst does to the homes of tensors.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Effects {
     /// Rows written: first issue relative to the start, cycles between rows.
     writes: Vec<(TensorId, Vec<u32>, i64, u32)>,

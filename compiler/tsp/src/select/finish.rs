@@ -36,6 +36,27 @@ fn result_type(s: &Step) -> AluType {
     s.op.result(s.ty)
 }
 
+/// Rows of weights that are read slice by slice before the next ones: what follows need not wait for all.
+const RUN_ROWS: u32 = 256;
+
+/// Blocks of a position whose rows may be taken apart.
+const MOST_BLOCKS: usize = 16;
+
+/// Stretches of rows a constant distance apart.
+fn run_count(rows: impl Iterator<Item = u32>) -> usize {
+    let (mut count, mut last, mut step) = (0, None, None);
+    for r in rows {
+        let now = last.map(|l| i64::from(r) - i64::from(l));
+        if now.is_none() || step.is_some() && step != now {
+            (count, step) = (count + 1, None);
+        } else {
+            step = now;
+        }
+        last = Some(r);
+    }
+    count
+}
+
 impl Select<'_> {
     /// Rows of a compact layout with the lanes of `v`: axes, rows.
     pub(super) fn compact(v: &View) -> (Vec<Axis>, usize) {
@@ -164,7 +185,8 @@ impl Select<'_> {
         let pieces = self.cut(&steps, chains, &types, &outs)?;
         let blocks = match &lazy.mat {
             Some(m) => m.blocks.clone(),
-            None => vec![MatBlock { out_rows: own_rows.clone(), chains: Vec::new() }],
+            None if packed.is_some() => vec![MatBlock { out_rows: own_rows.clone(), chains: Vec::new() }],
+            None => vec![MatBlock { out_rows: self.in_few_runs(&own_rows, &operands), chains: Vec::new() }],
         };
         // Rows of operands by output row.
         let index: BTreeMap<u32, usize> = own_rows.iter().enumerate().map(|(i, &r)| (r, i)).collect();
@@ -217,6 +239,25 @@ impl Select<'_> {
             }
         }
         Ok(forms)
+    }
+
+    /// Rows in the order in which operands are read in fewest runs: as they are, one block of each position after the other, or
+    /// slice by slice where an operand lies in the slices of weights.
+    fn in_few_runs(&self, own: &[u32], operands: &[Rows]) -> Vec<u32> {
+        let n = own.len();
+        let mut orders: Vec<Vec<usize>> = vec![(0..n).collect()];
+        if let Some(r) = operands.iter().find(|r| self.out.tensors[r.tensor.0 as usize].weights) {
+            orders[0].sort_by_key(|&i| (r.rows[i] / RUN_ROWS, r.rows[i] % 16, r.rows[i]));
+        } else {
+            let blocks = (2..=MOST_BLOCKS).filter(|&b| n.is_multiple_of(b) && n > b);
+            orders.extend(blocks.map(|b| (0..n).map(|i| i % (n / b) * b + i / (n / b)).collect()));
+        }
+        let runs = |order: &Vec<usize>| {
+            let of = |rows: &[u32]| run_count(order.iter().map(|&i| rows[i]));
+            of(own) + operands.iter().map(|r| of(&r.rows)).sum::<usize>()
+        };
+        let best = orders.iter().min_by_key(|o| runs(o));
+        best.map_or_else(|| own.to_vec(), |order| order.iter().map(|&i| own[i]).collect())
     }
 
     /// Axes, first lane, rows, lanes and pixels a word of a sequence's result.

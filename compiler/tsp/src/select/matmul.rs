@@ -116,10 +116,8 @@ impl Select<'_> {
         }
         let x = self.left(x, rank, false)?;
         let (k, n) = (w_shape[w_shape.len() - 2], w_shape[w_shape.len() - 1]);
-        let (mut axes, mut rows, mut lanes) = layout(&out_shape, Some(rank - 1), self.lanes);
-        if !flipped && self.wants.lanes_stay(self.graph, node.output) {
-            (axes, rows, lanes) = view::widest(&out_shape, self.lanes).unwrap_or((axes, rows, lanes));
-        }
+        let widest = !flipped && self.wants.lanes_stay(self.graph, node.output);
+        let (axes, rows, lanes) = view::blocks_together(&out_shape, self.lanes, widest);
         let n_table = axes[rank - 1].table();
         let k_table = x.axes[rank - 1].table();
         let mut k_blocks: Vec<i64> = k_table.iter().map(|t| t.0).collect();
@@ -280,6 +278,9 @@ impl Select<'_> {
         let (mut axes, rows, _) = layout(&shape, Some(rank - 1), self.lanes);
         let Some(axis) = shared else { return self.relayout(b, axes, 0, rows) };
         axes[axis].digits.iter_mut().for_each(|d| d.lane = shape[rank - 1] as i64);
+        if let Some(v) = self.turned_weights(b, &axes, rows) {
+            return Ok(v);
+        }
         let v = self.relayout(b, axes, 0, rows)?;
         self.out.tensors[v.tensor.0 as usize].weights = true;
         Ok(v)

@@ -14,6 +14,7 @@ mod finish;
 mod gather;
 mod gemm;
 mod heads;
+mod lane_max;
 mod lane_sums;
 mod math;
 mod matmul;
@@ -29,6 +30,7 @@ mod reduce;
 mod softmax;
 mod sums;
 mod tiles;
+mod turned;
 mod view;
 mod wants;
 

@@ -91,7 +91,10 @@ impl Select<'_> {
         let key = lazy.expr.cast(AluType::F32, AluType::I8, steps);
         let made = self.finish_with(lazy, vec![AluType::F32], &[(key, AluType::I8)])?;
         let (x, key) = (made[0].view.clone(), made[1].view.clone());
-        let max = self.reduce_axis(key, axis, Reduce::Max)?;
+        let max = match self.lane_max(&key, axis) {
+            Some(max) => max,
+            None => self.reduce_axis(key, axis, Reduce::Max)?,
+        };
 
         let log2e = std::f32::consts::LOG2_E;
         let mut lazy = self.start(&shape);

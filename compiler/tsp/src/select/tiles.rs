@@ -219,7 +219,11 @@ impl Select<'_> {
             ins.push(Rows { tensor: mask, rows: source.iter().map(|s| s.1).collect() });
             Step { op: AluOp::And, ty: AluType::I16, src: [Src::In(0), Src::In(1), Src::None] }
         };
-        let outs = vec![(Src::Op(0), Rows { tensor: tile, rows: (0..n as u32).collect() })];
+        // Rows of one slice follow each other.
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by_key(|&i| (i % 16, i));
+        ins.iter_mut().for_each(|r| r.rows = order.iter().map(|&i| r.rows[i]).collect());
+        let outs = vec![(Src::Op(0), Rows { tensor: tile, rows: order.iter().map(|&i| i as u32).collect() })];
         self.kernel(n, crate::tiled::Kind::Map { ins, steps: vec![step], outs });
         tile
     }

@@ -353,20 +353,26 @@ pub(crate) fn layout(shape: &[usize], on_lanes: Option<usize>, lanes: usize) -> 
     (axes, step.max(1), used)
 }
 
-/// A layout of `shape` with its last axis in blocks as wide as the machine, the last one short, where that makes fewer of them
-/// than [`lane_axis`] does.
-pub(crate) fn widest(shape: &[usize], lanes: usize) -> Option<(Vec<Axis>, usize, usize)> {
-    let last = shape.len().checked_sub(1)?;
-    let (n, blocks) = (shape[last], shape[last].div_ceil(lanes));
-    let usual = lane_axis(n, lanes, 1).digits;
-    if usual.len() < 2 || usual[0].extent <= blocks {
-        return None;
+/// A layout of `shape` with its last axis on the lanes, whose blocks are rows that follow each other: as sequences over the
+/// result have them. `widest`: blocks may be as wide as the machine, the last one short, where that makes fewer of them
+/// than [`lane_axis`] does. Axes, rows, lanes.
+pub(crate) fn blocks_together(shape: &[usize], lanes: usize, widest: bool) -> (Vec<Axis>, usize, usize) {
+    let last = shape.len() - 1;
+    let n = shape[last];
+    let mut columns = lane_axis(n, lanes, 1);
+    if let (true, [outer, inner]) = (widest, &mut columns.digits[..])
+        && n.div_ceil(lanes) < outer.extent
+    {
+        (outer.extent, inner.extent) = (n.div_ceil(lanes), lanes);
     }
+    let (blocks, used) = match columns.digits[..] {
+        [outer, inner] => (outer.extent, inner.extent),
+        _ => (1, n.max(1)),
+    };
     let (mut axes, rows, _) = layout(&shape[..last], None, lanes);
-    let block = Digit { extent: blocks, row: rows as i64, lane: 0 };
-    let digits = vec![block, Digit { extent: lanes, row: 0, lane: 1 }];
-    axes.push(Axis { extent: n, digits, copies: Vec::new() });
-    Some((axes, rows * blocks, lanes))
+    axes.iter_mut().flat_map(|a| &mut a.digits).for_each(|d| d.row *= blocks as i64);
+    axes.push(columns);
+    (axes, rows * blocks, used)
 }
 
 /// A layout of `shape` with as many of the innermost axes on the lanes as fit, whole: axes, rows, lanes.

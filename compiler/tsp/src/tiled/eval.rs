@@ -283,6 +283,10 @@ fn run(state: &mut State<'_>, k: &super::Kernel) -> Result<(), TiledEvalError> {
             for i in 0..k.n as usize {
                 let b = |lane| state.at(ids.tensor, ids.rows[i], lane);
                 let index = b(0) | b(1) << 8;
+                if index == u32::from(quadrille_isa::tsp::MAP_NONE) {
+                    state.store(out.tensor, out.rows[i], &vec![0; lanes]);
+                    continue;
+                }
                 if index >= rows {
                     return Err(TiledEvalError::Index {
                         node: state.graph.nodes[k.node.0 as usize].clone(),

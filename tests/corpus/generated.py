@@ -11,8 +11,6 @@ MODELS = {
     "bert-base-int8-qdq": lambda: transformers.in_bytes(transformers.bert_base()),
     "bert-layer": lambda: transformers.in_floats(transformers.bert_encoder(1)),
     "bert-layer-int8-qdq": lambda: transformers.in_bytes(transformers.bert_encoder(1)),
-    "bert-encoder": lambda: transformers.in_floats(transformers.bert_encoder(12)),
-    "bert-encoder-int8-qdq": lambda: transformers.in_bytes(transformers.bert_encoder(12)),
     "bert-tiny": bert_tiny.build,
     "gemm-1024": products.gemm,
     "gemv-4096": products.gemv,

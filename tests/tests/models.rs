@@ -82,32 +82,21 @@ fn run_int8(files: &corpus::Model) -> String {
 /// A model whose products with weights are of bytes and whose rest is of floats: the checker finds nothing, the simulated bits
 /// are those of the tiled graph. Rounding differently in floats moves bytes by one, so the outputs are near ONNX Runtime's, not equal.
 fn run_mixed(files: &corpus::Model) -> String {
-    let (machine, target) = machine("tsp");
-    let model = pipeline::load(&files.path).expect("the model loads");
-    let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
-    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
-    let graph = pipeline::import(&files.path, &model, &BTreeMap::new(), &feeds).expect("the model imports");
-    let how = Preparation { precision: Some(Precision::Int8), ..Preparation::default() };
-    let integers = pipeline::prepare(&graph, target, &how).expect("the passes run");
-    let compiled = pipeline::compile(&integers, &machine, Precision::Int8).unwrap_or_else(|e| panic!("{e}"));
-    let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
-    assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
-    let inputs = feeds.for_graph(&integers, 0).expect("inputs for every input of the graph");
-    let simulated = pipeline::simulate(&compiled.program, &machine, &inputs).expect("the simulation ends");
-    assert!(compiled.tiled.eval(&inputs).expect("the tiled graph evaluates") == simulated.outputs, "bits differ");
+    let w = whole(files, "tsp");
+    let simulated = proven(&w);
     let triples: Vec<(&str, &Tensor, &Tensor)> =
-        outs.iter().zip(&simulated.outputs).map(|(n, got)| (n.as_str(), got, &feeds.expected[n])).collect();
+        w.outputs.iter().zip(&simulated.outputs).map(|(n, got)| (n.as_str(), got, &w.feeds.expected[n])).collect();
     let comparison = compare(&triples, Tolerance::of(Precision::Int8)).expect("types and shapes agree");
     let comparison = comparison.expect("there are outputs");
     assert!(comparison.cosine > 0.999, "too far from ONNX Runtime: {comparison:?}");
-    let e = compiled.estimate;
+    let e = w.compiled.estimate;
     format!(
         "cycles {}\nbound_cycles {}\nmapping_bound_cycles {}\nsram_bytes {}\nprogram_bytes {}\n",
         simulated.cycles,
         e.bound_cycles,
         e.mapping_bound_cycles,
         e.sram_bytes,
-        pipeline::text_bytes(&compiled.program, &machine),
+        pipeline::text_bytes(&w.compiled.program, &w.machine),
     )
 }
 

@@ -114,7 +114,7 @@ impl Scheduler<'_> {
         k.each_read(|r| wanted.push(r.tensor));
         wanted.sort_unstable();
         wanted.dedup();
-        let mut used: Vec<TensorId> = wanted.iter().map(|&t| self.g.stored(t)).collect();
+        let used: Vec<TensorId> = wanted.iter().map(|&t| self.g.stored(t)).collect();
         wanted.retain(|&t| self.g.stored(t) != t);
         if wanted.is_empty() {
             return Ok(());

@@ -43,25 +43,28 @@ impl Select<'_> {
         bases
     }
 
+    /// True when [`Select::lane_sum`] takes an axis.
+    pub(super) fn sums_on_planes(&self, v: &View, axis: usize) -> bool {
+        let (info, a) = (&self.out.tensors[v.tensor.0 as usize], &v.axes[axis]);
+        let exact = a.digits.iter().map(|d| d.extent).product::<usize>() == a.extent;
+        let rows: usize = a.digits.iter().filter(|d| d.lane == 0).map(|d| d.extent).product();
+        let lanes: Vec<_> = a.digits.iter().filter(|d| d.extent > 1 && d.lane != 0).collect();
+        let run = matches!(lanes[..], [d] if d.extent >= FEWEST_LANES && d.lane > 0 && d.row == 0);
+        info.ty == AluType::F32 && info.pixels == 1 && exact && run && rows <= self.fold
+    }
+
     /// The sum of an axis as an unfinished product, the axis left with extent 1; nothing where it does not lie on one run of
-    /// lanes in each row (and a few rows).
-    pub(super) fn lane_sum(&mut self, v: &View, axis: usize) -> Option<Lazy> {
+    /// lanes in each row (and a few rows). `squares`: of the squares.
+    pub(super) fn lane_sum(&mut self, v: &View, axis: usize, squares: bool) -> Option<Lazy> {
         let info = self.out.tensors[v.tensor.0 as usize].clone();
         let a = &v.axes[axis];
-        let exact = a.digits.iter().map(|d| d.extent).product::<usize>() == a.extent;
-        let lane: Vec<usize> =
-            (0..a.digits.len()).filter(|&k| a.digits[k].extent > 1 && a.digits[k].lane != 0).collect();
-        let &[digit] = &lane[..] else { return None };
-        let d = a.digits[digit];
-        if info.ty != AluType::F32 || info.pixels > 1 || !exact || d.extent < FEWEST_LANES || d.lane < 0 || d.row != 0 {
+        if !self.sums_on_planes(v, axis) {
             return None;
         }
+        let d = *a.digits.iter().find(|d| d.extent > 1 && d.lane != 0)?;
         let mut offsets = vec![0i64];
         for r in a.digits.iter().filter(|r| r.extent > 1 && r.lane == 0) {
             offsets = offsets.iter().flat_map(|&o| (0..r.extent as i64).map(move |i| o + i * r.row)).collect();
-        }
-        if offsets.len() > self.fold {
-            return None;
         }
         let mut low = v.clone();
         low.axes[axis] = Axis { extent: d.extent, digits: vec![d], copies: Vec::new() };
@@ -73,9 +76,9 @@ impl Select<'_> {
         let lanes = Self::reach(&axes, v.lane0);
 
         let mut expr = Expr::default();
-        let mut x = Src::In(0);
-        for k in 1..parts.len() as u16 {
-            x = expr.f2(AluOp::Add, x, Src::In(k));
+        let mut x = if squares { expr.f2(AluOp::Mul, Src::In(0), Src::In(0)) } else { Src::In(0) };
+        for k in (1..parts.len() as u16).map(Src::In) {
+            x = if squares { expr.op(AluOp::Fma, AluType::F32, k, k, x) } else { expr.f2(AluOp::Add, x, k) };
         }
         let scaled = expr.f2(AluOp::Mul, x, Src::Imm((1.0 / SCALE).to_bits()));
         let high = expr.cast(AluType::F32, AluType::F16, scaled);
@@ -161,7 +164,7 @@ impl Select<'_> {
 
     /// The sum of an axis, if a plane takes it.
     pub(super) fn summed_axis(&mut self, v: &View, axis: usize) -> Result<Option<View>, Why> {
-        let Some(lazy) = self.lane_sum(v, axis) else { return Ok(None) };
+        let Some(lazy) = self.lane_sum(v, axis, false) else { return Ok(None) };
         Ok(Some(self.finish(lazy, vec![AluType::F32])?[0].view.clone()))
     }
 }

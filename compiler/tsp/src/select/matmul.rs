@@ -117,7 +117,7 @@ impl Select<'_> {
         let x = self.left(x, rank, false)?;
         let (k, n) = (w_shape[w_shape.len() - 2], w_shape[w_shape.len() - 1]);
         let widest = !flipped && self.wants.lanes_stay(self.graph, node.output);
-        let (axes, rows, lanes) = view::blocks_together(&out_shape, self.lanes, widest);
+        let (mut axes, rows, lanes) = view::blocks_together(&out_shape, self.lanes, widest);
         let n_table = axes[rank - 1].table();
         let k_table = x.axes[rank - 1].table();
         let mut k_blocks: Vec<i64> = k_table.iter().map(|t| t.0).collect();
@@ -166,7 +166,6 @@ impl Select<'_> {
                 blocks.push(MatBlock { out_rows, chains });
             }
         }
-        let mut axes = axes;
         if flipped {
             axes.swap(rank - 1, rank - 2);
         }

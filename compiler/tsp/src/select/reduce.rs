@@ -8,8 +8,8 @@ use super::expr::Why;
 use super::view::{Axis, View, layout};
 use super::{Lazy, LazyIn, Select, Val};
 use crate::tiled::{FILL, Init, Kind, Rows, Src, Step, TensorId};
-use quadrille_compiler::ir::Node;
 use quadrille_compiler::ir::Reduce;
+use quadrille_compiler::ir::{Node, ValueId};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::{AluOp, AluType};
 
@@ -53,13 +53,18 @@ impl Select<'_> {
             return Ok(sum);
         }
         let shape = self.graph.shape(node.inputs[0]).to_vec();
-        let mut v = self.view(node.inputs[0])?;
+        let squared = self.squared(node.inputs[0], kind, axes);
+        let squares = squared.is_some();
+        let mut v = match squared {
+            Some(v) => v,
+            None => self.view(node.inputs[0])?,
+        };
         let count: usize = axes.iter().map(|&a| shape[a]).product();
         let out_shape = self.graph.shape(node.output).to_vec();
         for (number, &a) in axes.iter().enumerate() {
             if number + 1 == axes.len()
                 && matches!(kind, Reduce::Sum | Reduce::Mean)
-                && let Some(mut lazy) = self.lane_sum(&v, a)
+                && let Some(mut lazy) = self.lane_sum(&v, a, squares)
             {
                 if let (false, Some(m)) = (keep, &mut lazy.mat) {
                     m.axes = without(&m.axes, axes);
@@ -83,6 +88,20 @@ impl Select<'_> {
             return Ok(Val::Forms(self.finish_like(lazy, &v, self.wants.forms(node.output))?));
         }
         Ok(Val::Forms(vec![super::Form { ty, view: v }]))
+    }
+
+    /// The value whose squares an unfinished one is, where a plane sums them.
+    fn squared(&mut self, v: ValueId, kind: Reduce, axes: &[usize]) -> Option<View> {
+        let Val::Lazy(l) = &self.vals[v.0 as usize] else { return None };
+        let sums = matches!(kind, Reduce::Sum | Reduce::Mean) && axes.len() == 1 && l.mat.is_none();
+        let square = Step { op: AluOp::Mul, ty: AluType::F32, src: [Src::In(0), Src::In(0), Src::None] };
+        match &l.ins[..] {
+            [LazyIn::View(x)] if sums && l.expr.steps == [square] && x.shape() == l.shape => {
+                let x = x.clone();
+                self.sums_on_planes(&x, axes[0]).then_some(x)
+            }
+            _ => None,
+        }
     }
 
     /// Finishes a sequence in the exact lanes of a view with copies.

@@ -1,8 +1,8 @@
 //! What consumers want of each value: which element types, whether it may stay unfinished, which
 //! axis belongs on the lanes. Knows the graph alone.
 
-use quadrille_compiler::ir::Pool;
 use quadrille_compiler::ir::{Graph, Node, Op, Unary, ValueId};
+use quadrille_compiler::ir::{Pool, Reduce};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::AluType;
 
@@ -103,10 +103,11 @@ impl Wants {
         (w.uses == 1).then(|| &g.nodes()[w.user as usize])
     }
 
-    /// True when the only consumer is elementwise and keeps the shape, or is a softmax.
+    /// True when the only consumer is elementwise and keeps the shape, or is a softmax, or sums.
     pub(crate) fn stays_lazy(&self, g: &Graph, v: ValueId) -> bool {
+        let sums = |op: &Op| matches!(op, Op::Reduce { kind: Reduce::Sum | Reduce::Mean, .. });
         let joins = |op: &Op| is_elementwise(op) || matches!(op, Op::Softmax { .. });
-        self.only_user(g, v).is_some_and(|user| joins(&user.op) && g.shape(user.output) == g.shape(v))
+        self.only_user(g, v).is_some_and(|user| sums(&user.op) || joins(&user.op) && g.shape(user.output) == g.shape(v))
     }
 
     /// True when consumers take the value in f16 or make bytes of it.

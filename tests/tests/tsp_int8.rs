@@ -27,6 +27,8 @@ struct Net {
     dtype: DType,
     /// Zero points of activations are not zero.
     shifted: bool,
+    /// The zero point of all activations.
+    zero: Option<f32>,
 }
 
 /// A dequantised value with its shape.
@@ -39,7 +41,7 @@ struct Value {
 impl Net {
     fn new(seed: u64, dtype: DType, shifted: bool) -> Net {
         let rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        Net { g: Graph::new("int8"), rng, dtype, shifted }
+        Net { g: Graph::new("int8"), rng, dtype, shifted, zero: None }
     }
 
     fn node(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
@@ -57,6 +59,7 @@ impl Net {
         let zero = if self.shifted { self.rng.below(50) as f32 - 20.0 } else { 0.0 };
         let (zero, low, high) =
             if self.dtype == DType::U8 { (zero + 128.0, 0.0, 255.0) } else { (zero, -128.0, 127.0) };
+        let zero = self.zero.unwrap_or(zero);
         let y = self.with(Binary::Div, x, scale);
         let y = self.node(Op::Unary(Unary::Round), &[y]);
         let y = self.with(Binary::Add, y, zero);
@@ -221,6 +224,51 @@ fn depthwise_pools_and_a_dense_layer() {
         let y = n.quantised(y, 0.01);
         n.finish(&y)
     });
+}
+
+/// With a zero point of -128 everything between the first quantisation and the last is kept from 0: padding, maxima, residuals and
+/// the bias follow.
+#[test]
+fn the_lowest_zero_point_is_kept_as_zero() {
+    let build = |zero: f32| {
+        let mut n = Net::new(5, DType::I8, true);
+        n.zero = Some(zero);
+        let x = n.input(&[1, 3, 12, 11]);
+        let x = n.conv(&x, 24, 3, 1, 1);
+        let x = n.relu(x);
+        let x = n.quantised(x, 0.03);
+        let window = Window {
+            kernel: vec![3; 2],
+            stride: vec![2; 2],
+            dilation: vec![1; 2],
+            before: vec![1; 2],
+            after: vec![1; 2],
+        };
+        let x = n.node(Op::Pool { kind: Pool::Max, window }, &[x.id]);
+        let x = n.quantised(x, 0.03);
+        let y = n.conv(&x, 16, 3, 1, 1);
+        let y = n.relu(y);
+        let y = n.quantised(y, 0.04);
+        let y = n.conv(&y, 24, 1, 1, 1);
+        let y = n.quantised(y, 0.05);
+        let y = n.node(Op::Binary(Binary::Add), &[y.id, x.id]);
+        let y = n.relu(y);
+        let y = n.quantised(y, 0.05);
+        let y = n.conv(&y, 9, 1, 1, 1);
+        let y = n.quantised(y, 0.05);
+        n.finish(&y)
+    };
+    let m = Machine::builtin("tsp").expect("a built-in machine");
+    let bytes = |g: &Graph| {
+        let c = tsp::compile(g, &m, &Options::default()).expect("it compiles");
+        format!("{}", c.tiled).lines().filter(|l| l.contains(": u8[")).count()
+    };
+    let (lowest, other) = (build(-128.0), build(-127.0));
+    assert!(bytes(&lowest) > 0, "nothing is kept from 0");
+    assert_eq!(bytes(&other), 0, "only the lowest zero point can be");
+    for g in [&lowest, &other] {
+        prove(g, "tsp");
+    }
 }
 
 /// More rows than accumulators, more channels than lanes, an odd number of output blocks.

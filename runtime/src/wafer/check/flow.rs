@@ -4,8 +4,9 @@
 //! fewer than a buffer's worth of earlier wavelets still wait there for some output. So with
 //! `limit = buffer + min over outputs of their limit` (for an input queue: consumed + its
 //! capacity), what has entered a router is the least of what was sent and the limits on the
-//! way: one pass up, one pass down. Runs of routers with one output count as one router with
-//! the sum of their buffers.
+//! way: one pass up, one pass down. Of those, only the wavelet at the head is copied: it goes to each
+//! output when there is space, and leaves when all have it, so no output is more than one wavelet ahead of
+//! the slowest. Runs of routers with one output count as one router with the sum of their buffers.
 
 use super::super::fabric::{Fabric, From, NONE, To};
 use quadrille_isa::wafer::{Machine, Port, Program};
@@ -64,6 +65,8 @@ struct Junction {
     buffer: u64,
     limit: u64,
     entered: u64,
+    /// The wavelets that some output may have: all that have left, and the head.
+    copied: u64,
     /// Receiver here, or [`NONE`].
     end: [EndIx; 2],
 }
@@ -167,7 +170,7 @@ impl Flows {
                     end[slot] = flows.ends.len() as u32;
                     flows.ends.push(End { net, sink, capacity, consumed: 0, arrived: 0 });
                 }
-                flows.junctions.push(Junction { parent, buffer, limit: 0, entered: 0, end });
+                flows.junctions.push(Junction { parent, buffer, limit: 0, entered: 0, copied: 0, end });
             }
             flows.nets.push(Net {
                 color: node.color,
@@ -227,13 +230,14 @@ impl Flows {
         for ix in 0..tree.len() {
             let before = match tree[ix].parent {
                 NONE => n.pushed,
-                p => tree[p as usize].entered,
+                p => tree[p as usize].copied,
             };
             let j = &mut tree[ix];
             j.entered = before.min(j.limit);
+            j.copied = j.entered.min(j.limit - j.buffer + 1);
             for &e in j.end.iter().filter(|&&e| e != NONE) {
                 let end = &mut self.ends[e as usize];
-                let arrived = j.entered.min(end.limit());
+                let arrived = j.copied.min(end.limit());
                 if arrived != end.arrived {
                     end.arrived = arrived;
                     if let Sink::Queue(site, _) = end.sink {

@@ -94,7 +94,7 @@ impl Cost {
         let mut busy = [0; RESOURCES];
         // Long runs are cut into as many as streams and ALUs carry side by side.
         let side_by_side = (self.words_at_once / operands.max(1)).min(self.alus / steps.clamp(1, self.alus)).max(1);
-        let side_by_side = side_by_side.min(rows.div_ceil(4 * self.lanes));
+        let side_by_side = side_by_side.min(rows.div_ceil(4 * self.lanes)).max(1);
         busy[VXM] = sequences * rows.div_ceil(side_by_side);
         busy[SRAM] = ((operands + sequences) * rows).div_ceil(2 * self.words_at_once);
         Cycles { busy, fill: sequences * self.through_alus + 3 * steps.min(self.alus * sequences) }

@@ -181,7 +181,12 @@ impl Select<'_> {
         for (t, mut list) in straight {
             list.sort_by_key(|l| l.1);
             let (from, to) = list.into_iter().unzip();
-            self.copy_rows(TensorId(t), from, target.tensor, to);
+            let info = &self.out.tensors[t as usize];
+            if info.lanes as usize > whole || info.tail != 0 {
+                self.copy_lanes(TensorId(t), from, target.tensor, to, whole);
+            } else {
+                self.copy_rows(TensorId(t), from, target.tensor, to);
+            }
         }
         for (key, list) in moved {
             let out: Vec<u32> = list.iter().map(|l| l.0).collect();

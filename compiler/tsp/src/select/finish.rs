@@ -1,5 +1,6 @@
 //! Unfinished sequences become kernels: output layout, operand rows, cuts where the VXM is too small.
 
+use super::constant::to_bytes;
 use super::expr::{Expr, Why};
 use super::view::{Axis, Digit, View};
 use super::{Form, Lazy, LazyIn, MatBlock, Select};
@@ -425,16 +426,40 @@ impl Select<'_> {
 
     /// Copies rows through the VXM.
     pub(super) fn copy_rows(&mut self, from: TensorId, rows: Vec<u32>, to: TensorId, out: Vec<u32>) {
-        let int = match self.out.tensors[from.0 as usize].ty.bytes() {
+        self.copied_rows((from, rows), (to, out), None);
+    }
+
+    /// Copies the first lanes of rows. Whatever the words hold beyond them stays behind: it may not be finite, and
+    /// planes would multiply it with zero.
+    pub(super) fn copy_lanes(&mut self, from: TensorId, rows: Vec<u32>, to: TensorId, out: Vec<u32>, lanes: usize) {
+        let int = self.bits_of(from);
+        let ones = vec![u32::MAX; lanes];
+        let mask = self.tensor("lane mask", int, 1, lanes, Init::Const(to_bytes(&ones, int)));
+        self.copied_rows((from, rows), (to, out), Some(mask));
+    }
+
+    fn copied_rows(
+        &mut self,
+        (from, rows): (TensorId, Vec<u32>),
+        (to, out): (TensorId, Vec<u32>),
+        mask: Option<TensorId>,
+    ) {
+        let (ty, n) = (self.bits_of(from), rows.len());
+        let mut ins = vec![Rows { tensor: from, rows }];
+        ins.extend(mask.map(|tensor| Rows { tensor, rows: vec![0; n] }));
+        let (op, with) = if mask.is_some() { (AluOp::And, Src::In(1)) } else { (AluOp::Or, Src::Imm(0)) };
+        let steps = vec![Step { op, ty, src: [Src::In(0), with, Src::None] }];
+        let outs = vec![(Src::Op(0), Rows { tensor: to, rows: out })];
+        self.kernel(n, Kind::Map { ins, steps, outs });
+    }
+
+    /// Integers of the width of a tensor's elements.
+    fn bits_of(&self, t: TensorId) -> AluType {
+        match self.out.tensors[t.0 as usize].ty.bytes() {
             1 => AluType::U8,
             2 => AluType::I16,
             _ => AluType::I32,
-        };
-        let step = Step { op: AluOp::Or, ty: int, src: [Src::In(0), Src::Imm(0), Src::None] };
-        let n = rows.len();
-        let ins = vec![Rows { tensor: from, rows }];
-        let outs = vec![(Src::Op(0), Rows { tensor: to, rows: out })];
-        self.kernel(n, Kind::Map { ins, steps: vec![step], outs });
+        }
     }
 }
 

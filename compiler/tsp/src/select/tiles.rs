@@ -119,23 +119,9 @@ impl Select<'_> {
         if f16_to_f32(info.tail as u16).is_finite() || info.lanes as usize >= self.lanes {
             return v;
         }
-        let ones = vec![0xFFFFu32; info.lanes as usize];
-        let init = Init::Const(to_bytes(&ones, AluType::I16));
-        let mask = self.tensor("lane mask", AluType::I16, 1, info.lanes as usize, init);
         let new = self.tensor(&info.name, info.ty, info.rows as usize, info.lanes as usize, Init::Computed);
         let rows: Vec<u32> = (0..info.rows).collect();
-        let step = Step { op: AluOp::And, ty: AluType::I16, src: [Src::In(0), Src::In(1), Src::None] };
-        self.kernel(
-            rows.len(),
-            crate::tiled::Kind::Map {
-                ins: vec![
-                    Rows { tensor: v.tensor, rows: rows.clone() },
-                    Rows { tensor: mask, rows: vec![0; rows.len()] },
-                ],
-                steps: vec![step],
-                outs: vec![(Src::Op(0), Rows { tensor: new, rows })],
-            },
-        );
+        self.copy_lanes(v.tensor, rows.clone(), new, rows, info.lanes as usize);
         View { tensor: new, ..v }
     }
 

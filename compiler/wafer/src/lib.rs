@@ -129,82 +129,84 @@ fn with_buffers(
     lay_out(g, &choices, machine)
 }
 
-/// The same for kernels in lanes, each within its rows of the mesh.
+/// Ways to place kernels, the narrowest first, and what there is too little of when none does.
+struct Ways<'a> {
+    count: usize,
+    place: &'a dyn Fn(&WaferGraph, usize) -> Result<place::Placement, usize>,
+    /// How much slower than the fastest cut a smaller one may be.
+    most_slack: f64,
+    have: u32,
+    what: &'static str,
+}
+
+/// For kernels in lanes, each within its rows of the mesh.
 fn lay_out_lanes(
     g: &mut WaferGraph,
     choices: &plan::Choices,
     machine: &Machine,
 ) -> Result<(place::Placement, emit::Wires), CompileError> {
-    let mut slack = 1.0;
-    let mut crowded: Option<emit::NoWires> = None;
-    loop {
-        plan::choose(g, choices, slack);
-        let mut columns = None;
-        for (i, room) in place::BANDS.into_iter().enumerate() {
-            let order = g.order().into_iter().map(|k| (k.0, g.kernels[k.0].pes(), g.kernels[k.0].lane));
-            let order: Vec<_> = order.collect();
-            match place::in_bands(&order, g.kernels.len(), room, machine) {
-                Err(n) => columns = columns.or(Some(n)),
-                Ok(placement) => match emit::wires(g, &placement, i > 0, machine) {
-                    Ok(w) => return Ok((placement, w)),
-                    Err(e @ emit::NoWires::Colors(_)) => crowded = Some(e),
-                    Err(e) => return Err(e.error(machine)),
-                },
-            }
-        }
-        match (columns, crowded.take()) {
-            (_, Some(e)) => return Err(e.error(machine)),
-            (Some(_), None) if slack < 1e4 => slack *= 1.25,
-            (columns, None) => {
-                return Err(CompileError::DoesNotFit {
-                    what: format!("the pipeline of {} kernels", g.kernels.len()),
-                    need: columns.unwrap_or(0) as u64,
-                    have: u64::from(machine.geometry.width_pes),
-                    reason: "columns of the mesh, with as few PEs a kernel as there can be".to_string(),
-                    remedy: "use a larger mesh, or --target tsp".to_string(),
-                });
-            }
-        }
-    }
+    let place = |g: &WaferGraph, way: usize| {
+        let order: Vec<_> = g.order().into_iter().map(|k| (k.0, g.kernels[k.0].pes(), g.kernels[k.0].lane)).collect();
+        place::in_bands(&order, g.kernels.len(), place::BANDS[way], machine)
+    };
+    let have = machine.geometry.width_pes;
+    let ways = Ways { count: place::BANDS.len(), place: &place, most_slack: 1e4, have, what: "columns" };
+    lay_out_by(g, choices, &ways, machine)
+}
+
+/// For kernels that may lie anywhere.
+fn lay_out(
+    g: &mut WaferGraph,
+    choices: &plan::Choices,
+    machine: &Machine,
+) -> Result<(place::Placement, emit::Wires), CompileError> {
+    let place = |g: &WaferGraph, way: usize| {
+        let style = place::STYLES[way];
+        let order = if style.depth_first { g.depth_first() } else { g.order() };
+        let order: Vec<(usize, usize)> = order.iter().map(|k| (k.0, g.kernels[k.0].pes())).collect();
+        place::place(&order, g.kernels.len(), style, machine)
+    };
+    let have = machine.geometry.height_pes;
+    let ways = Ways { count: place::STYLES.len(), place: &place, most_slack: 1e6, have, what: "rows" };
+    lay_out_by(g, choices, &ways, machine)
 }
 
 /// Cuts, places and routes. A mesh too small for the fastest cut gets a slower one; where routes need
 /// more colors than there are, kernels are set further apart.
-fn lay_out(
+fn lay_out_by(
     g: &mut WaferGraph,
     choices: &plan::Choices,
+    ways: &Ways<'_>,
     machine: &Machine,
 ) -> Result<(place::Placement, emit::Wires), CompileError> {
     let mut slack = 1.0;
     let mut crowded: Option<emit::NoWires> = None;
     loop {
         plan::choose(g, choices, slack);
-        let mut rows = None;
-        for (i, style) in place::STYLES.into_iter().enumerate() {
-            let order = if style.depth_first { g.depth_first() } else { g.order() };
-            let order: Vec<(usize, usize)> = order.iter().map(|k| (k.0, g.kernels[k.0].pes())).collect();
-            let placement = match place::place(&order, g.kernels.len(), style, machine) {
+        let mut need = None;
+        for way in 0..ways.count {
+            let placement = match (ways.place)(g, way) {
                 Ok(p) => p,
                 Err(n) => {
-                    rows = rows.or(Some(n));
+                    need = need.or(Some(n));
                     continue;
                 }
             };
-            match emit::wires(g, &placement, i > 0, machine) {
+            match emit::wires(g, &placement, way > 0, machine) {
                 Ok(w) => return Ok((placement, w)),
                 Err(e @ emit::NoWires::Colors(_)) => crowded = Some(e),
                 Err(e) => return Err(e.error(machine)),
             }
         }
-        match (rows, crowded.take()) {
+        match (need, crowded.take()) {
             (_, Some(e)) => return Err(e.error(machine)),
-            (Some(_), None) if slack < 1e6 => slack *= 1.25,
-            (rows, None) => {
+            (Some(_), None) if slack < ways.most_slack => slack *= 1.25,
+            (need, None) => {
                 return Err(CompileError::DoesNotFit {
                     what: format!("the pipeline of {} kernels", g.kernels.len()),
-                    need: rows.unwrap_or(0) as u64,
-                    have: u64::from(machine.geometry.height_pes),
-                    reason: "rows of the mesh, with as few PEs a kernel as there can be".to_string(),
+                    need: need.unwrap_or(0) as u64,
+                    have: u64::from(ways.have),
+                    reason: format!("{} of the mesh, with as few PEs a kernel as there can be", ways.what),
                     remedy: "use a larger mesh, or --target tsp".to_string(),
                 });
             }

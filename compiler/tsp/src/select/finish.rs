@@ -463,6 +463,25 @@ impl Select<'_> {
     }
 }
 
+/// Steps that join `n` operands pair by pair, which keeps the sequence short; the last one is the result.
+pub(super) fn tree(op: AluOp, ty: AluType, n: usize) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut level: Vec<Src> = (0..n as u16).map(Src::In).collect();
+    while level.len() > 1 {
+        let mut next = Vec::new();
+        for pair in level.chunks(2) {
+            if let [a, b] = *pair {
+                steps.push(Step { op, ty, src: [a, b, Src::None] });
+                next.push(Src::Op(steps.len() as u16 - 1));
+            } else {
+                next.push(pair[0]);
+            }
+        }
+        level = next;
+    }
+    steps
+}
+
 /// What the lanes beyond a tensor's own hold after each step.
 pub(super) fn tails_of(steps: &[Step], ins: &[u32]) -> Vec<u32> {
     let mut t: Vec<u32> = Vec::new();

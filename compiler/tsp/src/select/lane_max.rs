@@ -4,6 +4,7 @@
 //! folds; what is left, a row for sixteen, is joined across superlanes, spread over sixteen rows and turned back.
 
 use super::Select;
+use super::finish::tree;
 use super::view::{Axis, View};
 use crate::tiled::{Init, Kind, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::{AluOp, AluType};
@@ -87,23 +88,4 @@ impl Select<'_> {
         self.out.tensors[t.0 as usize].tail = tail;
         t
     }
-}
-
-/// Steps that join `n` operands pair by pair; the last one is the result.
-fn tree(op: AluOp, ty: AluType, n: usize) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut level: Vec<Src> = (0..n as u16).map(Src::In).collect();
-    while level.len() > 1 {
-        let mut next = Vec::new();
-        for pair in level.chunks(2) {
-            if let [a, b] = *pair {
-                steps.push(Step { op, ty, src: [a, b, Src::None] });
-                next.push(Src::Op(steps.len() as u16 - 1));
-            } else {
-                next.push(pair[0]);
-            }
-        }
-        level = next;
-    }
-    steps
 }

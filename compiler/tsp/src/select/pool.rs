@@ -2,6 +2,7 @@
 
 use super::conv::{tap_rows, taps};
 use super::expr::Why;
+use super::finish::tree;
 use super::view::{View, layout};
 use super::{Form, Select, Val};
 use crate::tiled::{FILL, Init, Kind, Rows, Src, Step, TensorId};
@@ -120,25 +121,10 @@ impl Select<'_> {
                 ins.push(Rows { tensor: t, rows: out.clone() });
             }
             ins.extend(left.by_ref().take(most).map(|rows| Rows { tensor: from, rows }));
-            let mut steps: Vec<Step> = Vec::new();
-            // Pairs first: a tree keeps the sequence short.
-            let mut level: Vec<Src> = (0..ins.len()).map(|k| Src::In(k as u16)).collect();
-            if level.len() == 1 {
+            let mut steps = tree(op, ty, ins.len());
+            if steps.is_empty() {
                 let int = [AluType::I8, AluType::I8, AluType::I16, AluType::I32, AluType::I32][usize::from(ty.bytes())];
-                steps.push(Step { op: AluOp::Or, ty: int, src: [level[0], Src::Imm(0), Src::None] });
-                level[0] = Src::Op(0);
-            }
-            while level.len() > 1 {
-                let mut next = Vec::new();
-                for pair in level.chunks(2) {
-                    if let [a, b] = *pair {
-                        steps.push(Step { op, ty, src: [a, b, Src::None] });
-                        next.push(Src::Op(steps.len() as u16 - 1));
-                    } else {
-                        next.push(pair[0]);
-                    }
-                }
-                level = next;
+                steps.push(Step { op: AluOp::Or, ty: int, src: [Src::In(0), Src::Imm(0), Src::None] });
             }
             let t = self.tensor("", ty, rows, lanes, Init::Computed);
             let tails: Vec<u32> = ins
@@ -148,7 +134,8 @@ impl Select<'_> {
             let after = super::finish::tails_of(&steps, &tails);
             self.out.tensors[t.0 as usize].tail = after.last().copied().unwrap_or(0);
             let n = out.len();
-            let outs = vec![(level[0], Rows { tensor: t, rows: out.clone() })];
+            let result = Src::Op(steps.len() as u16 - 1);
+            let outs = vec![(result, Rows { tensor: t, rows: out.clone() })];
             self.kernel(n, Kind::Map { ins, steps, outs });
             acc = Some(t);
         }

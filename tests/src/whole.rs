@@ -23,12 +23,18 @@ pub struct Whole {
     pub outputs: Vec<String>,
 }
 
-/// The graph that is compiled for a machine, with its data set and precision.
-pub fn prepared(files: &corpus::Model, machine: &Machine) -> (Graph, Feeds, Precision, Vec<String>) {
+/// The graph as imported, with its data set and the names of the model's outputs.
+pub fn imported(files: &corpus::Model) -> (Graph, Feeds, Vec<String>) {
     let model = pipeline::load(&files.path).expect("the model loads");
     let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
     let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
     let graph = pipeline::import(&files.path, &model, &Default::default(), &feeds).expect("the model imports");
+    (graph, feeds, outs)
+}
+
+/// The graph that is compiled for a machine, with its data set and precision.
+pub fn prepared(files: &corpus::Model, machine: &Machine) -> (Graph, Feeds, Precision, Vec<String>) {
+    let (graph, feeds, outs) = imported(files);
     let precision = pipeline::precision(&graph, machine.target(), None);
     let ready = pipeline::prepare(&graph, machine.target(), &Preparation::default()).expect("the passes run");
     (ready, feeds, precision, outs)

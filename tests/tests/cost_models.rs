@@ -1,12 +1,12 @@
 //! Do the cost models rank what the compilers make? Predicted against scheduled cycles of single operations of real
 //! models and of generated ones, in the mappings that each target has.
 
-use quadrille::machine::Target;
-use quadrille::pipeline::{self, Feeds, Preparation};
+use quadrille::machine::{Machine, Target};
 use quadrille_compiler::ir::{DType, Graph, Node, Op, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window, text};
 use quadrille_compiler::rewrite::{CostModel, Cycles, Operand, random_inputs};
 use quadrille_runtime::wafer as wafer_runtime;
 use quadrille_tests::corpus;
+use quadrille_tests::whole::prepared;
 use quadrille_tsp::Packing;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,15 +62,11 @@ fn key(g: &Graph) -> String {
 
 /// Operations of the corpus, each once, as the rewriter leaves them for a target.
 fn real(target: Target) -> Vec<Graph> {
+    let machine = Machine::full_size(target);
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for name in MODELS {
-        let files = corpus::model(name);
-        let model = pipeline::load(&files.path).expect("the model loads");
-        let (ins, outs) = (pipeline::input_names(&model), pipeline::output_names(&model));
-        let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
-        let graph = pipeline::import(&files.path, &model, &BTreeMap::new(), &feeds).expect("the model imports");
-        let graph = pipeline::prepare(&graph, target, &Preparation::default()).expect("the passes run");
+        let (graph, ..) = prepared(&corpus::model(name), &machine);
         for n in graph.nodes() {
             let one = alone(&graph, n);
             if !one.inputs.is_empty() && !too_large(&one, target) && seen.insert(key(&one)) {

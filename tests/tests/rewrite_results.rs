@@ -5,7 +5,7 @@
 
 use quadrille::compare::Precision;
 use quadrille::machine::{Machine, Target};
-use quadrille::pipeline::{self, Feeds};
+use quadrille::pipeline;
 use quadrille_compiler::ir::{Graph, text};
 use quadrille_compiler::passes::integer_kernels;
 use quadrille_compiler::rewrite::{
@@ -14,7 +14,7 @@ use quadrille_compiler::rewrite::{
 use quadrille_tests::corpus::{self, Model};
 use quadrille_tests::families::FAMILIES;
 use quadrille_tests::graphs;
-use std::collections::BTreeMap;
+use quadrille_tests::whole::imported;
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -57,10 +57,7 @@ fn model(target: Target) -> Box<dyn CostModel> {
 /// A model of the corpus as a graph, cleaned; a quantised one in integers where the target multiplies them.
 fn real(name: &str, target: Target) -> (Graph, Precision) {
     let files: Model = if name == "digits" { corpus::digits(0) } else { corpus::model(name) };
-    let onnx = pipeline::load(&files.path).expect("the model loads");
-    let (ins, outs) = (pipeline::input_names(&onnx), pipeline::output_names(&onnx));
-    let feeds = Feeds::read(Some(&files.data), &[], &[], &ins, &outs, &[]).expect("the data set reads");
-    let graph = pipeline::import(&files.path, &onnx, &BTreeMap::new(), &feeds).expect("the model imports");
+    let (graph, ..) = imported(&files);
     let precision = pipeline::precision(&graph, target, None);
     let mut passes = vec!["clean".to_string()];
     if precision == Precision::Int8 {

@@ -105,6 +105,18 @@ impl Net {
         self.node(Op::Binary(Binary::Add), &[y, bias])
     }
 
+    /// Of 3 x 3 with stride 2.
+    fn max_pool(&mut self, x: &Value) -> ValueId {
+        let window = Window {
+            kernel: vec![3; 2],
+            stride: vec![2; 2],
+            dilation: vec![1; 2],
+            before: vec![1; 2],
+            after: vec![1; 2],
+        };
+        self.node(Op::Pool { kind: Pool::Max, window }, &[x.id])
+    }
+
     fn relu(&mut self, x: ValueId) -> ValueId {
         self.node(Op::Unary(Unary::Relu), &[x])
     }
@@ -206,14 +218,7 @@ fn depthwise_pools_and_a_dense_layer() {
         let x = n.quantised(x, 0.03);
         let x = n.conv(&x, 12, 3, 1, 12);
         let x = n.quantised(x, 0.03);
-        let window = Window {
-            kernel: vec![3; 2],
-            stride: vec![2; 2],
-            dilation: vec![1; 2],
-            before: vec![1; 2],
-            after: vec![1; 2],
-        };
-        let x = n.node(Op::Pool { kind: Pool::Max, window }, &[x.id]);
+        let x = n.max_pool(&x);
         let x = n.quantised(x, 0.03);
         let x = n.node(Op::Reduce { kind: Reduce::Mean, axes: vec![2, 3], keep: true }, &[x.id]);
         let x = n.node(Op::Reshape { shape: vec![1, 12] }, &[x]);
@@ -237,14 +242,7 @@ fn the_lowest_zero_point_is_kept_as_zero() {
         let x = n.conv(&x, 24, 3, 1, 1);
         let x = n.relu(x);
         let x = n.quantised(x, 0.03);
-        let window = Window {
-            kernel: vec![3; 2],
-            stride: vec![2; 2],
-            dilation: vec![1; 2],
-            before: vec![1; 2],
-            after: vec![1; 2],
-        };
-        let x = n.node(Op::Pool { kind: Pool::Max, window }, &[x.id]);
+        let x = n.max_pool(&x);
         let x = n.quantised(x, 0.03);
         let y = n.conv(&x, 16, 3, 1, 1);
         let y = n.relu(y);

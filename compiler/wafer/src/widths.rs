@@ -2,7 +2,7 @@
 
 use super::emit::Wires;
 use super::error::CompileError;
-use super::lanes::{Widths, in_lanes};
+use super::lanes::in_lanes;
 use super::place::Placement;
 use super::streams::WaferGraph;
 use super::{Options, estimate, plan, with_buffers};
@@ -49,7 +49,7 @@ pub(crate) fn fastest(
     };
     let mut plans: Vec<(u64, WaferGraph)> = Vec::new();
     for lanes in numbers {
-        let Some(mut woven) = in_lanes(&g, Widths { lanes, columns: 1 }) else { continue };
+        let Some(mut woven) = in_lanes(&g, lanes) else { continue };
         match cost(&mut woven) {
             Ok((cycles, true)) => plans.push((cycles, woven)),
             _ => continue,

@@ -21,15 +21,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How many lanes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Widths {
-    /// At most.
-    pub(crate) lanes: usize,
-    /// Columns of a lane, at least.
-    pub(crate) columns: usize,
-}
-
 /// Widths of what a lane receives of an input, on its own stream and beside it.
 type Received = Option<(usize, [usize; 2])>;
 
@@ -43,13 +34,13 @@ struct Weaver<'a> {
     carriers: Vec<Carrier>,
 }
 
-/// The same model in lanes; `None` when no kernel can be.
-pub(crate) fn in_lanes(old: &WaferGraph, widths: Widths) -> Option<WaferGraph> {
+/// The same model in at most so many lanes; `None` when no kernel can be.
+pub(crate) fn in_lanes(old: &WaferGraph, most: usize) -> Option<WaferGraph> {
     let carriers = old.streams.iter().map(Carrier::new).collect();
     let mut w = Weaver { old, new: WaferGraph::default(), carriers };
     let mut any = false;
     for k in old.order() {
-        any |= w.kernel(&old.kernels[k.0], widths);
+        any |= w.kernel(&old.kernels[k.0], most);
     }
     for (i, s) in old.streams.iter().enumerate() {
         if !s.outputs.is_empty() && !w.leaves_in_lanes(StreamId(i)) {
@@ -75,7 +66,7 @@ fn numbers(most: usize) -> Vec<usize> {
 
 impl Weaver<'_> {
     /// A kernel in as many lanes as its image allows; true when that is more than one.
-    fn kernel(&mut self, k: &Kernel, widths: Widths) -> bool {
+    fn kernel(&mut self, k: &Kernel, most: usize) -> bool {
         let dims: Vec<Option<[usize; 4]>> = k.inputs.iter().map(|o| self.carriers[o.stream.0].dims).collect();
         let image = k.core.image(&dims);
         self.carriers[k.output.0].dims = image;
@@ -83,11 +74,11 @@ impl Weaver<'_> {
             self.keep(k);
             return false;
         };
-        for lanes in numbers(widths.lanes).into_iter().filter(|&n| n > 1) {
-            if self.reduces(k, &dims, lanes, widths) {
+        for lanes in numbers(most).into_iter().filter(|&n| n > 1) {
+            if self.reduces(k, &dims, lanes) {
                 return true;
             }
-            let fits = image[3] / lanes >= widths.columns.min(image[3]) && image[3] >= lanes;
+            let fits = image[3] >= lanes;
             if let Some(plan) = fits.then(|| self.plan(k, &dims, image, lanes)).flatten() {
                 self.weave(k, image, lanes, plan);
                 return true;
@@ -196,9 +187,9 @@ impl Weaver<'_> {
     }
 
     /// A reduction over an image in lanes; false when it is none.
-    fn reduces(&mut self, k: &Kernel, dims: &[Option<[usize; 4]>], lanes: usize, widths: Widths) -> bool {
+    fn reduces(&mut self, k: &Kernel, dims: &[Option<[usize; 4]>], lanes: usize) -> bool {
         let ([Some([_, _, _, w])], [operand]) = (dims, &k.inputs[..]) else { return false };
-        if w / lanes < widths.columns.min(*w) || *w < lanes || self.is_input(operand.stream) {
+        if *w < lanes || self.is_input(operand.stream) {
             return false;
         }
         let columns: Vec<Range<usize>> = (0..lanes).map(|l| border(*w, lanes, l)..border(*w, lanes, l + 1)).collect();

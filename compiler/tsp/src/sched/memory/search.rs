@@ -4,6 +4,16 @@
 
 use super::*;
 
+/// Where to look, in this order: words used before, copies on both sides, slices for weights too.
+const TRIES: [(bool, bool, bool); 6] = [
+    (false, false, false),
+    (false, true, false),
+    (false, false, true),
+    (false, true, true),
+    (true, false, true),
+    (true, true, true),
+];
+
 impl Memory {
     /// As [`Memory::search`], by what the uses of each chunk cost.
     pub(super) fn search_by_time(
@@ -13,14 +23,7 @@ impl Memory {
         uses: &[Vec<Vec<Access>>],
     ) -> Option<Found> {
         let (copies, gathered) = (self.copies[i], self.gathered[i]);
-        for (reuse, mixed, all) in [
-            (false, false, false),
-            (false, true, false),
-            (false, false, true),
-            (false, true, true),
-            (true, false, true),
-            (true, true, true),
-        ] {
+        for (reuse, mixed, all) in TRIES {
             if mixed && (copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
                 continue;
             }
@@ -140,14 +143,7 @@ impl Memory {
     ) -> Option<Found> {
         let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
         let first = self.tight && !weights && !table && matches!(info.init, Init::Const(_));
-        for (reuse, mixed, all) in [
-            (false, false, false),
-            (false, true, false),
-            (false, false, true),
-            (false, true, true),
-            (true, false, true),
-            (true, true, true),
-        ] {
+        for (reuse, mixed, all) in TRIES {
             if mixed && (weights || copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 import bert_tiny
 import convnets
+import decoders
 import products
 import recurrent
 import transformers
@@ -12,6 +13,9 @@ MODELS = {
     "bert-layer": lambda: transformers.in_floats(transformers.bert_encoder(1)),
     "bert-layer-int8-qdq": lambda: transformers.in_bytes(transformers.bert_encoder(1)),
     "bert-tiny": bert_tiny.build,
+    "decoder-llama-8b": decoders.llama_8b,
+    "decoder-tiny": decoders.tiny,
+    "decoder-uneven": decoders.uneven,
     "gemm-1024": products.gemm,
     "gemv-4096": products.gemv,
     "gpt2-tiny": transformers.gpt2_tiny,

@@ -27,7 +27,8 @@ def attend(net, q, k, v, mask, name, length, width):
     of a head is applied by a division, as exporters do."""
     root = net.constant(f"{name}.root", np.sqrt(width[1]))
     scores = net.node("Div", [net.node("MatMul", [q, k], f"{name}/scores"), root], f"{name}/scale")
-    scores = net.node("Add", [scores, mask], f"{name}/mask")
+    if mask is not None:
+        scores = net.node("Add", [scores, mask], f"{name}/mask")
     y = net.node("MatMul", [net.node("Softmax", [scores], f"{name}/softmax", axis=-1), v], f"{name}/mix")
     y = net.node("Transpose", [y], f"{name}/back", perm=[0, 2, 1, 3])
     shape = net.constant(f"{name}.merged", [1, length, width[0] * width[1]], np.int64)

@@ -26,6 +26,7 @@ mod route;
 mod steps;
 mod streams;
 mod tiled;
+pub mod whole_mesh;
 mod widths;
 
 pub use cost::Cost;

@@ -90,7 +90,7 @@ impl Tree {
     }
 
     /// [`Tree::critical_of`] for every place.
-    fn timeline(&self, length: u32, own: &dyn Fn(u16) -> Own, costs: &Costs) -> Vec<Critical> {
+    pub(crate) fn timeline(&self, length: u32, own: &dyn Fn(u16) -> Own, costs: &Costs) -> Vec<Critical> {
         let b = u64::from(length);
         let mut at_place = vec![Critical::default(); self.children.len()];
         for at in self.bottom_up() {

@@ -18,10 +18,10 @@
 pub mod cost;
 pub mod gemm;
 pub mod gemv;
-mod program;
+pub(crate) mod program;
 pub mod search;
 pub mod tree;
-mod wires;
+pub(crate) mod wires;
 
 pub use cost::{Costs, Counts};
 pub use tree::{Message, Scheme, Tree};
@@ -112,17 +112,21 @@ pub fn compile(
 }
 
 /// Who adds what, and the colors of that.
-struct Plan {
-    tree: Tree,
+pub(crate) struct Plan {
+    pub(crate) tree: Tree,
     /// By place of the sender.
-    colors: BTreeMap<u16, u8>,
+    pub(crate) colors: BTreeMap<u16, u8>,
     pauses: Vec<Pause>,
 }
 
 impl Plan {
     /// The tree that `tree` makes within these numbers of children, and its colors. Colors are counted only
     /// when they do not suffice without.
-    fn new(tree: impl Fn(Limits) -> Option<Tree>, limits: Limits, colors: &mut wires::Colors) -> Result<Plan, u32> {
+    pub(crate) fn new(
+        tree: impl Fn(Limits) -> Option<Tree>,
+        limits: Limits,
+        colors: &mut wires::Colors,
+    ) -> Result<Plan, u32> {
         let mut need = 0;
         for count in [None, Some(colors.left())] {
             let Some(tree) = tree(Limits { colors: count, ..limits }) else { continue };
@@ -298,7 +302,7 @@ fn fits(machine: &Machine, width: u16, height: u16, length: u32) -> Result<(), C
     Ok(())
 }
 
-fn too_many_colors(machine: &Machine, need: u32) -> CompileError {
+pub(crate) fn too_many_colors(machine: &Machine, need: u32) -> CompileError {
     CompileError::DoesNotFit {
         what: "a router's colors".to_owned(),
         need: need.into(),

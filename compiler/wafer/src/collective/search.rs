@@ -21,13 +21,13 @@ struct Choice {
 
 /// What a tree may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Children of a PE.
-    pub(super) inner: usize,
+    pub(crate) inner: usize,
     /// Children of the root.
-    pub(super) outer: usize,
+    pub(crate) outer: usize,
     /// Messages at one router; `None` leaves them out of account, which is much faster.
-    pub(super) colors: Option<usize>,
+    pub(crate) colors: Option<usize>,
 }
 
 /// First steps of best trees with the root at the end.
@@ -118,13 +118,13 @@ impl Arms {
 }
 
 /// First steps of the best trees over up to `most` PEs with the root at the end, by number of PEs.
-pub(super) fn arm_cycles(most: u16, b: u64, costs: &Costs, kids: usize) -> Vec<u64> {
+pub(crate) fn arm_cycles(most: u16, b: u64, costs: &Costs, kids: usize) -> Vec<u64> {
     let own = Own { first: costs.launch, done: 0 };
     Arms::new(usize::from(most), b, own, costs, kids, None).best.iter().map(|b| b.0).collect()
 }
 
 /// The best tree over `n` PEs with the root at place `root`; `None` when the limits allow of none.
-pub(super) fn best(n: u16, root: u16, b: u64, own: Own, costs: &Costs, limits: Limits) -> Option<Tree> {
+pub(crate) fn best(n: u16, root: u16, b: u64, own: Own, costs: &Costs, limits: Limits) -> Option<Tree> {
     let (left, right) = (usize::from(root), usize::from(n - 1 - root));
     let mut children = vec![Vec::new(); usize::from(n)];
     if n == 1 {

@@ -131,7 +131,7 @@ impl Tree {
     }
 
     /// Places so that every child comes before its parent.
-    pub(super) fn bottom_up(&self) -> Vec<u16> {
+    pub(crate) fn bottom_up(&self) -> Vec<u16> {
         let mut order = vec![self.root];
         let mut next = 0;
         while let Some(&at) = order.get(next) {

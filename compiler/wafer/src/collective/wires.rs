@@ -113,24 +113,36 @@ pub(crate) fn message(routes: &mut Vec<Route>, axis: Axis, across: (u16, u16), m
 
 /// Routes of a vector from place `from` of `n` to all others, on every line of `across`.
 pub(crate) fn spread(routes: &mut Vec<Route>, axis: Axis, across: (u16, u16), (from, n): (u16, u16), color: u8) {
+    spread_within(routes, axis, across, (0, n), from, color);
+}
+
+/// The same among places `first..end`.
+pub(crate) fn spread_within(
+    routes: &mut Vec<Route>,
+    axis: Axis,
+    across: (u16, u16),
+    (first, end): (u16, u16),
+    from: u16,
+    color: u8,
+) {
     let (down, up) = axis.ports();
     let mut add = |range: (u16, u16), rx, tx: &[Port]| {
         if range.1 > range.0 {
             routes.push(Route { rect: axis.rect(range, across), color: Color(color), rx, tx: set(tx) });
         }
     };
-    let both = [(from > 0, down), (from + 1 < n, up)];
+    let both = [(from > first, down), (from + 1 < end, up)];
     let tx: Vec<Port> = both.iter().filter(|b| b.0).map(|b| b.1).collect();
     if !tx.is_empty() {
         add((from, from + 1), Port::Ramp, &tx);
     }
-    if from > 0 {
-        add((1, from), up, &[down, Port::Ramp]);
-        add((0, 1), up, &[Port::Ramp]);
+    if from > first {
+        add((first + 1, from), up, &[down, Port::Ramp]);
+        add((first, first + 1), up, &[Port::Ramp]);
     }
-    if from + 1 < n {
-        add((from + 1, n - 1), down, &[up, Port::Ramp]);
-        add((n - 1, n), down, &[Port::Ramp]);
+    if from + 1 < end {
+        add((from + 1, end - 1), down, &[up, Port::Ramp]);
+        add((end - 1, end), down, &[Port::Ramp]);
     }
 }
 

@@ -1,0 +1,120 @@
+//! Decoder layers in whole-mesh mode: from the ONNX file to results in SRAM, checked and simulated, against the
+//! declared order of sums bit for bit and ONNX Runtime within the tolerance of f16.
+
+use quadrille::compare::{Precision, Tolerance, compare};
+use quadrille::pipeline;
+use quadrille_compiler::ir::Graph;
+use quadrille_isa::Tensor;
+use quadrille_isa::wafer::Machine;
+use quadrille_runtime::wafer::{Options, Peek, check, simulate_with};
+use quadrille_tests::corpus;
+use quadrille_tests::whole::imported;
+use quadrille_wafer::collective::gemv::Grid;
+use quadrille_wafer::whole_mesh::{self, WholeMesh};
+
+struct Ran {
+    mesh: WholeMesh,
+    cycles: u64,
+}
+
+fn clean(graph: &Graph) -> Graph {
+    pipeline::run_passes(graph, None, &["clean".to_string()]).expect("the passes run")
+}
+
+fn run(name: &str, machine: &Machine, grid: Grid) -> Ran {
+    let (graph, feeds, names) = imported(&corpus::model(name));
+    let graph = clean(&graph);
+    let inputs = feeds.for_graph(&graph, 0).expect("inputs for every input of the graph");
+    let mut mesh = whole_mesh::compile(&graph, machine, grid).unwrap_or_else(|e| panic!("{e}"));
+    mesh.fill(&inputs).expect("the inputs are the graph's");
+    let report = check(&mesh.program, machine);
+    assert!(report.ok(), "{:#?}", report.errors);
+    let peeks = mesh.pieces().iter().map(|p| Peek { pe: p.pe, addr: p.addr, len: p.len }).collect();
+    let r = simulate_with(&mesh.program, machine, &[], &Options { peeks, ..Options::default() }).expect("it ends");
+    let got = mesh.outputs(&r.peeked);
+    let want = mesh.eval(&inputs).expect("the inputs are the graph's");
+    for (name, (a, b)) in names.iter().zip(got.iter().zip(&want)) {
+        assert!(a == b, "output `{name}`: simulated bits differ from the declared ones");
+    }
+    let triples: Vec<(&str, &Tensor, &Tensor)> =
+        names.iter().zip(&got).map(|(n, got)| (n.as_str(), got, &feeds.expected[n])).collect();
+    let comparison = compare(&triples, Tolerance::of(Precision::F16)).expect("types and shapes agree");
+    let comparison = comparison.expect("there are outputs");
+    assert!(comparison.ok, "too far from ONNX Runtime: {comparison:?}");
+    println!("{name} {grid:?}: {} cycles, declared {}", r.kernel_cycles, mesh.declared_cycles());
+    let mut last = 0;
+    for p in &mesh.phases {
+        println!("{:6} {:5} {} {}", p.end, p.end - last, p.what, p.node);
+        last = p.end;
+    }
+    Ran { mesh, cycles: r.kernel_cycles }
+}
+
+/// Declared cycles are those of the simulator, but for some words that wait for each other.
+fn agree(r: &Ran) {
+    let declared = r.mesh.declared_cycles();
+    assert!(declared.abs_diff(r.cycles) <= (r.cycles / 25).max(8), "declared {declared}, simulated {}", r.cycles);
+}
+
+#[test]
+fn a_layer_on_a_small_mesh() {
+    let machine = Machine::builtin("wafer-small").unwrap();
+    agree(&run("decoder-tiny", &machine, Grid { width: 16, height: 16 }));
+}
+
+#[test]
+fn the_grid_may_have_any_extent() {
+    let machine = Machine::builtin("wafer").unwrap();
+    for (width, height) in [(3, 3), (7, 12), (31, 18), (40, 41)] {
+        agree(&run("decoder-tiny", &machine, Grid { width, height }));
+    }
+}
+
+#[test]
+fn layers_whose_extents_divide_by_nothing() {
+    let machine = Machine::builtin("wafer").unwrap();
+    for (width, height) in [(16, 16), (17, 9), (9, 23)] {
+        agree(&run("decoder-uneven", &machine, Grid { width, height }));
+    }
+}
+
+/// LLaMA-3-8B's layer at position 2047.
+#[test]
+#[ignore = "makes a model of 870 MB and runs for minutes"]
+fn a_layer_of_llama_8b() {
+    let machine = Machine::builtin("wafer").unwrap();
+    let r = run("decoder-llama-8b", &machine, Grid { width: 420, height: 420 });
+    agree(&r);
+    assert!(r.cycles < 12_700, "{} cycles", r.cycles);
+}
+
+fn refusal(graph: &Graph, machine: &Machine, (width, height): (u16, u16)) -> String {
+    whole_mesh::compile(graph, machine, Grid { width, height }).expect_err("it is refused").to_string()
+}
+
+/// What is no decoder step is refused by the name of the node in the way, with a remedy.
+#[test]
+fn other_graphs_are_refused() {
+    let machine = Machine::builtin("wafer").unwrap();
+    let of = |name: &str| clean(&imported(&corpus::model(name)).0);
+    let written = refusal(&of("llama-tiny"), &machine, (16, 16));
+    assert!(written.contains("layers.0/attention/mask") && written.contains("constant mask"), "{written}");
+    let images = refusal(&clean(&imported(&corpus::digits(3)).0), &machine, (16, 16));
+    assert!(images.contains("compile the model as a pipeline"), "{images}");
+    let prefill = refusal(&of("gpt2-tiny"), &machine, (16, 16));
+    assert!(prefill.contains("pipeline"), "{prefill}");
+}
+
+#[test]
+fn grids_that_cannot_be_are_refused() {
+    let graph = clean(&imported(&corpus::model("decoder-tiny")).0);
+    let small = Machine::builtin("wafer-small").unwrap();
+    for grid in [(2, 16), (16, 2), (17, 16), (16, 17), (0, 0)] {
+        let e = refusal(&graph, &small, grid);
+        assert!(e.contains("choose another grid"), "{grid:?}: {e}");
+    }
+    let mut tight = small.clone();
+    tight.geometry.sram_bytes_per_pe = 2048;
+    let e = refusal(&graph, &tight, (16, 16));
+    assert!(e.contains("use more PEs"), "{e}");
+}

@@ -130,7 +130,7 @@ impl Verifier<'_> {
                             Rule::Constants,
                             format!("{id} of type {ty} has {} bytes instead of {}", t.data.len(), ty.bytes()),
                         );
-                    } else if t.dtype.size() == 1 && t.data.iter().any(|&b| !narrow::is_code(t.dtype, b)) {
+                    } else if narrow::has_other_bytes(t.dtype) && t.data.iter().any(|&b| !narrow::is_code(t.dtype, b)) {
                         self.error(Rule::Constants, format!("{id} of type {ty} holds a byte that is no {}", t.dtype));
                     }
                 }

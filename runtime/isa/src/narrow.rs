@@ -155,6 +155,11 @@ pub fn is_code(dtype: DType, byte: u8) -> bool {
     }
 }
 
+/// True for a type of one byte that has bytes which are no element of it.
+pub fn has_other_bytes(dtype: DType) -> bool {
+    dtype.size() == 1 && (0..=u8::MAX).any(|b| !is_code(dtype, b))
+}
+
 /// `count` elements out of packed bytes, the first element in the lowest bits; types of a byte and
 /// more come back as they are. `packed` must be long enough.
 pub fn unpack(dtype: DType, packed: &[u8], count: usize) -> Vec<u8> {

@@ -46,12 +46,14 @@ pub(super) fn write(p: &Program) -> Result<Vec<u8>, WriteError> {
         maps.u16(m.len() as u16);
         m.iter().for_each(|&v| maps.u16(v));
     }
+    provenance.0.reserve(p.provenance.len() * PROVENANCE_RECORD);
     for r in &p.provenance {
         put_issue(&mut provenance, r.use_);
         put_issue(&mut provenance, r.def);
         provenance.0.extend([r.slot, r.width, r.out, 0]);
         [r.first, r.count, r.def_first, r.def_step].iter().for_each(|&v| provenance.u32(v));
     }
+    memory.0.reserve(p.mem_provenance.len() * MEMORY_RECORD);
     for r in &p.mem_provenance {
         put_issue(&mut memory, r.issue);
         memory.u32(r.value.0);
@@ -59,7 +61,7 @@ pub(super) fn write(p: &Program) -> Result<Vec<u8>, WriteError> {
         memory.u16(0);
         memory.u32(r.step as u32);
     }
-    let mut image = Vec::new();
+    let mut image = Vec::with_capacity(p.image.iter().map(|s| s.words.len()).sum());
     for s in &p.image {
         image_table.u32(s.value.0);
         put_slice(&mut image_table, s.slice);

@@ -170,6 +170,7 @@ pub(super) struct IntWeights {
     lanes: usize,
     /// Rows that hold a weight, ascending, padded to an even number with row 0.
     rows: Vec<u16>,
+    /// Columns up to the last weight, rounded up to two strips.
     columns: usize,
     /// Strips of pairs of rows: strip, pair, column, row of the pair.
     values: Vec<i16>,
@@ -186,14 +187,15 @@ impl IntWeights {
                 last = last.max(n + 1);
             }
         }
-        let columns = last.next_multiple_of(STRIP).min(lanes);
-        let weight =
-            |row: Option<&u16>, n: usize| row.map_or(0, |&k| i16::from(bytes[usize::from(k) * lanes + n] as i8));
-        let mut values = Vec::new();
-        for strip in (0..columns).step_by(STRIP) {
-            for pair in rows.chunks(2) {
-                for n in strip..strip + STRIP {
-                    values.extend([weight(pair.first(), n), weight(pair.get(1), n)]);
+        let columns = last.next_multiple_of(2 * STRIP).min(lanes);
+        let pairs = rows.len().div_ceil(2);
+        let mut values = vec![0i16; pairs * 2 * columns];
+        for (p, pair) in rows.chunks(2).enumerate() {
+            for (side, &k) in pair.iter().enumerate() {
+                let row = &bytes[usize::from(k) * lanes..][..columns];
+                for (strip, from) in row.chunks_exact(STRIP).enumerate() {
+                    let to = &mut values[(strip * pairs + p) * 2 * STRIP..][..2 * STRIP];
+                    to.chunks_exact_mut(2).zip(from).for_each(|(to, &b)| to[side] = i16::from(b as i8));
                 }
             }
         }
@@ -231,22 +233,31 @@ impl IntWeights {
         }
         #[cfg(target_arch = "x86_64")]
         let wide = std::arch::is_x86_feature_detected!("avx2");
-        for (strip, weights) in self.values.chunks_exact(packed.len() * 2 * STRIP).enumerate() {
-            let mut sums = [[0i32; STRIP]; ROWS];
-            #[cfg(target_arch = "x86_64")]
-            if wide {
-                // SAFETY: the feature that the function is compiled for was just detected.
-                unsafe { int_strip_avx2(&packed, weights, &mut sums) };
-            } else {
-                int_strip_portable(&packed, weights, &mut sums);
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            int_strip_portable(&packed, weights, &mut sums);
-            for (row, sums) in out.iter_mut().zip(&sums) {
+        let length = packed.len() * 2 * STRIP;
+        let mut put = |strip: usize, sums: &[[i32; STRIP]; ROWS]| {
+            for (row, sums) in out.iter_mut().zip(sums) {
                 for (o, &s) in row[strip * STRIP..].iter_mut().zip(sums) {
                     *o = s as u32;
                 }
             }
+        };
+        let mut strip = 0;
+        #[cfg(target_arch = "x86_64")]
+        if wide {
+            for two in self.values.chunks_exact(2 * length) {
+                let mut sums = [[[0i32; STRIP]; ROWS]; 2];
+                // SAFETY: the feature that the function is compiled for was just detected.
+                unsafe { int_strips_avx2(&packed, [&two[..length], &two[length..]], &mut sums) };
+                put(strip, &sums[0]);
+                put(strip + 1, &sums[1]);
+                strip += 2;
+            }
+        }
+        for weights in self.values[strip * length..].chunks_exact(length) {
+            let mut sums = [[0i32; STRIP]; ROWS];
+            int_strip_portable(&packed, weights, &mut sums);
+            put(strip, &sums);
+            strip += 1;
         }
         out
     }
@@ -262,22 +273,29 @@ fn int_strip_portable(acts: &[[[i16; 2]; ROWS]], weights: &[i16], sums: &mut [[i
     }
 }
 
+/// Two strips at once: they share the broadcasts of the activations.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn int_strip_avx2(acts: &[[[i16; 2]; ROWS]], weights: &[i16], sums: &mut [[i32; STRIP]; ROWS]) {
+fn int_strips_avx2(acts: &[[[i16; 2]; ROWS]], weights: [&[i16]; 2], sums: &mut [[[i32; STRIP]; ROWS]; 2]) {
     use std::arch::x86_64::*;
-    let mut acc = [_mm256_setzero_si256(); ROWS];
-    for (a, w) in acts.iter().zip(weights.chunks_exact(2 * STRIP)) {
+    let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
+    let pairs = weights[0].chunks_exact(2 * STRIP).zip(weights[1].chunks_exact(2 * STRIP));
+    for (a, (w0, w1)) in acts.iter().zip(pairs) {
         // SAFETY: a chunk has 16 values of 16 bits, one load of 256 bits.
-        let w = unsafe { _mm256_loadu_si256(w.as_ptr().cast()) };
+        let (w0, w1) = unsafe { (_mm256_loadu_si256(w0.as_ptr().cast()), _mm256_loadu_si256(w1.as_ptr().cast())) };
         for (acc, a) in acc.iter_mut().zip(a) {
-            let pair = (u32::from(a[0] as u16) | u32::from(a[1] as u16) << 16) as i32;
-            *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(_mm256_set1_epi32(pair), w));
+            let pair = _mm256_set1_epi32((u32::from(a[0] as u16) | u32::from(a[1] as u16) << 16) as i32);
+            acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(pair, w0));
+            acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(pair, w1));
         }
     }
-    for (s, acc) in sums.iter_mut().zip(&acc) {
+    let [first, second] = sums;
+    for ((s0, s1), acc) in first.iter_mut().zip(second).zip(&acc) {
         // SAFETY: a row of sums has 8 values of 32 bits, one store of 256 bits.
-        unsafe { _mm256_storeu_si256(s.as_mut_ptr().cast(), *acc) };
+        unsafe {
+            _mm256_storeu_si256(s0.as_mut_ptr().cast(), acc[0]);
+            _mm256_storeu_si256(s1.as_mut_ptr().cast(), acc[1]);
+        }
     }
 }
 

@@ -367,6 +367,9 @@ impl Chip<'_> {
                 let row = (i64::from(*row) + e.step) as usize;
                 let dir = dir.opposite();
                 let out = e.cycle + u64::from(lat.mxm_sum_to_stream);
+                if self.planes[plane].wants_sums() {
+                    Plane::compute_all(&mut self.planes);
+                }
                 let sum = self.planes[plane].accumulate(e.cycle, row, *mode)?;
                 if let Some(base) = *emit {
                     for k in 0..4 {
@@ -537,14 +540,15 @@ fn phase(inst: &Inst) -> u64 {
 
 fn run(chip: &mut Chip<'_>, flat: &Flat<'_>) -> Result<(), SimError> {
     // Key: cycle, phase, queue; a queue has one entry, its next execution.
-    let key = |number: usize, no: IssueNo, k: u32| {
+    let key = |number: u16, no: IssueNo, k: u32| {
         let issue = flat.issue(no);
         let cycle = u64::from(issue.cycle) + u64::from(k) * u64::from(issue.repeat.d);
-        Reverse((cycle << 1 | phase(&issue.inst), number, no.0, k))
+        Reverse((cycle << 1 | phase(&issue.inst), number))
     };
     let mut next: BinaryHeap<_> = BinaryHeap::with_capacity(flat.queues.len());
+    let mut at: Vec<(IssueNo, u32)> = flat.queues.iter().map(|q| (q.first, 0)).collect();
     for (number, q) in flat.queues.iter().enumerate().filter(|(_, q)| q.len > 0) {
-        next.push(key(number, q.first, 0));
+        next.push(key(number as u16, q.first, 0));
     }
     loop {
         let store = chip.stores.peek().map(|Reverse((cycle, _))| *cycle);
@@ -559,14 +563,15 @@ fn run(chip: &mut Chip<'_>, flat: &Flat<'_>) -> Result<(), SimError> {
             }
             _ => {
                 let Some(mut top) = next.peek_mut() else { break };
-                let Reverse((key_cycle, number, no, k)) = *top;
-                let q = &flat.queues[number];
-                let issue = flat.issue(IssueNo(no));
+                let Reverse((key_cycle, number)) = *top;
+                let q = &flat.queues[usize::from(number)];
+                let (no, k) = at[usize::from(number)];
+                let issue = flat.issue(no);
                 let cycle = key_cycle >> 1;
-                if k < issue.repeat.n {
-                    *top = key(number, IssueNo(no), k + 1);
-                } else if no + 1 < q.first.0 + q.len {
-                    *top = key(number, IssueNo(no + 1), 0);
+                let following = if k < issue.repeat.n { (no, k + 1) } else { (IssueNo(no.0 + 1), 0) };
+                if following.0.0 < q.first.0 + q.len {
+                    *top = key(number, following.0, following.1);
+                    at[usize::from(number)] = following;
                 } else {
                     std::collections::binary_heap::PeekMut::pop(top);
                 }

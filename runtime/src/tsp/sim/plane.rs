@@ -1,14 +1,14 @@
 //! One MXM plane: weight buffer, installed array, rows on their way, accumulators.
 //!
 //! Knows the plane's protocol and its sums. Knows no streams. Dot products are computed when
-//! the first sum of a batch is due: all rows that entered since then share the weights.
+//! the first sum of a batch is due, for all planes side by side: rows that entered since then share the weights.
 
 use super::kernel::{HalfWeights, IntWeights};
 use quadrille_isa::numerics::canonical;
 use quadrille_isa::tsp::{AccMode, ActType};
-use std::cell::OnceCell;
+use rayon::prelude::*;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 /// Streams, and so rows, of a `load_weights`: the length of its operand list.
 const ROWS_PER_LOAD: usize = 16;
@@ -18,21 +18,21 @@ pub(super) struct Array {
     bytes: Vec<u8>,
     /// Rows that were loaded.
     loaded: Vec<bool>,
-    int: OnceCell<IntWeights>,
+    int: OnceLock<IntWeights>,
 }
 
 /// The weights that a row meets.
 #[derive(Clone)]
 enum Weights {
-    Int(Rc<Array>),
-    Half(Rc<HalfWeights>),
+    Int(Arc<Array>),
+    Half(Arc<HalfWeights>),
 }
 
 impl Weights {
     fn same(&self, other: &Weights) -> bool {
         match (self, other) {
-            (Weights::Int(a), Weights::Int(b)) => Rc::ptr_eq(a, b),
-            (Weights::Half(a), Weights::Half(b)) => Rc::ptr_eq(a, b),
+            (Weights::Int(a), Weights::Int(b)) => Arc::ptr_eq(a, b),
+            (Weights::Half(a), Weights::Half(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -55,9 +55,9 @@ struct Row {
 
 /// Weights of an f16 pair, kept as long as neither plane installs.
 struct Pair {
-    low: Rc<Array>,
-    high: Rc<Array>,
-    weights: Rc<HalfWeights>,
+    low: Arc<Array>,
+    high: Arc<Array>,
+    weights: Arc<HalfWeights>,
 }
 
 pub(super) struct Plane {
@@ -65,7 +65,7 @@ pub(super) struct Plane {
     buffer: Option<Vec<u8>>,
     /// First row and issue cycle of the loads in the buffer.
     loads: Vec<(u16, u64)>,
-    array: Option<Rc<Array>>,
+    array: Option<Arc<Array>>,
     last_install: Option<u64>,
     /// First cycle in which the plane can take a row.
     free_from: u64,
@@ -119,12 +119,12 @@ impl Plane {
             loaded.iter_mut().skip(usize::from(k0)).take(ROWS_PER_LOAD).for_each(|l| *l = true);
         }
         let bytes = self.buffer.take().unwrap_or_else(|| vec![0; self.lanes * self.lanes]);
-        self.array = Some(Rc::new(Array { bytes, loaded, int: OnceCell::new() }));
+        self.array = Some(Arc::new(Array { bytes, loaded, int: OnceLock::new() }));
         self.pair = None;
         Ok(())
     }
 
-    pub(super) fn array(&self) -> Option<Rc<Array>> {
+    pub(super) fn array(&self) -> Option<Arc<Array>> {
         self.array.clone()
     }
 
@@ -143,7 +143,7 @@ impl Plane {
         due: u64,
         ty: ActType,
         bytes: Vec<Box<[u8]>>,
-        partner: Option<Rc<Array>>,
+        partner: Option<Arc<Array>>,
     ) -> Result<(), String> {
         if self.rows.front().is_some_and(|r| r.due + self.sums.len() as u64 + 4096 < due) {
             return Err("sums are due that no accumulate took".into());
@@ -158,15 +158,15 @@ impl Plane {
         Ok(())
     }
 
-    fn half(&mut self, low: Rc<Array>, high: Rc<Array>) -> Rc<HalfWeights> {
+    fn half(&mut self, low: Arc<Array>, high: Arc<Array>) -> Arc<HalfWeights> {
         if let Some(p) = &self.pair
-            && Rc::ptr_eq(&p.low, &low)
-            && Rc::ptr_eq(&p.high, &high)
+            && Arc::ptr_eq(&p.low, &low)
+            && Arc::ptr_eq(&p.high, &high)
         {
             return p.weights.clone();
         }
         let weights =
-            Rc::new(HalfWeights::new(&low.bytes, &high.bytes, self.lanes, |k| low.loaded[k] || high.loaded[k]));
+            Arc::new(HalfWeights::new(&low.bytes, &high.bytes, self.lanes, |k| low.loaded[k] || high.loaded[k]));
         self.pair = Some(Pair { low, high, weights: weights.clone() });
         weights
     }
@@ -183,7 +183,6 @@ impl Plane {
             Some(due) => return Err(format!("no sum is due; the next one is at cycle {due}")),
             None => return Err("no sum is due".into()),
         }
-        self.compute();
         let Some(Row { ty, sum: Some(mut sum), .. }) = self.rows.pop_front() else {
             return Err("no sum is due".into());
         };
@@ -212,24 +211,34 @@ impl Plane {
         Ok(sum)
     }
 
-    /// Computes the sums of the first rows, all those that share weights and type.
+    /// True when the sum of the first row is not computed yet.
+    pub(super) fn wants_sums(&self) -> bool {
+        self.rows.front().is_some_and(|r| r.sum.is_none())
+    }
+
+    /// Computes sums of rows on all planes: in each those of the first rows without them that share weights and type.
+    pub(super) fn compute_all(planes: &mut [Plane]) {
+        planes.par_iter_mut().for_each(Plane::compute);
+    }
+
     fn compute(&mut self) {
-        let Some(first) = self.rows.front().filter(|r| r.sum.is_none()) else { return };
-        let (weights, ty) = (first.weights.clone(), first.ty);
-        let batch = self.rows.iter().take_while(|r| r.sum.is_none() && r.ty == ty && r.weights.same(&weights)).count();
+        let Some(at) = self.rows.iter().position(|r| r.sum.is_none()) else { return };
+        let (weights, ty) = (self.rows[at].weights.clone(), self.rows[at].ty);
+        let rows = || self.rows.range(at..);
+        let batch = rows().take_while(|r| r.ty == ty && r.weights.same(&weights)).count();
         let sums = match &weights {
             Weights::Half(w) => {
                 let acts: Vec<(&[u8], &[u8])> =
-                    self.rows.iter().take(batch).map(|r| (&r.bytes[0][..], &r.bytes[1][..])).collect();
+                    rows().take(batch).map(|r| (&r.bytes[0][..], &r.bytes[1][..])).collect();
                 w.dot(&acts)
             }
             Weights::Int(array) => {
                 let w = array.int.get_or_init(|| IntWeights::new(&array.bytes, self.lanes, |k| array.loaded[k]));
-                let acts: Vec<&[u8]> = self.rows.iter().take(batch).map(|r| &r.bytes[0][..]).collect();
+                let acts: Vec<&[u8]> = rows().take(batch).map(|r| &r.bytes[0][..]).collect();
                 w.dot(&acts, ty == ActType::I8)
             }
         };
-        for (row, sum) in self.rows.iter_mut().zip(sums) {
+        for (row, sum) in self.rows.range_mut(at..).zip(sums) {
             row.sum = Some(sum);
         }
     }

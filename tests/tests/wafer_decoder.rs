@@ -42,6 +42,7 @@ fn run(name: &str, machine: &Machine, grid: Grid) -> Ran {
     let comparison = comparison.expect("there are outputs");
     assert!(comparison.ok, "too far from ONNX Runtime: {comparison:?}");
     println!("{name} {grid:?}: {} cycles, declared {}", r.kernel_cycles, mesh.declared_cycles());
+    println!("{} bytes; context {:?}", mesh.sram_bytes, [1, 16].map(|n| mesh.longest_context(machine, n)));
     let mut last = 0;
     for p in &mesh.phases {
         println!("{:6} {:5} {} {}", p.end, p.end - last, p.what, p.node);
@@ -76,6 +77,20 @@ fn layers_whose_extents_divide_by_nothing() {
     for (width, height) in [(16, 16), (17, 9), (9, 23)] {
         agree(&run("decoder-uneven", &machine, Grid { width, height }));
     }
+}
+
+/// Equal layers are rounds of one program text, and share what they do not hold: memory of a second layer is that of
+/// its weights and caches.
+#[test]
+fn equal_layers_are_rounds() {
+    let machine = Machine::builtin("wafer").unwrap();
+    let r = run("decoder-uneven", &machine, Grid { width: 16, height: 16 });
+    let tasks: Vec<_> = r.mesh.program.classes.iter().flat_map(|c| &c.tasks).collect();
+    assert!(tasks.iter().all(|t| t.repeat == quadrille_isa::wafer::Val::Const(2)), "two rounds");
+    let bytes = u64::from(machine.geometry.sram_bytes_per_pe);
+    let (one, many) = (r.mesh.longest_context(&machine, 1), r.mesh.longest_context(&machine, 16));
+    assert!(one > many && many > Some(21), "{one:?} {many:?}");
+    assert_eq!(r.mesh.longest_context(&machine, bytes), None);
 }
 
 /// LLaMA-3-8B's layer at position 2047.
@@ -114,7 +129,7 @@ fn grids_that_cannot_be_are_refused() {
         assert!(e.contains("choose another grid"), "{grid:?}: {e}");
     }
     let mut tight = small.clone();
-    tight.geometry.sram_bytes_per_pe = 2048;
+    tight.geometry.sram_bytes_per_pe = 1024;
     let e = refusal(&graph, &tight, (16, 16));
     assert!(e.contains("use more PEs"), "{e}");
 }

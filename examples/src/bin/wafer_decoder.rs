@@ -49,6 +49,12 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
     let timer = Instant::now();
     let mut mesh = whole_mesh::compile(&graph, &machine, grid).map_err(|e| e.to_string())?;
     println!("compiled in {:.1?}; {} bytes of SRAM on the fullest PE", timer.elapsed(), mesh.sram_bytes);
+    for layers in [1, 16] {
+        match mesh.longest_context(&machine, layers) {
+            Some(n) => println!("{layers} layers: {n} positions at most"),
+            None => println!("{layers} layers do not fit"),
+        }
+    }
     let inputs = feeds.for_graph(&graph, 0).map_err(|e| e.to_string())?;
     mesh.fill(&inputs)?;
     let timer = Instant::now();

@@ -13,7 +13,7 @@
 //! than another. Keys lie `[element][position]`, values `[position][element]`.
 
 use super::layout::{Heads, Layout};
-use super::phase::{Arg, BufId, Init, LocalOp, NONE, View, Work, other};
+use super::phase::{Arg, Attentions, BufId, Init, LocalOp, NONE, View, Work, other};
 use super::plan::{Planner, Vector};
 use super::recognise::{Attention, Cache, refuse};
 use crate::CompileError;
@@ -51,13 +51,15 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     let rows = usize::from(mesh.len(cross));
     // Of a PE: query heads, elements of a head, positions.
     let (reps, slots, held) = (heads.reps, heads.slots(), a.positions.div_ceil(rows));
+    let count = 1 + p.plan.attentions.map_or(0, |a| a.count);
+    p.plan.attentions = Some(Attentions { count, held: held as u64, rows: rows as u64, reps: reps as u64 });
     let members = mesh.place(axis, groups.members(), mesh.all(cross));
     let roots = mesh.place(axis, groups.roots(), mesh.all(cross));
     let line = mesh.place(axis, groups.members(), vec![mesh.middle(cross)]);
     let lines = groups.members();
 
     // Queries, new key, new value to all PEs of their place.
-    let sent = p.alloc(ElemType::F16, (reps + 2) * slots, members.clone(), Init::Zero);
+    let sent = p.alloc(ElemType::F16, (reps + 2) * slots, members.clone(), Init::Free);
     let copy =
         |x: &Vector, to: usize, len: usize| op(PeOp::Mov, 1, len, View::dense(sent, to), vec![Arg::View(x.view())]);
     let ops = vec![copy(&q, 0, reps * slots), copy(&k, reps * slots, slots), copy(&v, (reps + 1) * slots, slots)];
@@ -99,7 +101,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
         (0..slots).map(by_element).collect()
     };
     p.push(n, "scores", Work::Local { at: members.clone(), ops });
-    let summed = p.alloc(ElemType::F32, reps * held, roots.clone(), Init::Zero);
+    let summed = p.alloc(ElemType::F32, reps * held, roots.clone(), Init::Free);
     p.push(n, "sum of the scores", Work::GroupReduce { from: scores, n: reps * held, into: summed });
 
     // Maximum over all positions.
@@ -123,8 +125,8 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
         ops.push(op(PeOp::Fma, reps, held, grid, args));
         factor = log2e;
     }
-    let most = p.alloc(ElemType::F32, reps, roots.clone(), Init::Zero);
-    let largest = p.alloc(ElemType::F32, reps, roots.clone(), Init::Zero);
+    let most = p.alloc(ElemType::F32, reps, roots.clone(), Init::Free);
+    let largest = p.alloc(ElemType::F32, reps, roots.clone(), Init::Free);
     // With a negative scale the smallest product is the largest score.
     let (op_max, sign) = if factor < 0.0 { (PeOp::Min, factor) } else { (PeOp::Max, factor) };
     let each = at(most, 0, 1, 0);
@@ -139,7 +141,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     p.push(n, "maximum to all", Work::Spread { axis: cross, lines: groups.roots(), buf: largest, n: reps });
 
     // Powers, rounded to f16; they are at most 1.
-    let powers = p.alloc(ElemType::F16, reps * held, members.clone(), Init::Zero);
+    let powers = p.alloc(ElemType::F16, reps * held, members.clone(), Init::Free);
     let ops = vec![
         op(PeOp::Sub, reps, held, grid, vec![Arg::View(grid), Arg::View(at(largest, 0, 1, 0))]),
         op(PeOp::Mul, 1, reps * held, View::dense(summed, 0), vec![Arg::View(View::dense(summed, 0)), Arg::Imm(sign)]),
@@ -163,7 +165,8 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     let total = p.on_line(axis, ElemType::F32, mixed + reps);
     let work = Work::Reduce { axis: cross, lines, op: PeOp::Add, from: parts, n: mixed + reps, into: total };
     p.push(n, "sum of the values", work);
-    let out = p.on_line(axis, ElemType::F32, mixed);
+    // Places beyond the groups hold no element, and keep zeros.
+    let out = p.alloc(ElemType::F32, mixed, mesh.line(axis), Init::Zero);
     let sums = View::dense(total, mixed);
     let args = vec![Arg::View(at(total, 0, slots, 1)), Arg::View(at(total, mixed, 1, 0))];
     let ops = vec![

@@ -118,7 +118,12 @@ impl Clock<'_> {
                     self.send(*axis, line, (mesh.middle(*axis), 0, mesh.len(*axis)), words, 0);
                 }
             }
-            Work::Product { axis, k, n, .. } => {
+            Work::Product { axis, k, n, clears, .. } => {
+                for b in clears {
+                    let b = self.plan.buf(*b);
+                    let cycles = self.wiring.costs.launch + (b.len as u64).div_ceil(self.wiring.costs.mov);
+                    self.add(&b.at, cycles);
+                }
                 let work = ((k * n) as u64).div_ceil(u64::from(self.machine.rate.f16_mixed_fma.max(1)));
                 for line in 0..mesh.len(other(*axis)) {
                     self.send(*axis, line, (mesh.middle(*axis), 0, mesh.len(*axis)), words(ElemType::F16, *k), work);

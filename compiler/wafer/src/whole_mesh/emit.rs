@@ -182,7 +182,8 @@ struct Body<'a> {
 impl Body<'_> {
     fn mem(&self, v: View) -> Mem {
         let b = self.plan.buf(v.buf);
-        mem(b.ty, b.addr + v.offset as u32 * b.ty.bytes(), v.s1, v.s0)
+        let m = mem(b.ty, b.addr + v.offset as u32 * b.ty.bytes(), v.s1, v.s0);
+        Mem { step: num(b.step), ..m }
     }
 
     fn ty(&self, v: View) -> ElemType {
@@ -270,7 +271,7 @@ impl Body<'_> {
                     }
                 }
             }
-            Work::Product { axis, x, k, n, weights, sums } => {
+            Work::Product { axis, x, k, n, weights, sums, clears } => {
                 let scalar = match self.at(*axis).0 == self.plan.mesh.middle(*axis) {
                     true => {
                         self.send(*x, *k, out_spread(*axis));
@@ -278,6 +279,13 @@ impl Body<'_> {
                     }
                     false => Src::FabricRowScalar(q.spread(*axis), ElemType::F16),
                 };
+                for b in clears {
+                    let buffer = self.plan.buf(*b);
+                    if buffer.at.contains(self.x, self.y) {
+                        let to = Dst::Mem(self.mem(View::dense(*b, 0)));
+                        self.ops.push(mov(num(1), num(buffer.len), to, imm(0.0)));
+                    }
+                }
                 let block = self.mem(View { buf: *weights, offset: 0, s1: *n, s0: 1 });
                 let sums = self.mem(View::dense(*sums, 0));
                 let args = [scalar, Src::Mem(block), Src::Mem(sums)];
@@ -367,7 +375,7 @@ pub(super) fn emit(name: &str, plan: &Plan, wiring: &Wiring, machine: &Machine) 
         let mut last: Option<usize> = None;
         for x in 0..grid.width {
             let mut body = Body { plan, wiring, x, y, ops: Vec::new(), params: Vec::new() };
-            for (i, p) in plan.phases.iter().enumerate() {
+            for (i, p) in plan.phases.iter().take(plan.round).enumerate() {
                 body.phase(i, &p.work, plan.groups);
             }
             let (in_colors, out_colors) = body.colors(plan.groups);
@@ -377,7 +385,9 @@ pub(super) fn emit(name: &str, plan: &Plan, wiring: &Wiring, machine: &Machine) 
                 None => {
                     let c = program.classes.len();
                     known.insert(body.ops.clone(), c);
-                    program.classes.push(PeClass { name: format!("pe {c}"), tasks: vec![task(body.ops)] });
+                    program
+                        .classes
+                        .push(PeClass { name: format!("pe {c}"), tasks: vec![task(body.ops, plan.rounds())] });
                     c
                 }
             };
@@ -396,13 +406,13 @@ pub(super) fn emit(name: &str, plan: &Plan, wiring: &Wiring, machine: &Machine) 
     program
 }
 
-fn task(body: Vec<VecOp>) -> Task {
+fn task(body: Vec<VecOp>, rounds: usize) -> Task {
     Task {
         name: "token".to_string(),
         trigger: Trigger::Local,
         active: true,
         blocked: false,
-        repeat: num(1),
+        repeat: num(rounds),
         body,
         on_end: Vec::new(),
     }

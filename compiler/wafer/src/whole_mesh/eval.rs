@@ -28,7 +28,7 @@ pub(super) fn eval(plan: &Plan, wiring: &Wiring, inputs: &[Tensor]) -> Result<Ve
         .collect();
     let start = |(i, b): (usize, &super::phase::Buffer)| match &b.init {
         _ if weights.contains(&BufId(i)) => Vec::new(),
-        Init::Zero => vec![0; b.len * b.at.len()],
+        Init::Free | Init::Zero => vec![0; b.len * b.at.len()],
         _ => unpacked(b.ty, &host::start(b, inputs)),
     };
     let bits = plan.bufs.iter().enumerate().map(start).collect();
@@ -50,7 +50,7 @@ pub(super) fn eval(plan: &Plan, wiring: &Wiring, inputs: &[Tensor]) -> Result<Ve
                     }
                 }
             }
-            Work::Product { axis, x, k, n, weights, sums } => s.product(*axis, *x, (*k, *n), *weights, *sums),
+            Work::Product { axis, x, k, n, weights, sums, .. } => s.product(*axis, *x, (*k, *n), *weights, *sums),
             Work::Reduce { axis, lines, op, from, n, into } => {
                 for &line in lines {
                     let places: Vec<u16> = plan.mesh.all(*axis);

@@ -35,7 +35,7 @@ fn element(t: &Tensor, at: usize, ty: ElemType) -> u32 {
 /// Bytes of a buffer at the start, PE by PE; none when it is zero.
 pub(super) fn start(b: &Buffer, inputs: &[Tensor]) -> Vec<u8> {
     match &b.init {
-        Init::Zero => Vec::new(),
+        Init::Free | Init::Zero => Vec::new(),
         Init::Bytes(bytes) => bytes.clone(),
         Init::Input(i, index) => {
             let size = b.ty.bytes() as usize;
@@ -61,7 +61,7 @@ fn runs(places: &[u16]) -> Vec<(u16, u16)> {
 pub(super) fn data(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Data>, String> {
     check(plan, inputs)?;
     let mut out = Vec::new();
-    for b in plan.bufs.iter().filter(|b| !matches!(b.init, Init::Zero)) {
+    for b in plan.bufs.iter().filter(|b| b.is_given()) {
         let bytes = start(b, inputs);
         let size = b.len * b.ty.bytes() as usize;
         let (columns, rows) = (runs(&b.at.x), runs(&b.at.y));

@@ -9,6 +9,7 @@
 //! recognise  which nodes are an attention with its caches, which a rotary embedding
 //! layout     which element of a vector lies where on a line
 //! phase      what all PEs do in turn; buffers
+//! memory     addresses; equal layers as rounds of one program
 //! plan       graph -> phases
 //! attention  the phases of an attention
 //! emit       phases -> colors, routes, bodies of operations
@@ -25,6 +26,7 @@ mod emit;
 mod eval;
 mod host;
 mod layout;
+mod memory;
 mod phase;
 mod plan;
 mod recognise;
@@ -89,6 +91,22 @@ impl WholeMesh {
     pub fn fill(&mut self, inputs: &[Tensor]) -> Result<(), String> {
         self.program.data = host::data(&self.plan, inputs)?;
         Ok(())
+    }
+
+    /// Positions for which SRAM suffices, this token's included, when `layers` layers like those of the graph are
+    /// rounds of one program; none when not even one fits, or the graph has no attention.
+    pub fn longest_context(&self, machine: &Machine, layers: u64) -> Option<u64> {
+        let a = self.plan.attentions.as_ref()?;
+        let is_cache =
+            |b: &&phase::Buffer| matches!(b.init, phase::Init::Input(..)) && b.at.x.len().min(b.at.y.len()) > 1;
+        let caches: u64 = self.plan.bufs.iter().filter(is_cache).map(phase::Buffer::bytes).sum();
+        let slot = caches / a.count / a.held;
+        let weights = (self.plan.given - caches).div_ceil(a.count);
+        let shared = u64::from(self.sram_bytes) - self.plan.given;
+        let free = u64::from(machine.geometry.sram_bytes_per_pe).checked_sub(shared + layers * weights)?;
+        // Scores in f32 twice, powers in f16 and a mask once, whatever the number of layers.
+        let held = free / (layers * slot + 10 * a.reps + 4);
+        (held > 0).then_some(held * a.rows)
     }
 
     /// Where the results lie after a run, in the order of [`WholeMesh::outputs`].

@@ -92,6 +92,9 @@ pub(super) const NONE: u32 = u32::MAX;
 /// What lies in a buffer at the start, PE by PE of its place.
 #[derive(Clone, Debug)]
 pub(super) enum Init {
+    /// Anything: it is written before it is read.
+    Free,
+    /// Zeros, at the start or when its turn comes.
     Zero,
     Bytes(Vec<u8>),
     /// Elements of a graph input.
@@ -103,9 +106,23 @@ pub(super) enum Init {
 pub(super) struct Buffer {
     pub(super) ty: ElemType,
     pub(super) len: usize,
-    pub(super) addr: u32,
     pub(super) at: Place,
     pub(super) init: Init,
+    /// Given out by [`super::memory`].
+    pub(super) addr: u32,
+    /// Elements between its place in one round and the next.
+    pub(super) step: usize,
+}
+
+impl Buffer {
+    pub(super) fn bytes(&self) -> u64 {
+        (self.len as u64 * u64::from(self.ty.bytes())).next_multiple_of(4)
+    }
+
+    /// True when it holds something from the start.
+    pub(super) fn is_given(&self) -> bool {
+        matches!(self.init, Init::Bytes(_) | Init::Input(..))
+    }
 }
 
 /// Elements of a buffer: `offset + i1 * s1 + i0 * s0`.
@@ -156,7 +173,8 @@ pub(super) enum Work {
         buf: BufId,
         n: usize,
     },
-    /// The middle PE of each line sends `k` elements; all multiply them with their rows of `n` weights.
+    /// The middle PE of each line sends `k` elements; all multiply them with their rows of `n` weights. While they
+    /// wait, they clear buffers.
     Product {
         axis: Axis,
         x: View,
@@ -164,6 +182,7 @@ pub(super) enum Work {
         n: usize,
         weights: BufId,
         sums: BufId,
+        clears: Vec<BufId>,
     },
     /// Sums (or maxima) of `n` elements along each line, into the middle PE's buffer.
     Reduce {
@@ -185,6 +204,39 @@ pub(super) enum Work {
         buf: BufId,
         n: usize,
     },
+}
+
+impl Work {
+    /// Every buffer named, in a fixed order; those that a product clears are left out.
+    pub(super) fn bufs(&mut self) -> Vec<&mut BufId> {
+        match self {
+            Work::Local { ops, .. } => {
+                let mut out = Vec::new();
+                for o in ops {
+                    out.push(&mut o.dst.buf);
+                    for a in &mut o.args {
+                        if let Arg::View(v) | Arg::Row(v) = a {
+                            out.push(&mut v.buf);
+                        }
+                    }
+                }
+                out
+            }
+            Work::Spread { buf, .. } | Work::GroupSpread { buf, .. } => vec![buf],
+            Work::Product { x, weights, sums, .. } => vec![&mut x.buf, weights, sums],
+            Work::Reduce { from, into, .. } | Work::GroupReduce { from, into, .. } => vec![from, into],
+        }
+    }
+
+    /// The buffers that it writes.
+    pub(super) fn written(&self) -> Vec<BufId> {
+        match self {
+            Work::Local { ops, .. } => ops.iter().map(|o| o.dst.buf).collect(),
+            Work::Spread { buf, .. } | Work::GroupSpread { buf, .. } => vec![*buf],
+            Work::Product { sums, .. } => vec![*sums],
+            Work::Reduce { from, into, .. } | Work::GroupReduce { from, into, .. } => vec![*from, *into],
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -243,21 +295,39 @@ pub(super) struct In {
     pub(super) shape: Vec<usize>,
 }
 
+/// How many attentions there are, and of the last one: positions on a PE, PEs that they go round, query heads on a
+/// key head.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attentions {
+    pub(super) count: u64,
+    pub(super) held: u64,
+    pub(super) rows: u64,
+    pub(super) reps: u64,
+}
+
 /// A graph as phases.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) mesh: Mesh,
     pub(super) bufs: Vec<Buffer>,
     pub(super) phases: Vec<Phase>,
+    /// So many phases make a round; all rounds are alike.
+    pub(super) round: usize,
     pub(super) groups: Option<Groups>,
+    pub(super) attentions: Option<Attentions>,
     pub(super) inputs: Vec<In>,
     pub(super) outs: Vec<Out>,
-    /// Bytes given out.
+    /// Bytes given out to what holds something from the start, and to all.
+    pub(super) given: u64,
     pub(super) top: u64,
 }
 
 impl Plan {
     pub(super) fn buf(&self, b: BufId) -> &Buffer {
         &self.bufs[b.0]
+    }
+
+    pub(super) fn rounds(&self) -> usize {
+        self.phases.len().checked_div(self.round).unwrap_or(1).max(1)
     }
 }

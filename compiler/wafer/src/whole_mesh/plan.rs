@@ -1,11 +1,11 @@
 //! From the graph to phases: a walk over its nodes, each value a vector in pieces on a line.
 
-use super::attention;
 use super::layout::{Heads, Layout};
 use super::phase::{
     Arg, BufId, Buffer, Groups, In, Init, LocalOp, Mesh, NONE, Out, Phase, Place, Plan, View, Work, other,
 };
 use super::recognise::{self, Attention, Found, Rope, constant, keeps_order, refuse, scalar};
+use super::{attention, memory};
 use crate::CompileError;
 use crate::collective::gemv::Grid;
 use crate::collective::wires::Axis;
@@ -49,6 +49,8 @@ pub(super) struct Planner<'a> {
     values: BTreeMap<ValueId, Vector>,
     /// Layouts that the readers of products want, by result of the product.
     wanted: BTreeMap<ValueId, Heads>,
+    /// Tables of rotary embeddings that lie on the line already.
+    tables: Vec<(Heads, Vec<f32>, BufId)>,
     /// Caches with the new position, by the value of the concatenation.
     pub(super) caches: BTreeMap<ValueId, (BufId, Arc<Vec<u32>>)>,
 }
@@ -73,17 +75,29 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid) -> Result<Plan, Com
         bufs: Vec::new(),
         phases: Vec::new(),
         groups: None,
+        attentions: None,
         inputs: g.inputs.iter().map(input).collect(),
         outs: Vec::new(),
+        round: 0,
+        given: 0,
         top: 0,
     };
-    let mut p = Planner { g, plan, found, values: BTreeMap::new(), wanted: BTreeMap::new(), caches: BTreeMap::new() };
+    let mut p = Planner {
+        g,
+        plan,
+        found,
+        values: BTreeMap::new(),
+        wanted: BTreeMap::new(),
+        tables: Vec::new(),
+        caches: BTreeMap::new(),
+    };
     p.choose_heads()?;
     p.inputs();
     for (i, n) in g.nodes().iter().enumerate() {
         p.node(NodeId(i as u32), n)?;
     }
     p.outputs()?;
+    memory::give_out(&mut p.plan);
     Ok(p.plan)
 }
 
@@ -97,15 +111,13 @@ fn elem(d: DType) -> Option<ElemType> {
 
 impl Planner<'_> {
     pub(super) fn alloc(&mut self, ty: ElemType, len: usize, at: Place, init: Init) -> BufId {
-        let addr = self.plan.top as u32;
-        self.plan.top += (len as u64 * u64::from(ty.bytes())).next_multiple_of(4);
-        self.plan.bufs.push(Buffer { ty, len, addr, at, init });
+        self.plan.bufs.push(Buffer { ty, len, at, init, addr: 0, step: 0 });
         BufId(self.plan.bufs.len() - 1)
     }
 
-    /// A buffer on the middle line of an axis.
+    /// A buffer on the middle line of an axis, to be written before it is read.
     pub(super) fn on_line(&mut self, axis: Axis, ty: ElemType, len: usize) -> BufId {
-        self.alloc(ty, len, self.plan.mesh.line(axis), Init::Zero)
+        self.alloc(ty, len, self.plan.mesh.line(axis), Init::Free)
     }
 
     pub(super) fn push(&mut self, n: &Node, what: &'static str, work: Work) {
@@ -443,7 +455,7 @@ impl Planner<'_> {
         }
         let x = self.closed(n, &x);
         let axis = x.axis;
-        let part = self.on_line(axis, ElemType::F32, 1);
+        let part = self.alloc(ElemType::F32, 1, self.plan.mesh.line(axis), Init::Zero);
         let sum = View { s0: 0, ..View::dense(part, 0) };
         let args = vec![Arg::View(sum), Arg::View(x.view())];
         self.local(n, axis, vec![LocalOp { op: PeOp::Add, n1: 1, n0: x.piece(), dst: sum, args }]);
@@ -470,7 +482,12 @@ impl Planner<'_> {
         };
         let slots = heads.slots();
         let line = self.plan.mesh.line(x.axis);
-        let mut table = |values: &[f32]| {
+        let mut table = |values: &Vec<f32>| {
+            let same =
+                |t: &&(Heads, Vec<f32>, BufId)| (t.0.groups, t.0.pairs, &t.1) == (heads.groups, heads.pairs, values);
+            if let Some(t) = self.tables.iter().find(same) {
+                return t.2;
+            }
             let mut bytes = Vec::new();
             for place in 0..self.plan.mesh.len(x.axis) {
                 let within = heads.groups.within(place);
@@ -479,7 +496,9 @@ impl Planner<'_> {
                     bytes.extend(v.to_le_bytes());
                 }
             }
-            self.alloc(ElemType::F32, slots, line.clone(), Init::Bytes(bytes))
+            let buf = self.alloc(ElemType::F32, slots, line.clone(), Init::Bytes(bytes));
+            self.tables.push((heads, values.clone(), buf));
+            buf
         };
         let (cos, sin) = (table(&r.cos), table(&r.sin));
         let kept = self.on_line(x.axis, ElemType::F32, x.piece());
@@ -547,7 +566,11 @@ impl Planner<'_> {
         let weights = self.alloc(ElemType::F16, k * piece, whole.clone(), Init::Bytes(bytes));
         let sums = self.alloc(ElemType::F32, piece, whole, Init::Zero);
         let into = self.on_line(axis, ElemType::F32, piece);
-        self.push(n, "product", Work::Product { axis: travel, x: x.view(), k, n: piece, weights, sums });
+        self.push(
+            n,
+            "product",
+            Work::Product { axis: travel, x: x.view(), k, n: piece, weights, sums, clears: vec![] },
+        );
         let lines = self.plan.mesh.all(axis);
         let work = Work::Reduce { axis: sums_along, lines, op: PeOp::Add, from: sums, n: piece, into };
         self.push(n, "sum of the product", work);

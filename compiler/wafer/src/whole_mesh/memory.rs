@@ -1,0 +1,180 @@
+//! Addresses of buffers, and equal layers as rounds of one program.
+//!
+//! When a graph's phases are one list several times over, only that list becomes program text. What a layer alone
+//! holds (weights, caches) lies layer after layer, and operations step through it; what one layer hands to the next
+//! stays at one address. All other buffers share memory when they are not in use at the same time.
+
+use super::phase::{BufId, Init, Phase, Plan, Work};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// First and last phase of a round in which a buffer is in use.
+type Span = (usize, usize);
+
+pub(super) fn give_out(plan: &mut Plan) {
+    let mut next = BTreeMap::new();
+    plan.round = plan.phases.len();
+    if let Some((round, counterparts)) = roll(plan) {
+        (plan.round, next) = (round, counterparts);
+    }
+    let mut spans = spans(plan, &next);
+    for (phase, list) in clear(plan, &mut spans) {
+        if let Work::Product { clears, .. } = &mut plan.phases[phase].work {
+            *clears = list;
+        }
+    }
+    let mut top = 0u64;
+    let mut taken: BTreeSet<BufId> = BTreeSet::new();
+    let given: Vec<BufId> = spans.keys().copied().filter(|b| plan.buf(*b).is_given()).collect();
+    for b in given {
+        let list = chain(&next, b);
+        // What one round hands to the next begins as an input.
+        let carried = list.get(1).is_some_and(|n| !plan.buf(*n).is_given());
+        let (bytes, size) = (plan.buf(b).bytes(), u64::from(plan.buf(b).ty.bytes()));
+        for (k, at) in list.iter().enumerate() {
+            let of = &mut plan.bufs[at.0];
+            let own_place = !carried && list.len() > 1;
+            of.addr = (top + if own_place { k as u64 * bytes } else { 0 }) as u32;
+            of.step = if own_place { (bytes / size) as usize } else { 0 };
+        }
+        top += if carried { 1 } else { list.len() as u64 } * bytes;
+        taken.extend(list);
+    }
+    plan.given = top;
+    // The rest, each where nothing lies that is in use at the same time; large ones first.
+    let mut placed: Vec<(Span, u64, u64)> = Vec::new();
+    let mut rest: Vec<BufId> = spans.keys().copied().filter(|b| !taken.contains(b)).collect();
+    rest.sort_by_key(|b| (std::cmp::Reverse(plan.buf(*b).bytes()), *b));
+    plan.top = top;
+    for b in rest {
+        let (span, bytes) = (spans[&b], plan.buf(b).bytes());
+        let meets = |p: &&(Span, u64, u64)| p.0.0 <= span.1 && span.0 <= p.0.1;
+        let mut busy: Vec<(u64, u64)> = placed.iter().filter(meets).map(|p| (p.1, p.2)).collect();
+        busy.sort_unstable();
+        let mut addr = top;
+        for (from, to) in busy {
+            if addr + bytes <= from {
+                break;
+            }
+            addr = addr.max(to);
+        }
+        placed.push((span, addr, addr + bytes));
+        plan.top = plan.top.max(addr + bytes);
+        chain(&next, b).into_iter().for_each(|at| plan.bufs[at.0].addr = addr as u32);
+    }
+}
+
+/// A buffer and its counterparts in later rounds.
+fn chain(next: &BTreeMap<BufId, BufId>, b: BufId) -> Vec<BufId> {
+    let mut list = vec![b];
+    while let Some(&n) = next.get(&list[list.len() - 1]).filter(|n| !list.contains(n)) {
+        list.push(n);
+    }
+    list
+}
+
+/// A phase without the names of its buffers, and those names.
+fn shape(p: &Phase) -> (Work, Vec<BufId>) {
+    let mut work = p.work.clone();
+    let names = work.bufs().into_iter().map(|b| std::mem::replace(b, BufId(0))).collect();
+    (work, names)
+}
+
+/// The shortest list of phases that repeats to the end, and for every buffer its counterpart in the next round.
+fn roll(plan: &Plan) -> Option<(usize, BTreeMap<BufId, BufId>)> {
+    let shapes: Vec<(Work, Vec<BufId>)> = plan.phases.iter().map(shape).collect();
+    let n = shapes.len();
+    let products = |k: usize| shapes[..k].iter().filter(|s| matches!(s.0, Work::Product { .. })).count();
+    (1..=n / 2).filter(|&k| n.is_multiple_of(k) && products(k) > 0).find_map(|k| {
+        let mut next: BTreeMap<BufId, BufId> = BTreeMap::new();
+        let mut back: BTreeMap<BufId, BufId> = BTreeMap::new();
+        for (a, b) in shapes.iter().zip(&shapes[k..]) {
+            if a.0 != b.0 || a.1.len() != b.1.len() {
+                return None;
+            }
+            for (&x, &y) in a.1.iter().zip(&b.1) {
+                if *next.entry(x).or_insert(y) != y || *back.entry(y).or_insert(x) != x {
+                    return None;
+                }
+            }
+        }
+        (fits(plan, k, &next) && clearable(plan, k)).then_some((k, next))
+    })
+}
+
+/// Whether buffers and their counterparts can take turns.
+fn fits(plan: &Plan, round: usize, next: &BTreeMap<BufId, BufId>) -> bool {
+    let mut first_write: BTreeMap<BufId, usize> = BTreeMap::new();
+    let mut last_use: BTreeMap<BufId, usize> = BTreeMap::new();
+    for (i, p) in plan.phases[..round].iter().enumerate() {
+        p.work.written().into_iter().for_each(|b| _ = first_write.entry(b).or_insert(i));
+        p.work.clone().bufs().into_iter().for_each(|b| _ = last_use.insert(*b, i));
+    }
+    let outs: Vec<BufId> = plan.outs.iter().map(|o| o.buf).collect();
+    next.iter().all(|(x, y)| {
+        let (a, b) = (plan.buf(*x), plan.buf(*y));
+        let alike = (a.ty, a.len, &a.at) == (b.ty, b.len, &b.at);
+        let given = a.is_given() == b.is_given();
+        // What one round hands to the next: its successor is written when it is no more in use.
+        let carried = first_write.get(y).is_some_and(|w| last_use.get(x).is_none_or(|l| l < w));
+        // A result that only one round leaves would be overwritten.
+        let kept = !outs.contains(x) || a.is_given() && b.is_given();
+        let constant = x == y && !first_write.contains_key(x);
+        constant || alike && x != y && kept && (given || carried)
+    })
+}
+
+/// Whether some product can clear each buffer that wants zeros: one before its first use or after its last.
+fn clearable(plan: &Plan, round: usize) -> bool {
+    let phases = &plan.phases[..round];
+    let products: Vec<usize> = (0..round).filter(|&i| matches!(phases[i].work, Work::Product { .. })).collect();
+    let mut used: BTreeMap<BufId, Span> = BTreeMap::new();
+    for (i, p) in phases.iter().enumerate() {
+        p.work.clone().bufs().into_iter().for_each(|b| used.entry(*b).or_insert((i, i)).1 = i);
+    }
+    let outside = |s: &Span| products.iter().any(|&p| p <= s.0 || p > s.1);
+    used.iter().all(|(b, s)| !matches!(plan.buf(*b).init, Init::Zero) || outside(s))
+}
+
+/// When the buffers of a round are in use.
+fn spans(plan: &Plan, next: &BTreeMap<BufId, BufId>) -> BTreeMap<BufId, Span> {
+    let mut spans: BTreeMap<BufId, Span> = BTreeMap::new();
+    for (i, p) in plan.phases[..plan.round].iter().enumerate() {
+        for b in p.work.clone().bufs() {
+            let s = spans.entry(*b).or_insert((i, i));
+            s.1 = i;
+        }
+    }
+    // Results stay to the end, in the first round's buffer or its counterparts.
+    let last = plan.round.saturating_sub(1);
+    let first: Vec<BufId> = spans.keys().copied().collect();
+    for o in &plan.outs {
+        match first.iter().find(|b| chain(next, **b).contains(&o.buf)) {
+            Some(b) => _ = spans.insert(*b, (spans[b].0, last)),
+            None => _ = spans.insert(o.buf, (0, last)),
+        }
+    }
+    spans
+}
+
+/// Which product clears which buffers; their spans begin there.
+fn clear(plan: &Plan, spans: &mut BTreeMap<BufId, Span>) -> BTreeMap<usize, Vec<BufId>> {
+    let is_product = |i: &usize| matches!(plan.phases[*i].work, Work::Product { .. });
+    let mut out: BTreeMap<usize, Vec<BufId>> = BTreeMap::new();
+    for (&b, span) in spans.iter_mut().filter(|(b, _)| matches!(plan.buf(**b).init, Init::Zero)) {
+        let own = |i: &usize| matches!(plan.phases[*i].work, Work::Product { sums, .. } if sums == b);
+        let before = (0..=span.0).rev().find(|i| is_product(i) && (*i < span.0 || own(i)));
+        match before {
+            Some(p) => {
+                span.0 = p;
+                out.entry(p).or_default().push(b);
+            }
+            // Zero at the start; the last product clears it for the next round.
+            None => {
+                let after = (span.1 + 1..plan.round).rev().find(is_product).filter(|_| plan.rounds() > 1);
+                after.into_iter().for_each(|p| out.entry(p).or_default().push(b));
+                *span = (0, plan.round.saturating_sub(1));
+            }
+        }
+    }
+    out
+}

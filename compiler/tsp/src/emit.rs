@@ -251,6 +251,7 @@ fn place(
     if piece.loops.iter().any(|l| l.count == 0) {
         return;
     }
+    let piece = &upward(piece);
     let home = &memory.homes[t.0 as usize];
     if g.tensor(t).weights
         && let Some(turns) = by_slice(piece, memory.weight_slices())
@@ -258,13 +259,12 @@ fn place(
         turns.iter().for_each(|p| plain(out, g, memory, t, p, bytes, all_copies));
         return;
     }
-    let reach: i64 = piece.loops.iter().map(|l| i64::from(l.count - 1) * i64::from(l.row.max(0))).sum();
+    let reach: i64 = piece.loops.iter().map(|l| i64::from(l.count - 1) * i64::from(l.row)).sum();
     let (lo, hi) = (piece.row0, piece.row0 + reach as u32);
     let split = g.tensor(t).weights || lo / home.chunk_rows != hi / home.chunk_rows;
     if split {
         // Peel the loop with the largest row step until a piece stays in one chunk.
-        let widest =
-            (0..piece.loops.len()).filter(|&i| piece.loops[i].row != 0).max_by_key(|&i| piece.loops[i].row.abs());
+        let widest = (0..piece.loops.len()).filter(|&i| piece.loops[i].row != 0).max_by_key(|&i| piece.loops[i].row);
         let Some(widest) = widest else { return plain(out, g, memory, t, piece, bytes, all_copies) };
         let l = piece.loops[widest];
         let inner: i64 = reach - i64::from(l.count - 1) * i64::from(l.row);
@@ -290,6 +290,19 @@ fn place(
         return;
     }
     plain(out, g, memory, t, piece, bytes, all_copies);
+}
+
+/// The same points, every loop from its lowest row on.
+fn upward(piece: &HostPiece) -> HostPiece {
+    let mut p = piece.clone();
+    for l in p.loops.iter_mut().filter(|l| l.row < 0) {
+        let turns = i64::from(l.count) - 1;
+        p.row0 = (i64::from(p.row0) + turns * i64::from(l.row)) as u32;
+        p.lane0 = (i64::from(p.lane0) + turns * i64::from(l.lane)) as u32;
+        p.elem0 = (p.elem0 as i64 + turns * l.elem) as u64;
+        (l.row, l.lane, l.elem) = (-l.row, -l.lane, -l.elem);
+    }
+    p
 }
 
 /// A piece of weights, whose rows go over the slices in turn, slice by slice; loops then step words.

@@ -128,8 +128,14 @@ fn tile(legal: &Graph, machine: &Machine, plan: Plan) -> Result<TiledGraph, Comp
 }
 
 /// Ways to schedule products of bytes; which is best depends on the model.
-const WAYS: [sched::Way; 3] =
-    [sched::Way { open: 4, pieces: 2 }, sched::Way { open: 3, pieces: 2 }, sched::Way { open: 3, pieces: 5 }];
+const WAYS: [sched::Way; 3] = [
+    sched::Way { open: 4, pieces: 2, by_time: true },
+    sched::Way { open: 3, pieces: 2, by_time: true },
+    sched::Way { open: 3, pieces: 5, by_time: true },
+];
+
+/// Ways to schedule programs without them.
+const PLAIN_WAYS: [sched::Way; 2] = [WAYS[0], sched::Way { by_time: false, ..WAYS[0] }];
 
 /// Schedules after the first of each way, with slices chosen by the times of the one before.
 const ROUNDS: usize = 3;
@@ -142,7 +148,7 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sc
     let first = |way: sched::Way| sched::schedule(tiled, machine, plan, way, None);
     let refined = |mut best: sched::Schedule, way: sched::Way| {
         let mut times = best.times.clone();
-        for _ in 0..ROUNDS {
+        for _ in 0..if best.refinable { ROUNDS } else { 0 } {
             // What does not fit is no better.
             let Ok(next) = sched::schedule(tiled, machine, plan, way, Some(&times)) else { break };
             times = next.times.clone();
@@ -152,12 +158,13 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sc
         }
         best
     };
-    let one = first(WAYS[0]);
+    let ways = if sched::has_byte_products(tiled) { &WAYS[..] } else { &PLAIN_WAYS };
+    let one = first(ways[0]);
     if one.as_ref().is_ok_and(|s| !s.refinable || s.placements.insts.len() > TRIED) {
         return one;
     }
-    let others = || -> Vec<_> { WAYS[1..].par_iter().map(|&w| first(w).map(|s| refined(s, w))).collect() };
-    let (mut best, others) = rayon::join(|| one.map(|s| refined(s, WAYS[0])), others);
+    let others = || -> Vec<_> { ways[1..].par_iter().map(|&w| first(w).map(|s| refined(s, w))).collect() };
+    let (mut best, others) = rayon::join(|| one.map(|s| refined(s, ways[0])), others);
     for other in others {
         best = match (best, other) {
             (Ok(a), Ok(b)) => Ok(if b.placements.end() < a.placements.end() { b } else { a }),

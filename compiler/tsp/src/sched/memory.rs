@@ -109,7 +109,6 @@ pub(crate) struct Memory {
     pieces: u32,
     /// Waves in which a plane's rows of a tensor are written.
     waves: Vec<u32>,
-    /// True where slices are chosen by when else they are used: programs of products of bytes, with slices to spare.
     by_time: bool,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
@@ -193,7 +192,7 @@ impl Memory {
         m: &Machine,
         sides: &[Vec<Hemisphere>],
         plan: crate::Plan,
-        (pieces, before): (u32, Option<&Times>),
+        (way, before): (super::Way, Option<&Times>),
     ) -> Memory {
         let crate::Plan { compact, tight, .. } = plan;
         let n = g.tensors.len();
@@ -218,9 +217,9 @@ impl Memory {
             opposite: vec![None; n],
             gathered: vec![false; n],
             traffic: Traffic::new(g, m, sides, before),
-            pieces,
+            pieces: way.pieces,
             waves: vec![0; n],
-            by_time: usable >= 32 && !compact && !tight && g.kernels.iter().any(|k| int8_passes(g, k).is_some()),
+            by_time: way.by_time && usable >= 32 && !compact && !tight,
             needed: vec![None; n],
             segments: vec![1; n],
             maps: Maps::default(),

@@ -85,6 +85,13 @@ pub(crate) struct Way {
     pub(crate) open: usize,
     /// Chunks of a plane's part of a tensor at most: more of them want more slices, fewer are longer read or written.
     pub(crate) pieces: u32,
+    /// Slices are chosen by when else they are used, and long tensors cut into short chunks.
+    pub(crate) by_time: bool,
+}
+
+/// True where some product is one of bytes.
+pub(crate) fn has_byte_products(g: &TiledGraph) -> bool {
+    g.kernels.iter().any(|k| split::int8_passes(g, k).is_some())
 }
 
 /// Schedules a tiled graph. Slices are chosen by when an earlier schedule used them, if there is one.
@@ -99,7 +106,7 @@ pub(crate) fn schedule(
     let mut s = Scheduler {
         g,
         m,
-        memory: Memory::new(g, m, &sides, plan, (way.pieces, before)),
+        memory: Memory::new(g, m, &sides, plan, (way, before)),
         sides,
         board: Board::new(m),
         out: Placements::default(),

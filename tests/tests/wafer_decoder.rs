@@ -22,10 +22,14 @@ fn clean(graph: &Graph) -> Graph {
 }
 
 fn run(name: &str, machine: &Machine, grid: Grid) -> Ran {
+    run_with(name, machine, grid, &whole_mesh::Options::default())
+}
+
+fn run_with(name: &str, machine: &Machine, grid: Grid, options: &whole_mesh::Options) -> Ran {
     let (graph, feeds, names) = imported(&corpus::model(name));
     let graph = clean(&graph);
     let inputs = feeds.for_graph(&graph, 0).expect("inputs for every input of the graph");
-    let mut mesh = whole_mesh::compile(&graph, machine, grid).unwrap_or_else(|e| panic!("{e}"));
+    let mut mesh = whole_mesh::compile(&graph, machine, grid, options).unwrap_or_else(|e| panic!("{e}"));
     mesh.fill(&inputs).expect("the inputs are the graph's");
     let report = check(&mesh.program, machine);
     assert!(report.ok(), "{:#?}", report.errors);
@@ -79,6 +83,20 @@ fn layers_whose_extents_divide_by_nothing() {
     }
 }
 
+/// PEs without heads take more of the other weights: the fullest PE has less, and more positions fit.
+#[test]
+fn memory_may_be_even() {
+    let machine = Machine::builtin("wafer").unwrap();
+    for (name, width, height) in [("decoder-tiny", 24, 16), ("decoder-uneven", 40, 9)] {
+        let grid = Grid { width, height };
+        let (plain, even) =
+            (run(name, &machine, grid), run_with(name, &machine, grid, &whole_mesh::Options { even_memory: true }));
+        agree(&even);
+        assert!(even.mesh.sram_bytes < plain.mesh.sram_bytes, "{name}");
+        assert!(even.mesh.longest_context(&machine, 4) > plain.mesh.longest_context(&machine, 4), "{name}");
+    }
+}
+
 /// Equal layers are rounds of one program text, and share what they do not hold: memory of a second layer is that of
 /// its weights and caches.
 #[test]
@@ -101,10 +119,16 @@ fn a_layer_of_llama_8b() {
     let r = run("decoder-llama-8b", &machine, Grid { width: 420, height: 420 });
     agree(&r);
     assert!(r.cycles < 12_700, "{} cycles", r.cycles);
+    let even = whole_mesh::Options { even_memory: true };
+    let r = run_with("decoder-llama-8b", &machine, Grid { width: 420, height: 420 }, &even);
+    agree(&r);
+    assert!(r.cycles < 12_700, "{} cycles", r.cycles);
 }
 
 fn refusal(graph: &Graph, machine: &Machine, (width, height): (u16, u16)) -> String {
-    whole_mesh::compile(graph, machine, Grid { width, height }).expect_err("it is refused").to_string()
+    whole_mesh::compile(graph, machine, Grid { width, height }, &whole_mesh::Options::default())
+        .expect_err("it is refused")
+        .to_string()
 }
 
 /// What is no decoder step is refused by the name of the node in the way, with a remedy.

@@ -1,7 +1,7 @@
 //! A decoder layer over a whole rectangle of PEs: compiled from its ONNX file, checked, simulated, and compared with
 //! the declared order of sums, bit for bit.
 //!
-//! `cargo run --release -p quadrille-examples --bin wafer_decoder -- MODEL --grid WIDTHxHEIGHT [--data DIR] [--phases]`
+//! `cargo run --release -p quadrille-examples --bin wafer_decoder -- MODEL --grid WIDTHxHEIGHT [--even] [--data DIR] [--phases]`
 
 use quadrille::pipeline::{self, Feeds};
 use quadrille_isa::wafer::Machine;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "usage: wafer_decoder MODEL --grid WIDTHxHEIGHT [--data DIR] [--phases]";
+const USAGE: &str = "usage: wafer_decoder MODEL --grid WIDTHxHEIGHT [--even] [--data DIR] [--phases]";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -31,10 +31,12 @@ fn extents(text: &str) -> Option<Grid> {
 
 fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
     let (mut path, mut grid, mut data, mut phases) = (None, None, None, false);
+    let mut how = whole_mesh::Options::default();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--grid" => grid = args.next().and_then(|t| extents(&t)),
             "--data" => data = args.next().map(PathBuf::from),
+            "--even" => how.even_memory = true,
             "--phases" => phases = true,
             _ => path = Some(PathBuf::from(arg)),
         }
@@ -47,7 +49,7 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
     let graph = pipeline::run_passes(&graph, None, &["clean".to_string()]).map_err(|e| e.to_string())?;
     let machine = Machine::builtin("wafer").ok_or("there is no machine `wafer`")?;
     let timer = Instant::now();
-    let mut mesh = whole_mesh::compile(&graph, &machine, grid).map_err(|e| e.to_string())?;
+    let mut mesh = whole_mesh::compile(&graph, &machine, grid, &how).map_err(|e| e.to_string())?;
     println!("compiled in {:.1?}; {} bytes of SRAM on the fullest PE", timer.elapsed(), mesh.sram_bytes);
     for layers in [1, 16] {
         match mesh.longest_context(&machine, layers) {

@@ -51,8 +51,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     let rows = usize::from(mesh.len(cross));
     // Of a PE: query heads, elements of a head, positions.
     let (reps, slots, held) = (heads.reps, heads.slots(), a.positions.div_ceil(rows));
-    let count = 1 + p.plan.attentions.map_or(0, |a| a.count);
-    p.plan.attentions = Some(Attentions { count, held: held as u64, rows: rows as u64, reps: reps as u64 });
+    p.plan.attentions = Some(Attentions { held: held as u64, rows: rows as u64 });
     let members = mesh.place(axis, groups.members(), mesh.all(cross));
     let roots = mesh.place(axis, groups.roots(), mesh.all(cross));
     let line = mesh.place(axis, groups.members(), vec![mesh.middle(cross)]);
@@ -71,6 +70,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
         let split = split(&heads, a, (rows, held), is_key, axis);
         let init = Init::Input(c.past, split.past);
         let buf = p.alloc(ElemType::F16, slots * held, members.clone(), init);
+        p.plan.bufs[buf.0].of_position = slots;
         p.caches.insert(c.whole, (buf, split.all));
         buf
     };
@@ -85,6 +85,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
 
     // Scores over a PE's own elements: [head][position].
     let scores = p.alloc(ElemType::F32, reps * held, members.clone(), Init::Zero);
+    p.plan.bufs[scores.0].of_position = reps;
     let ops = if reps <= slots {
         let by_head = |r: usize| {
             let sum = at(scores, r * held, 0, 1);
@@ -102,6 +103,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     };
     p.push(n, "scores", Work::Local { at: members.clone(), ops });
     let summed = p.alloc(ElemType::F32, reps * held, roots.clone(), Init::Free);
+    p.plan.bufs[summed.0].of_position = reps;
     p.push(n, "sum of the scores", Work::GroupReduce { from: scores, n: reps * held, into: summed });
 
     // Maximum over all positions.
@@ -121,6 +123,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
             }
         }
         let mask = p.alloc(ElemType::F32, held, roots.clone(), Init::Bytes(bytes));
+        (p.plan.bufs[mask.0].of_position, p.plan.bufs[mask.0].shared) = (1, true);
         let args = vec![Arg::View(grid), Arg::Imm(a.scale), Arg::View(at(mask, 0, 0, 1))];
         ops.push(op(PeOp::Fma, reps, held, grid, args));
         factor = log2e;
@@ -142,6 +145,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
 
     // Powers, rounded to f16; they are at most 1.
     let powers = p.alloc(ElemType::F16, reps * held, members.clone(), Init::Free);
+    p.plan.bufs[powers.0].of_position = reps;
     let ops = vec![
         op(PeOp::Sub, reps, held, grid, vec![Arg::View(grid), Arg::View(at(largest, 0, 1, 0))]),
         op(PeOp::Mul, 1, reps * held, View::dense(summed, 0), vec![Arg::View(View::dense(summed, 0)), Arg::Imm(sign)]),
@@ -175,7 +179,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     ];
     p.push(n, "division", Work::Local { at: line, ops });
     let layout = Layout::of_heads(heads, mesh.len(axis));
-    Ok(Vector { axis, layout: Some(layout), buf: out, offset: 0, zero_gaps: true })
+    Ok(Vector { axis, layout: Some(layout), buf: out, offset: 0, stride: 1, zero_gaps: true })
 }
 
 /// Elements of a cache on every PE of the groups' places.

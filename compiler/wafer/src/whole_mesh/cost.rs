@@ -78,12 +78,20 @@ impl Clock<'_> {
     }
 
     /// Words from one place to others on its line; when the last is there and the launch is over.
-    fn send(&mut self, axis: Axis, line: u16, (from, first, end): (u16, u16, u16), words: u64, work: u64) {
+    fn send(
+        &mut self,
+        axis: Axis,
+        line: u16,
+        (from, first, end): (u16, u16, u16),
+        words: u64,
+        work: &dyn Fn(u16) -> u64,
+    ) {
         let c = self.wiring.costs;
         let root = self.at(axis, from, line);
         let sent = self.ready[root] + c.launch;
         for place in first..end {
             let at = self.at(axis, place, line);
+            let work = work(place);
             let hops = c.hop * u64::from(place.abs_diff(from));
             self.ready[at] = match place == from {
                 true => sent + words + if work > 0 { c.launch + work } else { 0 },
@@ -115,18 +123,21 @@ impl Clock<'_> {
             Work::Spread { axis, lines, buf, n } => {
                 let words = words(self.plan.buf(*buf).ty, *n);
                 for &line in lines {
-                    self.send(*axis, line, (mesh.middle(*axis), 0, mesh.len(*axis)), words, 0);
+                    self.send(*axis, line, (mesh.middle(*axis), 0, mesh.len(*axis)), words, &|_| 0);
                 }
             }
-            Work::Product { axis, k, n, clears, .. } => {
+            Work::Product { axis, ks, ns, clears, .. } => {
                 for b in clears {
                     let b = self.plan.buf(*b);
                     let cycles = self.wiring.costs.launch + (b.len as u64).div_ceil(self.wiring.costs.mov);
                     self.add(&b.at, cycles);
                 }
-                let work = ((k * n) as u64).div_ceil(u64::from(self.machine.rate.f16_mixed_fma.max(1)));
-                for line in 0..mesh.len(other(*axis)) {
-                    self.send(*axis, line, (mesh.middle(*axis), 0, mesh.len(*axis)), words(ElemType::F16, *k), work);
+                let rate = u64::from(self.machine.rate.f16_mixed_fma.max(1));
+                for line in (0..mesh.len(other(*axis))).filter(|l| ks[usize::from(*l)] > 0) {
+                    let k = ks[usize::from(line)];
+                    let work = |place: u16| ((k * ns[usize::from(place)]) as u64).div_ceil(rate);
+                    let words = words(ElemType::F16, k);
+                    self.send(*axis, line, (mesh.middle(*axis), 0, mesh.len(*axis)), words, &work);
                 }
             }
             Work::Reduce { axis, lines, n, .. } => {
@@ -150,7 +161,7 @@ impl Clock<'_> {
                 for line in 0..mesh.len(other(g.axis)) {
                     for k in 0..g.count {
                         let first = g.first + k * g.size;
-                        self.send(g.axis, line, (first + g.size / 2, first, first + g.size), words, 0);
+                        self.send(g.axis, line, (first + g.size / 2, first, first + g.size), words, &|_| 0);
                     }
                 }
             }

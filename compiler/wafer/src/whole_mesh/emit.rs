@@ -271,14 +271,13 @@ impl Body<'_> {
                     }
                 }
             }
-            Work::Product { axis, x, k, n, weights, sums, clears } => {
-                let scalar = match self.at(*axis).0 == self.plan.mesh.middle(*axis) {
-                    true => {
-                        self.send(*x, *k, out_spread(*axis));
-                        Src::RowScalar(self.mem(View { s1: 1, s0: 0, ..*x }))
-                    }
-                    false => Src::FabricRowScalar(q.spread(*axis), ElemType::F16),
-                };
+            Work::Product { axis, x, ks, ns, blocks, sums, clears } => {
+                let (place, line) = self.at(*axis);
+                let (k, n) = (ks[usize::from(line)], ns[usize::from(place)]);
+                let is_middle = place == self.plan.mesh.middle(*axis);
+                if is_middle && k > 0 {
+                    self.send(*x, k, out_spread(*axis));
+                }
                 for b in clears {
                     let buffer = self.plan.buf(*b);
                     if buffer.at.contains(self.x, self.y) {
@@ -286,10 +285,22 @@ impl Body<'_> {
                         self.ops.push(mov(num(1), num(buffer.len), to, imm(0.0)));
                     }
                 }
-                let block = self.mem(View { buf: *weights, offset: 0, s1: *n, s0: 1 });
-                let sums = self.mem(View::dense(*sums, 0));
-                let args = [scalar, Src::Mem(block), Src::Mem(sums)];
-                self.ops.push(op(PeOp::Fma, num(*k), num(*n), Dst::Mem(sums), args));
+                let block = blocks.iter().find(|b| b.0.contains(self.x, self.y));
+                let from = fabric(q.spread(*axis), ElemType::F16);
+                match block {
+                    None if k > 0 && !is_middle => self.ops.push(mov(num(1), num(k), Dst::None, from)),
+                    None => {}
+                    Some(b) => {
+                        let scalar = match is_middle {
+                            true => Src::RowScalar(self.mem(View { s1: 1, s0: 0, ..*x })),
+                            false => Src::FabricRowScalar(q.spread(*axis), ElemType::F16),
+                        };
+                        let block = self.mem(View { buf: b.1, offset: 0, s1: n, s0: 1 });
+                        let sums = self.mem(View::dense(*sums, 0));
+                        let args = [scalar, Src::Mem(block), Src::Mem(sums)];
+                        self.ops.push(op(PeOp::Fma, num(k), num(n), Dst::Mem(sums), args));
+                    }
+                }
             }
             Work::Reduce { axis, lines, op, from, n, into } => {
                 let (place, line) = self.at(*axis);

@@ -2,7 +2,7 @@
 
 use super::emit::Wiring;
 use super::host;
-use super::phase::{Arg, BufId, Init, LocalOp, Plan, View, Work, other};
+use super::phase::{Arg, BufId, Init, LocalOp, Place, Plan, View, Work, other};
 use crate::collective::Tree;
 use crate::collective::wires::Axis;
 use quadrille_compiler::ir::Tensor;
@@ -21,10 +21,11 @@ pub(super) fn eval(plan: &Plan, wiring: &Wiring, inputs: &[Tensor]) -> Result<Ve
     let weights: Vec<BufId> = plan
         .phases
         .iter()
-        .filter_map(|p| match p.work {
-            Work::Product { weights, .. } => Some(weights),
+        .filter_map(|p| match &p.work {
+            Work::Product { blocks, .. } => Some(blocks.iter().map(|b| b.1)),
             _ => None,
         })
+        .flatten()
         .collect();
     let start = |(i, b): (usize, &super::phase::Buffer)| match &b.init {
         _ if weights.contains(&BufId(i)) => Vec::new(),
@@ -50,7 +51,9 @@ pub(super) fn eval(plan: &Plan, wiring: &Wiring, inputs: &[Tensor]) -> Result<Ve
                     }
                 }
             }
-            Work::Product { axis, x, k, n, weights, sums, .. } => s.product(*axis, *x, (*k, *n), *weights, *sums),
+            Work::Product { axis, x, blocks, sums, ns, .. } => {
+                blocks.iter().for_each(|b| s.product(*axis, *x, b, ns, *sums));
+            }
             Work::Reduce { axis, lines, op, from, n, into } => {
                 for &line in lines {
                     let places: Vec<u16> = plan.mesh.all(*axis);
@@ -146,25 +149,33 @@ impl State<'_> {
         }
     }
 
-    fn product(&mut self, axis: Axis, x: View, (k, n): (usize, usize), weights: BufId, sums: BufId) {
+    fn product(&mut self, axis: Axis, x: View, (at, weights): &(Place, BufId), ns: &[usize], sums: BufId) {
         let plan = self.plan;
-        let Init::Bytes(block) = &plan.buf(weights).init else { return };
-        let (width, middle) = (usize::from(plan.mesh.grid.width), plan.mesh.middle(axis));
-        let mut out = std::mem::take(&mut self.bits[sums.0]);
-        out.par_chunks_exact_mut(n).zip(block.par_chunks_exact(k * n * 2)).enumerate().for_each(|(pe, (sum, w))| {
-            let (px, py) = ((pe % width) as u16, (pe / width) as u16);
-            let line = if axis == Axis::Row { py } else { px };
-            let from = self.place(x.buf, axis, middle, line) + x.offset;
-            for (i, row) in w.chunks_exact(n * 2).enumerate() {
-                let v = f16_to_f32_fast(self.bits[x.buf.0][from + i] as u16);
-                for (s, w) in sum.iter_mut().zip(row.chunks_exact(2)) {
-                    // The product of two f16 is exact in f32.
-                    let product = v * f16_to_f32_fast(u16::from_le_bytes([w[0], w[1]]));
-                    *s = (f32::from_bits(*s) + product).to_bits();
+        let Init::Bytes(block) = &plan.buf(*weights).init else { return };
+        let middle = plan.mesh.middle(axis);
+        let pes: Vec<(u16, u16)> = at.pes().collect();
+        let made: Vec<Vec<u32>> = pes
+            .par_iter()
+            .zip(block.par_chunks_exact(plan.buf(*weights).len * 2))
+            .map(|(&(px, py), w)| {
+                let (line, place) = if axis == Axis::Row { (py, px) } else { (px, py) };
+                let n = ns[usize::from(place)];
+                let (from, to) = (self.place(x.buf, axis, middle, line) + x.offset, self.at(sums, px, py));
+                let mut sum: Vec<f32> = self.bits[sums.0][to..to + n].iter().map(|&b| f32::from_bits(b)).collect();
+                for (i, row) in w.chunks_exact(n * 2).enumerate() {
+                    let v = f16_to_f32_fast(self.bits[x.buf.0][from + i] as u16);
+                    for (s, w) in sum.iter_mut().zip(row.chunks_exact(2)) {
+                        // The product of two f16 is exact in f32.
+                        *s += v * f16_to_f32_fast(u16::from_le_bytes([w[0], w[1]]));
+                    }
                 }
-            }
-        });
-        self.bits[sums.0] = out;
+                sum.into_iter().map(f32::to_bits).collect()
+            })
+            .collect();
+        for ((px, py), sum) in pes.into_iter().zip(made) {
+            let to = self.at(sums, px, py);
+            self.bits[sums.0][to..to + sum.len()].copy_from_slice(&sum);
+        }
     }
 
     fn sum(

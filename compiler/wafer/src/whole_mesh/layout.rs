@@ -49,6 +49,15 @@ impl Layout {
         Layout { piece, index: Arc::new(index), heads: None }
     }
 
+    /// `n` elements over places that take so many each.
+    pub(super) fn uneven(n: usize, room: &[usize]) -> Layout {
+        let piece = room.iter().copied().max().unwrap_or(0).max(1);
+        let mut next = 0..n as u32;
+        let index = room.iter().flat_map(|&r| (0..piece).map(move |i| i < r).collect::<Vec<_>>());
+        let index = index.map(|holds| if holds { next.next().unwrap_or(NONE) } else { NONE }).collect();
+        Layout { piece, index: Arc::new(index), heads: None }
+    }
+
     /// Heads over the places of their groups.
     pub(super) fn of_heads(heads: Heads, places: u16) -> Layout {
         let piece = heads.reps * heads.slots();

@@ -22,45 +22,77 @@ pub(super) fn give_out(plan: &mut Plan) {
             *clears = list;
         }
     }
-    let mut top = 0u64;
-    let mut taken: BTreeSet<BufId> = BTreeSet::new();
-    let given: Vec<BufId> = spans.keys().copied().filter(|b| plan.buf(*b).is_given()).collect();
-    for b in given {
-        let list = chain(&next, b);
-        // What one round hands to the next begins as an input.
-        let carried = list.get(1).is_some_and(|n| !plan.buf(*n).is_given());
+    let held = plan.attentions.map_or(0, |a| a.held as usize);
+    let set_out = set_out(plan, &spans, &next, plan.rounds() as u64, held);
+    plan.top = 0;
+    for (b, addr, _) in set_out {
         let (bytes, size) = (plan.buf(b).bytes(), u64::from(plan.buf(b).ty.bytes()));
-        for (k, at) in list.iter().enumerate() {
+        let layered = is_layered(plan, &next, b);
+        for (k, at) in chain(&next, b).into_iter().enumerate() {
             let of = &mut plan.bufs[at.0];
-            let own_place = !carried && list.len() > 1;
-            of.addr = (top + if own_place { k as u64 * bytes } else { 0 }) as u32;
-            of.step = if own_place { (bytes / size) as usize } else { 0 };
+            of.addr = (addr + if layered { k as u64 * bytes } else { 0 }) as u32;
+            of.step = if layered { (bytes / size) as usize } else { 0 };
+            plan.top = plan.top.max(u64::from(of.addr) + bytes);
         }
-        top += if carried { 1 } else { list.len() as u64 } * bytes;
-        taken.extend(list);
     }
-    plan.given = top;
-    // The rest, each where nothing lies that is in use at the same time; large ones first.
-    let mut placed: Vec<(Span, u64, u64)> = Vec::new();
-    let mut rest: Vec<BufId> = spans.keys().copied().filter(|b| !taken.contains(b)).collect();
-    rest.sort_by_key(|b| (std::cmp::Reverse(plan.buf(*b).bytes()), *b));
-    plan.top = top;
-    for b in rest {
-        let (span, bytes) = (spans[&b], plan.buf(b).bytes());
-        let meets = |p: &&(Span, u64, u64)| p.0.0 <= span.1 && span.0 <= p.0.1;
+    plan.spans = spans;
+    plan.next = next;
+}
+
+/// True when a layer has a buffer of its own of this kind.
+fn is_layered(plan: &Plan, next: &BTreeMap<BufId, BufId>, b: BufId) -> bool {
+    let own = |b: BufId| plan.buf(b).is_given();
+    own(b) && next.get(&b).is_some_and(|&n| n != b && own(n))
+}
+
+/// Addresses: first of what holds something from the start, then of the rest, each where nothing lies on the same PE
+/// that is in use at the same time; large ones first. For so many layers and positions on a PE.
+fn set_out(
+    plan: &Plan,
+    spans: &BTreeMap<BufId, Span>,
+    next: &BTreeMap<BufId, BufId>,
+    layers: u64,
+    held: usize,
+) -> Vec<(BufId, u64, u64)> {
+    let counterparts: BTreeSet<BufId> =
+        spans.keys().filter(|b| plan.buf(**b).is_given()).flat_map(|b| chain(next, *b).split_off(1)).collect();
+    let bytes = |b: BufId| {
+        let of = plan.buf(b);
+        let one = match of.of_position {
+            0 => of.bytes(),
+            n => (n as u64 * held as u64 * u64::from(of.ty.bytes())).next_multiple_of(4),
+        };
+        // One layer alone does not show what others would share: only what it says of itself.
+        let alone = plan.rounds() == 1
+            && of.is_given()
+            && !of.shared
+            && (of.of_position > 0 || matches!(of.init, Init::Bytes(_)));
+        one * if alone || is_layered(plan, next, b) { layers } else { 1 }
+    };
+    let mut order: Vec<BufId> = spans.keys().copied().filter(|b| !counterparts.contains(b)).collect();
+    order.sort_by_key(|b| (!plan.buf(*b).is_given(), std::cmp::Reverse(bytes(*b)), *b));
+    let mut placed: Vec<(BufId, u64, u64)> = Vec::new();
+    for b in order {
+        let given = |b: BufId| plan.buf(b).is_given();
+        let at_once = |o: BufId| given(b) || given(o) || spans[&o].0 <= spans[&b].1 && spans[&b].0 <= spans[&o].1;
+        let meets = |p: &&(BufId, u64, u64)| at_once(p.0) && plan.buf(p.0).at.meets(&plan.buf(b).at);
         let mut busy: Vec<(u64, u64)> = placed.iter().filter(meets).map(|p| (p.1, p.2)).collect();
         busy.sort_unstable();
-        let mut addr = top;
+        let mut addr = 0;
         for (from, to) in busy {
-            if addr + bytes <= from {
+            if addr + bytes(b) <= from {
                 break;
             }
             addr = addr.max(to);
         }
-        placed.push((span, addr, addr + bytes));
-        plan.top = plan.top.max(addr + bytes);
-        chain(&next, b).into_iter().for_each(|at| plan.bufs[at.0].addr = addr as u32);
+        placed.push((b, addr, addr + bytes(b)));
     }
+    placed
+}
+
+/// Bytes that so many layers like those of the plan take, with so many positions on a PE.
+pub(super) fn needed(plan: &Plan, layers: u64, held: usize) -> u64 {
+    set_out(plan, &plan.spans, &plan.next, layers, held).into_iter().map(|p| p.2).max().unwrap_or(0)
 }
 
 /// A buffer and its counterparts in later rounds.

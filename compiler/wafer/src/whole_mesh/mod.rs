@@ -11,6 +11,7 @@
 //! phase      what all PEs do in turn; buffers
 //! memory     addresses; equal layers as rounds of one program
 //! plan       graph -> phases
+//! product    the phases of products with weights
 //! attention  the phases of an attention
 //! emit       phases -> colors, routes, bodies of operations
 //! cost       phases -> declared cycles
@@ -29,6 +30,7 @@ mod layout;
 mod memory;
 mod phase;
 mod plan;
+mod product;
 mod recognise;
 
 pub use cost::PhaseCost;
@@ -38,6 +40,13 @@ use crate::collective::gemv::Grid;
 use phase::Plan;
 use quadrille_compiler::ir::{Graph, Tensor};
 use quadrille_isa::wafer::{Machine, Pe, Program};
+
+/// What the user may decide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// PEs that hold no heads take more of the other weights, so that more layers fit; vectors are longer there.
+    pub even_memory: bool,
+}
 
 /// A compiled graph.
 #[derive(Debug)]
@@ -69,8 +78,8 @@ pub struct Piece {
 ///
 /// # Errors
 /// Names the node that is no step of a decoder as this module knows it, or what does not fit.
-pub fn compile(graph: &Graph, machine: &Machine, grid: Grid) -> Result<WholeMesh, CompileError> {
-    let plan = plan::plan(graph, machine, grid)?;
+pub fn compile(graph: &Graph, machine: &Machine, grid: Grid, options: &Options) -> Result<WholeMesh, CompileError> {
+    let plan = plan::plan(graph, machine, grid, options.even_memory)?;
     let wiring = emit::Wiring::new(&plan, machine)?;
     let program = emit::emit(&graph.name, &plan, &wiring, machine);
     let sram_bytes = emit::sram_bytes(&plan, &program, machine)?;
@@ -97,16 +106,16 @@ impl WholeMesh {
     /// rounds of one program; none when not even one fits, or the graph has no attention.
     pub fn longest_context(&self, machine: &Machine, layers: u64) -> Option<u64> {
         let a = self.plan.attentions.as_ref()?;
-        let is_cache =
-            |b: &&phase::Buffer| matches!(b.init, phase::Init::Input(..)) && b.at.x.len().min(b.at.y.len()) > 1;
-        let caches: u64 = self.plan.bufs.iter().filter(is_cache).map(phase::Buffer::bytes).sum();
-        let slot = caches / a.count / a.held;
-        let weights = (self.plan.given - caches).div_ceil(a.count);
-        let shared = u64::from(self.sram_bytes) - self.plan.given;
-        let free = u64::from(machine.geometry.sram_bytes_per_pe).checked_sub(shared + layers * weights)?;
-        // Scores in f32 twice, powers in f16 and a mask once, whatever the number of layers.
-        let held = free / (layers * slot + 10 * a.reps + 4);
-        (held > 0).then_some(held * a.rows)
+        let text = u64::from(self.sram_bytes) - self.plan.top;
+        let have = u64::from(machine.geometry.sram_bytes_per_pe);
+        let fits = |held: u64| memory::needed(&self.plan, layers, held as usize) + text <= have;
+        // A position takes some bytes, so this many are too many.
+        let (mut low, mut high) = (0, have);
+        while low + 1 < high {
+            let mid = low.midpoint(high);
+            if fits(mid) { low = mid } else { high = mid }
+        }
+        (low > 0).then_some(low * a.rows)
     }
 
     /// Where the results lie after a run, in the order of [`WholeMesh::outputs`].

@@ -4,6 +4,7 @@ use crate::collective::gemv::Grid;
 use crate::collective::wires::Axis;
 use quadrille_compiler::ir::DType;
 use quadrille_isa::wafer::{ElemType, PeOp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Columns times rows.
@@ -26,6 +27,12 @@ impl Place {
     pub(super) fn number(&self, x: u16, y: u16) -> Option<usize> {
         let (i, j) = (self.x.binary_search(&x).ok()?, self.y.binary_search(&y).ok()?);
         Some(j * self.x.len() + i)
+    }
+
+    /// True when some PE is in both.
+    pub(super) fn meets(&self, other: &Place) -> bool {
+        let common = |a: &[u16], b: &[u16]| a.iter().any(|p| b.binary_search(p).is_ok());
+        common(&self.x, &other.x) && common(&self.y, &other.y)
     }
 
     pub(super) fn pes(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
@@ -112,6 +119,10 @@ pub(super) struct Buffer {
     pub(super) addr: u32,
     /// Elements between its place in one round and the next.
     pub(super) step: usize,
+    /// Elements for each position that a PE holds, when its length depends on them.
+    pub(super) of_position: usize,
+    /// The same for all layers.
+    pub(super) shared: bool,
 }
 
 impl Buffer {
@@ -173,14 +184,14 @@ pub(super) enum Work {
         buf: BufId,
         n: usize,
     },
-    /// The middle PE of each line sends `k` elements; all multiply them with their rows of `n` weights. While they
-    /// wait, they clear buffers.
+    /// The middle PE of each line sends elements, `ks` of it by line; all multiply them with their rows of weights, `ns`
+    /// by place. A block holds the weights of some PEs. While they wait, they clear buffers.
     Product {
         axis: Axis,
         x: View,
-        k: usize,
-        n: usize,
-        weights: BufId,
+        ks: Vec<usize>,
+        ns: Vec<usize>,
+        blocks: Vec<(Place, BufId)>,
         sums: BufId,
         clears: Vec<BufId>,
     },
@@ -223,7 +234,10 @@ impl Work {
                 out
             }
             Work::Spread { buf, .. } | Work::GroupSpread { buf, .. } => vec![buf],
-            Work::Product { x, weights, sums, .. } => vec![&mut x.buf, weights, sums],
+            Work::Product { x, blocks, sums, .. } => {
+                let weights = blocks.iter_mut().map(|b| &mut b.1);
+                [&mut x.buf, sums].into_iter().chain(weights).collect()
+            }
             Work::Reduce { from, into, .. } | Work::GroupReduce { from, into, .. } => vec![from, into],
         }
     }
@@ -295,14 +309,11 @@ pub(super) struct In {
     pub(super) shape: Vec<usize>,
 }
 
-/// How many attentions there are, and of the last one: positions on a PE, PEs that they go round, query heads on a
-/// key head.
+/// Of the attentions: positions on a PE, and PEs that they go round.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Attentions {
-    pub(super) count: u64,
     pub(super) held: u64,
     pub(super) rows: u64,
-    pub(super) reps: u64,
 }
 
 /// A graph as phases.
@@ -317,8 +328,10 @@ pub(super) struct Plan {
     pub(super) attentions: Option<Attentions>,
     pub(super) inputs: Vec<In>,
     pub(super) outs: Vec<Out>,
-    /// Bytes given out to what holds something from the start, and to all.
-    pub(super) given: u64,
+    /// When the buffers of a round are in use, and their counterparts in the next round.
+    pub(super) spans: BTreeMap<BufId, (usize, usize)>,
+    pub(super) next: BTreeMap<BufId, BufId>,
+    /// Bytes given out.
     pub(super) top: u64,
 }
 

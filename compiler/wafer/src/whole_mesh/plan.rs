@@ -11,7 +11,6 @@ use crate::collective::gemv::Grid;
 use crate::collective::wires::Axis;
 use crate::steps::{self, Micro, Step};
 use quadrille_compiler::ir::{Binary, DType, Graph, Node, NodeId, Op, Reduce, Unary, ValueId};
-use quadrille_isa::numerics::f32_to_f16;
 use quadrille_isa::wafer::{ElemType, Machine, PeOp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,13 +25,15 @@ pub(super) struct Vector {
     pub(super) layout: Option<Layout>,
     pub(super) buf: BufId,
     pub(super) offset: usize,
+    /// From one element of a piece to the next.
+    pub(super) stride: usize,
     /// Slots without an element hold zero.
     pub(super) zero_gaps: bool,
 }
 
 impl Vector {
     pub(super) fn view(&self) -> View {
-        View::dense(self.buf, self.offset)
+        View { buf: self.buf, offset: self.offset, s1: 0, s0: self.stride }
     }
 
     /// Elements on a PE.
@@ -46,9 +47,11 @@ pub(super) struct Planner<'a> {
     pub(super) g: &'a Graph,
     pub(super) plan: Plan,
     found: Found,
-    values: BTreeMap<ValueId, Vector>,
+    pub(super) values: BTreeMap<ValueId, Vector>,
     /// Layouts that the readers of products want, by result of the product.
-    wanted: BTreeMap<ValueId, Heads>,
+    pub(super) wanted: BTreeMap<ValueId, Heads>,
+    /// PEs shall hold about as many bytes each.
+    pub(super) even: bool,
     /// Tables of rotary embeddings that lie on the line already.
     tables: Vec<(Heads, Vec<f32>, BufId)>,
     /// Caches with the new position, by the value of the concatenation.
@@ -56,7 +59,7 @@ pub(super) struct Planner<'a> {
 }
 
 /// The phases of a graph.
-pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid) -> Result<Plan, CompileError> {
+pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid, even: bool) -> Result<Plan, CompileError> {
     let have = (machine.geometry.width_pes, machine.geometry.height_pes);
     if grid.width < 3 || grid.height < 3 || u32::from(grid.width) > have.0 || u32::from(grid.height) > have.1 {
         return Err(CompileError::DoesNotFit {
@@ -79,7 +82,8 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid) -> Result<Plan, Com
         inputs: g.inputs.iter().map(input).collect(),
         outs: Vec::new(),
         round: 0,
-        given: 0,
+        spans: BTreeMap::new(),
+        next: BTreeMap::new(),
         top: 0,
     };
     let mut p = Planner {
@@ -88,6 +92,7 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid) -> Result<Plan, Com
         found,
         values: BTreeMap::new(),
         wanted: BTreeMap::new(),
+        even,
         tables: Vec::new(),
         caches: BTreeMap::new(),
     };
@@ -101,7 +106,7 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid) -> Result<Plan, Com
     Ok(p.plan)
 }
 
-fn elem(d: DType) -> Option<ElemType> {
+pub(super) fn elem(d: DType) -> Option<ElemType> {
     match d {
         DType::F32 => Some(ElemType::F32),
         DType::F16 => Some(ElemType::F16),
@@ -109,9 +114,9 @@ fn elem(d: DType) -> Option<ElemType> {
     }
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     pub(super) fn alloc(&mut self, ty: ElemType, len: usize, at: Place, init: Init) -> BufId {
-        self.plan.bufs.push(Buffer { ty, len, at, init, addr: 0, step: 0 });
+        self.plan.bufs.push(Buffer { ty, len, at, init, addr: 0, step: 0, of_position: 0, shared: false });
         BufId(self.plan.bufs.len() - 1)
     }
 
@@ -194,7 +199,7 @@ impl Planner<'_> {
             let layout = Layout::plain(g.ty(v).elements(), self.plan.mesh.len(axis));
             let init = Init::Input(i, layout.index.clone());
             let buf = self.alloc(ty, layout.piece, self.plan.mesh.line(axis), init);
-            self.values.insert(v, Vector { axis, layout: Some(layout), buf, offset: 0, zero_gaps: true });
+            self.values.insert(v, Vector { axis, layout: Some(layout), buf, offset: 0, stride: 1, zero_gaps: true });
         }
     }
 
@@ -210,6 +215,10 @@ impl Planner<'_> {
             let mut whole = v;
             while let Some(n) = g.producer(whole).filter(|n| matches!(n.op, Op::Cast(_))) {
                 whole = n.inputs[0];
+            }
+            if let (Some(x), Some(n)) = (self.values.get(&v).filter(|x| x.stride != 1).cloned(), g.producer(v)) {
+                let dense = self.cast(n, &x, self.plan.buf(x.buf).ty);
+                self.values.insert(v, dense);
             }
             let out = match (self.values.get(&v), self.caches.get(&whole)) {
                 (_, Some((buf, index))) => {
@@ -251,7 +260,7 @@ impl Planner<'_> {
         })
     }
 
-    fn node(&mut self, id: NodeId, n: &Node) -> Result<(), CompileError> {
+    fn node(&mut self, id: NodeId, n: &'a Node) -> Result<(), CompileError> {
         let g = self.g;
         if self.values.contains_key(&n.output) {
             return Ok(());
@@ -299,7 +308,7 @@ impl Planner<'_> {
     /// The same vector in another buffer and type.
     pub(super) fn cast(&mut self, n: &Node, x: &Vector, ty: ElemType) -> Vector {
         let buf = self.on_line(x.axis, ty, x.piece());
-        let y = Vector { buf, offset: 0, ..x.clone() };
+        let y = Vector { buf, offset: 0, stride: 1, ..x.clone() };
         let op = LocalOp { op: PeOp::Mov, n1: 1, n0: x.piece(), dst: y.view(), args: vec![Arg::View(x.view())] };
         self.local(n, x.axis, vec![op]);
         y
@@ -309,7 +318,7 @@ impl Planner<'_> {
     fn like(&mut self, n: &Node, x: &Vector) -> Vector {
         let ty = elem(self.g.ty(n.output).dtype).unwrap_or(ElemType::F32);
         let buf = self.on_line(x.axis, ty, x.piece());
-        Vector { buf, offset: 0, zero_gaps: false, ..x.clone() }
+        Vector { buf, offset: 0, stride: 1, zero_gaps: false, ..x.clone() }
     }
 
     /// Operations on registers, the first of which is `x`.
@@ -411,7 +420,7 @@ impl Planner<'_> {
         let (wide, mut ops) = (wide.clone(), Vec::new());
         let mut args: Vec<Arg> = Vec::new();
         for v in [&x, &y] {
-            let s0 = usize::from(v.layout.is_some());
+            let s0 = if v.layout.is_some() { v.stride } else { 0 };
             args.push(Arg::View(View { s0, ..v.view() }));
         }
         let op = match simple {
@@ -433,13 +442,13 @@ impl Planner<'_> {
     }
 
     /// The vector with zeros where no element is.
-    fn closed(&mut self, n: &Node, x: &Vector) -> Vector {
+    pub(super) fn closed(&mut self, n: &Node, x: &Vector) -> Vector {
         let Some(layout) = x.layout.as_ref().filter(|l| l.has_gaps() && !x.zero_gaps) else { return x.clone() };
         let bytes = layout.index.iter().map(|&i| f32::from(u8::from(i != NONE))).flat_map(f32::to_le_bytes).collect();
         let line = self.plan.mesh.line(x.axis);
         let mask = View::dense(self.alloc(ElemType::F32, layout.piece, line, Init::Bytes(bytes)), 0);
         let buf = self.on_line(x.axis, self.plan.buf(x.buf).ty, layout.piece);
-        let y = Vector { buf, offset: 0, zero_gaps: true, ..x.clone() };
+        let y = Vector { buf, offset: 0, stride: 1, zero_gaps: true, ..x.clone() };
         let args = vec![Arg::View(mask), Arg::View(x.view()), Arg::Imm(0.0)];
         self.local(n, x.axis, vec![LocalOp { op: PeOp::Select, n1: 1, n0: layout.piece, dst: y.view(), args }]);
         y
@@ -464,7 +473,7 @@ impl Planner<'_> {
         let work = Work::Reduce { axis, lines: lines.clone(), op: PeOp::Add, from: part, n: 1, into: total };
         self.push(n, "sum along the line", work);
         self.push(n, "to all of the line", Work::Spread { axis, lines, buf: total, n: 1 });
-        let sum = Vector { axis, layout: None, buf: total, offset: 0, zero_gaps: false };
+        let sum = Vector { axis, layout: None, buf: total, offset: 0, stride: 1, zero_gaps: false };
         if kind == Reduce::Sum {
             return Ok(sum);
         }
@@ -497,6 +506,7 @@ impl Planner<'_> {
                 }
             }
             let buf = self.alloc(ElemType::F32, slots, line.clone(), Init::Bytes(bytes));
+            self.plan.bufs[buf.0].shared = true;
             self.tables.push((heads, values.clone(), buf));
             buf
         };
@@ -527,101 +537,5 @@ impl Planner<'_> {
         }
         self.push(n, "rotary embedding", Work::Local { at: line, ops });
         Ok(Vector { zero_gaps: x.zero_gaps, ..out })
-    }
-
-    /// All products of one vector with weights, in one go.
-    fn products(&mut self, n: &Node) -> Result<(), CompileError> {
-        let g = self.g;
-        let source = n.inputs[0];
-        let x = self.vector(n, source)?;
-        if x.layout.is_none() || g.ty(source).elements() != g.shape(source).last().copied().unwrap_or(0) {
-            return Err(refuse(g, n, "its left operand is not one row", REMEDY));
-        }
-        let x = self.closed(n, &x);
-        let x = if self.plan.buf(x.buf).ty == ElemType::F16 { x } else { self.cast(n, &x, ElemType::F16) };
-        let (travel, sums_along) = (other(x.axis), x.axis);
-        let axis = other(x.axis);
-        let places = self.plan.mesh.len(axis);
-        let mut parts = Vec::new();
-        for m in g.nodes().iter().filter(|m| matches!(m.op, Op::MatMul { .. }) && m.inputs[0] == source) {
-            let is_matrix = g.constant(m.inputs[1]).is_some()
-                && elem(g.ty(m.inputs[1]).dtype).is_some()
-                && g.ty(m.inputs[1]).elements() == g.shape(m.inputs[1]).iter().rev().take(2).product::<usize>()
-                && m.inputs.len() == 2;
-            if !is_matrix {
-                return Err(refuse(g, m, "its right operand is no constant matrix of floats", REMEDY));
-            }
-            let columns = g.shape(m.inputs[1]).last().copied().unwrap_or(1);
-            let layout = match self.wanted.get(&m.output) {
-                Some(&h) if h.groups.axis == axis => Layout::of_heads(h, places),
-                Some(_) => return Err(refuse(g, m, "queries would lie along the wrong axis", REMEDY)),
-                None => Layout::plain(columns, places),
-            };
-            parts.push((m, layout));
-        }
-        let piece = parts.iter().map(|(_, l)| l.piece).sum();
-        let k = x.piece();
-        let bytes = self.weights(&x, &parts, axis);
-        let whole = self.plan.mesh.whole();
-        let weights = self.alloc(ElemType::F16, k * piece, whole.clone(), Init::Bytes(bytes));
-        let sums = self.alloc(ElemType::F32, piece, whole, Init::Zero);
-        let into = self.on_line(axis, ElemType::F32, piece);
-        self.push(
-            n,
-            "product",
-            Work::Product { axis: travel, x: x.view(), k, n: piece, weights, sums, clears: vec![] },
-        );
-        let lines = self.plan.mesh.all(axis);
-        let work = Work::Reduce { axis: sums_along, lines, op: PeOp::Add, from: sums, n: piece, into };
-        self.push(n, "sum of the product", work);
-        let mut offset = 0;
-        for (m, layout) in parts {
-            let size = layout.piece;
-            let v = Vector { axis, layout: Some(layout), buf: into, offset, zero_gaps: true };
-            offset += size;
-            let v = match elem(g.ty(m.output).dtype) {
-                Some(ElemType::F16) => self.cast(m, &v, ElemType::F16),
-                _ => v,
-            };
-            self.values.insert(m.output, v);
-        }
-        Ok(())
-    }
-
-    /// Weights of every PE: the rows of its elements of `x`, the columns of its elements of the results.
-    fn weights(&self, x: &Vector, parts: &[(&Node, Layout)], axis: Axis) -> Vec<u8> {
-        use rayon::prelude::*;
-        let g = self.g;
-        let rows = x.layout.as_ref().map(|l| (l.index.clone(), l.piece)).unwrap_or_default();
-        let piece: usize = parts.iter().map(|(_, l)| l.piece).sum();
-        let tensors: Vec<_> = parts.iter().filter_map(|(m, _)| g.constant(m.inputs[1])).collect();
-        let half = |t: &quadrille_compiler::ir::Tensor, at: usize| match t.dtype {
-            DType::F16 => [t.data[2 * at], t.data[2 * at + 1]],
-            _ => {
-                let b = &t.data[4 * at..4 * at + 4];
-                f32_to_f16(f32::from_le_bytes([b[0], b[1], b[2], b[3]])).to_le_bytes()
-            }
-        };
-        let width = usize::from(self.plan.mesh.grid.width);
-        let block = rows.1 * piece * 2;
-        let mut bytes = vec![0u8; self.plan.mesh.whole().len() * block];
-        bytes.par_chunks_exact_mut(block).enumerate().for_each(|(pe, out)| {
-            let (px, py) = (pe % width, pe / width);
-            let (along, across) = if axis == Axis::Row { (py, px) } else { (px, py) };
-            let own = &rows.0[along * rows.1..(along + 1) * rows.1];
-            for (i, &row) in own.iter().enumerate().filter(|r| *r.1 != NONE) {
-                let mut at = i * piece;
-                for ((_, layout), t) in parts.iter().zip(&tensors) {
-                    let columns = t.shape.last().copied().unwrap_or(1);
-                    for &c in layout.of(across) {
-                        if c != NONE {
-                            out[2 * at..2 * at + 2].copy_from_slice(&half(t, row as usize * columns + c as usize));
-                        }
-                        at += 1;
-                    }
-                }
-            }
-        });
-        bytes
     }
 }

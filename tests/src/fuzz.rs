@@ -81,7 +81,7 @@ fn is_small(graph: &Graph) -> bool {
 fn ask_targets(graph: &Graph) {
     for name in ["tsp-small", "wafer-small"] {
         let machine = Machine::load(name).expect("it ships");
-        let optimised = pipeline::prepare(graph, machine.target(), &Preparation::default())
+        let optimised = pipeline::prepare(graph, &machine, &Preparation::default())
             .unwrap_or_else(|e| panic!("a graph that verifies cannot be rewritten for {name}: {e}"));
         let problems = pipeline::unsupported_nodes(&optimised, &machine);
         if problems.is_empty() {

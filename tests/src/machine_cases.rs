@@ -93,6 +93,11 @@ impl Machines {
         Machines { target, machines: vec![load(&format!("{name}-small")), load(name)] }
     }
 
+    /// The one that graphs are rewritten for.
+    fn full_size(&self) -> &Machine {
+        &self.machines[self.machines.len() - 1]
+    }
+
     /// Which target.
     pub fn target(&self) -> Target {
         self.target
@@ -144,7 +149,7 @@ impl Machines {
 
     fn run(&self, case: &NodeCase, set: &DataSet, machine: &Machine) -> Result<(), Trouble> {
         let bug = |what: &'static str| move |e: Failure| Trouble::Bug(format!("{what}: {}", said(&e)));
-        let graph = pipeline::prepare(&set.graph, self.target, &Preparation::default()).map_err(bug("passes"))?;
+        let graph = pipeline::prepare(&set.graph, self.full_size(), &Preparation::default()).map_err(bug("passes"))?;
         let compiled = pipeline::compile(&graph, machine, Precision::F16).map_err(|e| match e.cause {
             Cause::Unsupported | Cause::DoesNotFit => Trouble::Refused(said(&e)),
             _ => Trouble::Bug(format!("compiler: {}", said(&e))),

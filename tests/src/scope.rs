@@ -41,6 +41,7 @@ fn is_arithmetic(op: &Op) -> bool {
         | Op::ArgReduce { .. }
         | Op::CumSum { .. }
         | Op::Softmax { .. }
+        | Op::Norm { .. }
         | Op::TopKValues { .. }
         | Op::TopKIndices { .. } => true,
         Op::Select

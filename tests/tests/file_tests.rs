@@ -23,7 +23,7 @@
 //! there, so. `QUADRILLE_BLESS=1` writes the sections anew; read the diff before you commit it.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use quadrille::machine::Target;
+use quadrille::machine::{Machine, Target};
 use quadrille::pipeline::{REWRITE, run_passes};
 use quadrille_compiler::ir::arbitrary::{Rng, inputs};
 use quadrille_compiler::ir::{Graph, Tensor, eval::eval, text, verify::verify};
@@ -130,7 +130,8 @@ fn run(graph: &Graph, command: &str) -> Result<String, String> {
                 Some("wafer") => Some(Target::Wafer),
                 Some(other) => return Err(format!("no target {other:?}")),
             };
-            let new = run_passes(graph, target, &passes).map_err(|e| format!("{e:?}"))?;
+            let machine = target.map(Machine::full_size);
+            let new = run_passes(graph, machine.as_ref(), &passes).map_err(|e| format!("{e:?}"))?;
             let tolerance = if passes.iter().any(|p| p == REWRITE) { REWRITE_TOLERANCE } else { 0.0 };
             same_values(graph, &new, tolerance)?;
             Ok(text::print(&new))

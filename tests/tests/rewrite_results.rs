@@ -51,7 +51,7 @@ fn machine(target: Target) -> Machine {
 }
 
 fn model(target: Target) -> Box<dyn CostModel> {
-    pipeline::cost_model(target)
+    pipeline::cost_model(&Machine::full_size(target))
 }
 
 /// A model of the corpus as a graph, cleaned; a quantised one in integers where the target multiplies them.
@@ -63,7 +63,7 @@ fn real(name: &str, target: Target) -> (Graph, Precision) {
     if precision == Precision::Int8 {
         passes.insert(0, integer_kernels::PASS.name.to_string());
     }
-    (pipeline::run_passes(&graph, Some(target), &passes).expect("the passes run"), precision)
+    (pipeline::run_passes(&graph, Some(&Machine::full_size(target)), &passes).expect("the passes run"), precision)
 }
 
 /// Networks of the generator that compile quickly.
@@ -73,7 +73,7 @@ fn generated() -> Vec<(&'static str, Graph)> {
 
 /// Cycles of the program of a graph.
 fn scheduled(g: &Graph, target: Target, precision: Precision) -> Option<u64> {
-    let g = pipeline::run_passes(g, Some(target), &["clean".to_string()]).expect("the passes run");
+    let g = pipeline::run_passes(g, Some(&Machine::full_size(target)), &["clean".to_string()]).expect("the passes run");
     let machine = machine(target);
     let compiled = pipeline::compile(&g, &machine, precision).ok()?;
     if target == Target::Tsp {

@@ -55,6 +55,7 @@ impl Work {
                 Op::Unary(Unary::Round) => {}
                 Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Fma | Op::Cast(_) => elementwise = out,
                 Op::Softmax { .. } => elementwise = out.saturating_mul(3),
+                Op::Norm { centered, .. } => elementwise = out.saturating_mul(2 + u64::from(*centered)),
                 Op::Pool { kind: Pool::Max, window } => {
                     elementwise = out.saturating_mul(product(&window.kernel).saturating_sub(1));
                 }

@@ -427,7 +427,8 @@ impl Maker<'_> {
                 self.add(Op::ArgReduce { max: p, axis, keep: q, last }, &[x]);
             }
             1 => self.add(Op::CumSum { axis, exclusive: p, reverse: q }, &[x]),
-            2 => self.add(Op::Softmax { axis }, &[x]),
+            2 if p => self.add(Op::Softmax { axis }, &[x]),
+            2 => self.add(Op::Norm { axes: vec![axis], centered: q, epsilon: 1e-3f32.to_bits() }, &[x]),
             _ => {
                 let k = self.rng.range(0, shape[axis]);
                 self.add(Op::TopKValues { k, axis, largest: p }, &[x]);
@@ -622,7 +623,7 @@ mod tests {
             }
         }
         // 29 unary, 20 binary, 5 reductions, 2 kinds of pool and of index, and the rest.
-        let all = 29 + 20 + 5 + 2 + 2 + 21;
+        let all = 29 + 20 + 5 + 2 + 2 + 22;
         assert_eq!(seen.len(), all, "{seen:?}");
     }
 }

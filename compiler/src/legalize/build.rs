@@ -17,6 +17,8 @@ pub(super) struct Builder<'a> {
     from: Vec<usize>,
     node: usize,
     origin: OriginId,
+    /// Operations are looked up among the rules, and computed where all is constant.
+    rules: bool,
 }
 
 pub(super) type Made = Result<ValueId, TypeError>;
@@ -32,7 +34,12 @@ impl<'a> Builder<'a> {
             let value = old.value(v);
             map[v.0 as usize] = Some(new.add_input(value.name.clone(), value.ty.clone()));
         }
-        Builder { old, new, map, from: Vec::new(), node: 0, origin: OriginId(0) }
+        Builder { old, new, map, from: Vec::new(), node: 0, origin: OriginId(0), rules: true }
+    }
+
+    /// One that adds operations as they are.
+    pub(super) fn as_it_is(old: &'a Graph) -> Builder<'a> {
+        Builder { rules: false, ..Builder::new(old) }
     }
 
     /// What follows is on behalf of this node.
@@ -118,6 +125,9 @@ impl<'a> Builder<'a> {
 
     /// An operation: computed if all is constant, in other words if there is a rule, else added.
     pub(super) fn op(&mut self, op: Op, x: &[ValueId]) -> Made {
+        if !self.rules {
+            return self.raw(op, x);
+        }
         if let Some(t) = self.folded(&op, x)? {
             return Ok(self.new.add_const("", t));
         }

@@ -15,6 +15,7 @@ mod conv_transpose;
 mod index;
 mod integer;
 mod narrow;
+mod norm;
 mod pad;
 mod rank;
 mod scan;
@@ -24,6 +25,7 @@ mod tests;
 
 use crate::ir::{Graph, Op, TypeError, ValueId};
 use build::Builder;
+pub use norm::without_norms;
 pub use pad::taken_over;
 
 /// Elements that a rule may make at most where it compares everything with everything.
@@ -68,6 +70,7 @@ impl Builder<'_> {
             Op::ArgReduce { max, axis, keep, last } => self.arg_reduce(*max, *axis, *keep, *last, x[0]).map(Some),
             Op::TopKValues { k, axis, largest } => self.top_k(*k, *axis, *largest, false, x[0]),
             Op::TopKIndices { k, axis, largest } => self.top_k(*k, *axis, *largest, true, x[0]),
+            Op::Norm { axes, centered, epsilon } => self.norm(axes, *centered, *epsilon, x[0]),
             Op::CumSum { axis, exclusive, reverse } => self.cumsum(*axis, *exclusive, *reverse, x[0]).map(Some),
             Op::Gather { axis } => self.gather(*axis, x[0], x[1]),
             Op::GatherElements { axis } => self.gather_elements(*axis, x[0], x[1]),

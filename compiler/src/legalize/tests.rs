@@ -221,6 +221,26 @@ fn convolutions() {
 }
 
 #[test]
+fn norms() {
+    let mut rng = Rng::new(7);
+    let x = tensor(&mut rng, DType::F32, &[2, 3, 4, 5], -9, 9);
+    for centered in [true, false] {
+        for axes in [vec![1], vec![2, 3], vec![0, 1, 2, 3], vec![3]] {
+            let op = Op::Norm { axes: axes.clone(), centered, epsilon: 0.5f32.to_bits() };
+            let g = graph(op, &[(DType::F32, &[2, 3, 4, 5])]);
+            if axes != [3] {
+                same(&g, std::slice::from_ref(&x));
+            }
+            let spelled = super::without_norms(&g).expect("legal");
+            assert!(!spelled.graph.nodes().iter().any(|n| matches!(n.op, Op::Norm { .. })));
+            assert_eq!(spelled.from, vec![0; spelled.graph.nodes().len()]);
+            let (want, got) = (eval(&g, std::slice::from_ref(&x)), eval(&spelled.graph, std::slice::from_ref(&x)));
+            assert_eq!(got.expect("evaluates"), want.expect("evaluates"));
+        }
+    }
+}
+
+#[test]
 fn nothing_to_do_is_nothing_done() {
     let g = graph(Op::Binary(Binary::Add), &[(DType::F32, &[3]), (DType::F32, &[3])]);
     assert_eq!(legalize(&g).expect("legal").graph, g);

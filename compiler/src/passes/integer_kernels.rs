@@ -29,8 +29,9 @@ pub const PASS: Pass = Pass {
               A sum rescales both sides by one `fma`, one rounding and one saturation. If one side is a product that nothing \
               else reads, its own rounding and saturation are dropped. An average is an `i32` sum and one factor.\n\n\
               Products of integers that were widened to `i32` (QLinearConv, ConvInteger and so on) are narrowed again. \
-              Weights with zero points that do not fit `i8` after subtraction, computed weights, and everything that no \
-              quantisation follows stay as they are.\n\n\
+              A product of dequantised operands that no quantisation follows (the gates of a recurrent cell, a last layer) is \
+              the integer sum times one factor. Weights with zero points that do not fit `i8` after subtraction, computed \
+              weights, and other operations that no quantisation follows stay as they are.\n\n\
               The result is within one quantum of the float graph for each quantisation; a graph that neither quantises nor \
               multiplies integers is left as it is.",
     run,
@@ -40,7 +41,10 @@ fn run(graph: &Graph) -> Result<Graph, TypeError> {
     let islands = Islands { old: graph, uses: use_counts(graph) };
     rebuild(graph, |r, node| match islands.integer_product(r, node)? {
         Some(v) => Ok(Some(v)),
-        None => islands.quantisation(r, node),
+        None => match islands.quantisation(r, node)? {
+            Some(v) => Ok(Some(v)),
+            None => islands.float_product(r, node),
+        },
     })
 }
 

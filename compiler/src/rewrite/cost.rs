@@ -6,7 +6,7 @@
 //! to fill and drain the machine. A graph takes at least as long as its busiest resource, and as its longest
 //! chain of fills; at most as long as the sum of all.
 
-use crate::ir::{Op, TensorType};
+use crate::ir::{Binary, Op, Reduce, TensorType, Unary};
 use std::fmt;
 
 /// The machine to compile for.
@@ -165,6 +165,40 @@ pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cyc
         }
     }
     costs
+}
+
+/// The operations that a norm stands for, with their operands and results, for models of machines without a mapping of it.
+fn spelled_out(axes: &[usize], centered: bool, x: &TensorType) -> Vec<(Op, Vec<(TensorType, bool)>, TensorType)> {
+    let mut kept = x.clone();
+    axes.iter().filter(|&&a| a < x.rank()).for_each(|&a| kept.shape[a] = 1);
+    let mean = || {
+        let op = Op::Reduce { kind: Reduce::Mean, axes: axes.to_vec(), keep: true };
+        (op, vec![(x.clone(), false)], kept.clone())
+    };
+    let join = |b: Binary, other: &TensorType, fixed: bool| {
+        (Op::Binary(b), vec![(x.clone(), false), (other.clone(), fixed)], x.clone())
+    };
+    let number = TensorType::new(x.dtype, []);
+    let mut all = Vec::new();
+    if centered {
+        all.extend([mean(), join(Binary::Sub, &kept, false)]);
+    }
+    // The square at its cheapest, so that no spelling is cheaper than the norm.
+    all.extend([join(Binary::Pow, &number, true), mean()]);
+    all.push((Op::Unary(Unary::Rsqrt), vec![(kept.clone(), false)], kept.clone()));
+    all.push(join(Binary::Mul, &kept, false));
+    all
+}
+
+/// What a norm costs as the chain that it stands for.
+pub fn as_chain(model: &dyn CostModel, axes: &[usize], centered: bool, x: &TensorType) -> Cycles {
+    spelled_out(axes, centered, x).into_iter().fold(Cycles::default(), |sum, (op, types, result)| {
+        let operands: Vec<Operand<'_>> = types.iter().map(|(ty, fixed)| Operand { ty, fixed: *fixed }).collect();
+        let c = model.joined(&op, &operands, &result);
+        let mut busy = sum.busy;
+        busy.iter_mut().zip(c.busy).for_each(|(a, b)| *a += b);
+        Cycles { busy, fill: sum.fill + c.fill }
+    })
 }
 
 /// The sizes of a matrix product: `batch` independent products of `m x k` by `k x n`.

@@ -33,7 +33,7 @@ mod testing;
 mod tests;
 
 pub use check::{Check, Difference, compare_graphs, random_inputs};
-pub use cost::{CostModel, Cycles, GraphCost, Mapping, Operand, Product, RESOURCES, Target};
+pub use cost::{CostModel, Cycles, GraphCost, Mapping, Operand, Product, RESOURCES, Target, as_chain};
 pub use explain::{Explanation, Group, Made, explain};
 pub use options::RewriteOptions;
 pub use rebuild::{JOINT, Lineage, Step};

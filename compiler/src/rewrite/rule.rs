@@ -170,6 +170,11 @@ impl Cx<'_> {
         Some(self.egraph.analysis.consts.get(self.facts(id).value?))
     }
 
+    /// The class of the term.
+    pub(crate) fn root(&self) -> Id {
+        self.root
+    }
+
     /// Canonical name of a class.
     pub(crate) fn find(&self, id: Id) -> Id {
         self.egraph.find(id)

@@ -36,6 +36,7 @@ pub use lane::beyond_lane;
 pub use tiled::{TiledEvalError, TiledGraph};
 
 use quadrille_compiler::ir::{Graph, NodeId};
+use quadrille_compiler::legalize::{Legal, without_norms};
 use quadrille_isa::wafer::{Machine, Program};
 use std::collections::HashMap;
 use streams::WaferGraph;
@@ -76,9 +77,11 @@ pub struct NodeSupport {
 
 /// Support of every node, in the graph's order: all problems, not the first.
 pub fn check(graph: &Graph, _machine: &Machine) -> Vec<NodeSupport> {
-    let problems = partition::partition(graph).problems;
+    let legal = in_kernels(graph);
+    let problems = partition::partition(&legal.graph).problems;
     let mut first: HashMap<NodeId, &NodeProblem> = HashMap::new();
-    problems.iter().for_each(|(id, p)| _ = first.entry(*id).or_insert(p));
+    let user = |id: &NodeId| NodeId(legal.from.get(id.0 as usize).map_or(id.0, |&n| n as u32));
+    problems.iter().for_each(|(id, p)| _ = first.entry(user(id)).or_insert(p));
     let nodes = graph.nodes().iter().enumerate();
     nodes
         .map(|(i, n)| {
@@ -89,11 +92,19 @@ pub fn check(graph: &Graph, _machine: &Machine) -> Vec<NodeSupport> {
         .collect()
 }
 
+/// The graph in operations that have kernels.
+fn in_kernels(graph: &Graph) -> Legal {
+    // What is ill-typed meets its node's own error.
+    let as_it_is = || Legal { graph: graph.clone(), from: (0..graph.nodes().len()).collect() };
+    without_norms(graph).unwrap_or_else(|_| as_it_is())
+}
+
 /// Compiles a graph for a mesh.
 ///
 /// The same graph gives the same program. Errors name the node that cannot be mapped or what
 /// does not fit, and what to do.
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
+    let graph = &in_kernels(graph).graph;
     let partition::Partition { graph: g, mut problems } = partition::partition(graph);
     if !problems.is_empty() {
         return Err(problems.swap_remove(0).1.into());

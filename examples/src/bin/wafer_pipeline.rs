@@ -58,7 +58,9 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
     let import = ImportOptions { input_shapes, ..ImportOptions::default() };
     let graph = import::import(&model, &import).map_err(|e| e.to_string())?;
     let feeds = Feeds::default();
-    let graph = pipeline::prepare(&graph, Target::Wafer, &Preparation::default()).map_err(|e| e.to_string())?;
+    let graph =
+        pipeline::prepare(&graph, &quadrille::machine::Machine::full_size(Target::Wafer), &Preparation::default())
+            .map_err(|e| e.to_string())?;
     let machine = Machine::builtin("wafer").ok_or("there is no machine `wafer`")?;
     let timer = Instant::now();
     let compiled = compile(&graph, &machine, &options).map_err(|e| e.to_string())?;

@@ -215,7 +215,7 @@ impl Subject {
     fn rewritten(&self, applications: usize) -> Result<(Graph, Rewritten), Failure> {
         let mut how = self.how.clone();
         how.rewrite.applications = Some(applications);
-        let (graph, mut all) = pipeline::prepare_reporting(&self.imported, self.machine.target(), &how)?;
+        let (graph, mut all) = pipeline::prepare_reporting(&self.imported, &self.machine, &how)?;
         match (all.pop(), all.is_empty()) {
             (Some(one), true) => Ok((graph, one)),
             _ => Err(Failure::usage("bisect wants one `rewrite` among the --passes")),

@@ -79,7 +79,7 @@ impl Args {
         let precision = self.args.precision(&graph, machine.target());
         let work = Work::at(&graph, precision);
         let (graph, rewrite_s) =
-            progress.stage("rewriting", || pipeline::prepare(&graph, machine.target(), &self.args.preparation()));
+            progress.stage("rewriting", || pipeline::prepare(&graph, &machine, &self.args.preparation()));
         let graph = graph?;
         if self.emit == Emit::Optimized {
             drop(progress);

@@ -53,14 +53,14 @@ impl Args {
         let progress = Progress::new();
         let (done, _) = progress.stage("rewriting", || {
             let (graph, _) = read_model(&self.model, &self.args)?;
-            pipeline::prepare_reporting(&graph, machine.target(), &self.args.preparation())
+            pipeline::prepare_reporting(&graph, &machine, &self.args.preparation())
         });
         let (_, rewritten) = done?;
         drop(progress);
         if rewritten.is_empty() {
             return Err(Failure::usage("there is no `rewrite` among the --passes to explain"));
         }
-        let model = pipeline::cost_model(machine.target());
+        let model = pipeline::cost_model(&machine);
         let explained: Vec<Explanation> =
             rewritten.iter().map(|r| rewrite::explain(&r.before, &r.after, &r.report, &*model)).collect();
         if let Some(node) = &self.node {

@@ -5,7 +5,7 @@ use super::output::{self, Output};
 use crate::data::extension;
 use crate::failure::Failure;
 use crate::file;
-use crate::machine::Target;
+use crate::machine::{Machine, Target};
 use crate::pipeline::{self, Feeds, REWRITE};
 use comfy_table::{Table, presets};
 use quadrille_compiler::ir::{self, Graph};
@@ -51,7 +51,8 @@ impl Args {
         if let (false, Some(path)) = (self.list, &self.graph) {
             let dims = ModelArgs::collect_dims(&self.dims)?;
             let graph = read_graph(path, &dims)?;
-            let graph = pipeline::run_passes_with(&graph, self.target, &self.passes, &self.rewrite.options())?;
+            let machine = self.target.map(Machine::full_size);
+            let graph = pipeline::run_passes_with(&graph, machine.as_ref(), &self.passes, &self.rewrite.options())?;
             self.output.text(&ir::text::print(&graph))?;
         } else {
             list()?;

@@ -44,7 +44,7 @@ impl Prepared {
             let (inputs, outputs) = (pipeline::input_names(&model), pipeline::output_names(&model));
             let feeds = Feeds::read(args.data.as_deref(), &args.inputs, &[], &inputs, &outputs, &[])?;
             let graph = pipeline::import(path, &model, &args.dims()?, &feeds)?;
-            let optimized = pipeline::prepare(&graph, machine.target(), &args.preparation())?;
+            let optimized = pipeline::prepare(&graph, &machine, &args.preparation())?;
             let precision = args.precision(&graph, machine.target());
             let compiled = pipeline::compile(&optimized, &machine, precision);
             Ok::<_, Failure>((compiled.map_err(|f| f.locate(&model))?, feeds.for_graph(&graph, 0)?))

@@ -158,7 +158,7 @@ impl Args {
         let (compiled, compile_s) = progress.stage("compiling", || {
             let optimized = match &self.optimized {
                 Some(path) => read_optimized(path, &graph)?,
-                None => pipeline::prepare(&graph, machine.target(), &self.args.preparation())?,
+                None => pipeline::prepare(&graph, &machine, &self.args.preparation())?,
             };
             let compiled = pipeline::compile(&optimized, &machine, precision)?;
             Ok::<_, Failure>((optimized, compiled))

@@ -18,7 +18,7 @@ pub use feeds::{Feeds, input_names, output_names};
 use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::file;
-use crate::machine::Target;
+use crate::machine::{Machine, Target};
 use quadrille_compiler::import::{self, ImportError, ImportErrorKind, ImportErrors, ImportOptions, Survey};
 use quadrille_compiler::ir::{self, Graph};
 use quadrille_compiler::passes;
@@ -148,7 +148,7 @@ pub fn precision(imported: &Graph, target: Target, asked: Option<Precision>) -> 
     })
 }
 
-/// Names under which the rewriter can be called among the passes: `rewrite` for the target of
+/// Names under which the rewriter can be called among the passes: `rewrite` for the machine of
 /// the command.
 pub const REWRITE: &str = "rewrite";
 
@@ -162,20 +162,24 @@ pub struct Rewritten {
 }
 
 /// Imported graph to optimised graph.
-pub fn prepare(graph: &Graph, target: Target, how: &Preparation) -> Result<Graph, Failure> {
-    prepare_into(graph, target, how, None)
+pub fn prepare(graph: &Graph, machine: &Machine, how: &Preparation) -> Result<Graph, Failure> {
+    prepare_into(graph, machine, how, None)
 }
 
 /// [`prepare`], with what every `rewrite` did.
-pub fn prepare_reporting(graph: &Graph, target: Target, how: &Preparation) -> Result<(Graph, Vec<Rewritten>), Failure> {
+pub fn prepare_reporting(
+    graph: &Graph,
+    machine: &Machine,
+    how: &Preparation,
+) -> Result<(Graph, Vec<Rewritten>), Failure> {
     let mut rewritten = Vec::new();
-    let graph = prepare_into(graph, target, how, Some(&mut rewritten))?;
+    let graph = prepare_into(graph, machine, how, Some(&mut rewritten))?;
     Ok((graph, rewritten))
 }
 
 fn prepare_into(
     graph: &Graph,
-    target: Target,
+    machine: &Machine,
     how: &Preparation,
     rewritten: Option<&mut Vec<Rewritten>>,
 ) -> Result<Graph, Failure> {
@@ -183,34 +187,34 @@ fn prepare_into(
         return Err(unsupported("the model is too large to compile").with(problem));
     }
     let mut standard = vec!["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
-    if precision(graph, target, how.precision) == Precision::Int8 {
+    if precision(graph, machine.target(), how.precision) == Precision::Int8 {
         if how.passes.is_none() && !passes::integer_kernels::applies(graph) {
             return Err(unsupported("--precision int8 wants a quantised model (QuantizeLinear and the like); use f16"));
         }
         standard.insert(0, passes::integer_kernels::PASS.name.to_string());
     }
-    run_passes_into(graph, Some(target), how.passes.as_deref().unwrap_or(&standard), &how.rewrite, rewritten)
+    run_passes_into(graph, Some(machine), how.passes.as_deref().unwrap_or(&standard), &how.rewrite, rewritten)
 }
 
 /// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each.
-pub fn run_passes(graph: &Graph, target: Option<Target>, names: &[String]) -> Result<Graph, Failure> {
-    run_passes_with(graph, target, names, &RewriteOptions::default())
+pub fn run_passes(graph: &Graph, machine: Option<&Machine>, names: &[String]) -> Result<Graph, Failure> {
+    run_passes_with(graph, machine, names, &RewriteOptions::default())
 }
 
 /// [`run_passes`] with switches for the rewriter.
 pub fn run_passes_with(
     graph: &Graph,
-    target: Option<Target>,
+    machine: Option<&Machine>,
     names: &[String],
     options: &RewriteOptions,
 ) -> Result<Graph, Failure> {
-    run_passes_into(graph, target, names, options, None)
+    run_passes_into(graph, machine, names, options, None)
 }
 
 /// Also tells what every `rewrite` did, if it is asked to.
 fn run_passes_into(
     graph: &Graph,
-    target: Option<Target>,
+    machine: Option<&Machine>,
     names: &[String],
     options: &RewriteOptions,
     mut rewritten: Option<&mut Vec<Rewritten>>,
@@ -218,8 +222,9 @@ fn run_passes_into(
     let mut g = graph.clone();
     for name in names {
         if name == REWRITE {
-            let target = target.ok_or_else(|| Failure::usage("`rewrite` chooses by a target's cost: give --target"))?;
-            let (after, report) = backend::rewrite(&g, target, options)?;
+            let machine =
+                machine.ok_or_else(|| Failure::usage("`rewrite` chooses by a target's cost: give --target"))?;
+            let (after, report) = backend::rewrite(&g, machine, options)?;
             ir::verify::verify(&after).map_err(|errors| {
                 let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Failure::wrong(format!("internal error: `rewrite` broke the graph: {}", list.join("; ")))

@@ -23,6 +23,7 @@ mod gemm_int;
 mod kernel;
 mod math;
 mod matmul;
+mod norm;
 mod num;
 mod pad;
 mod plan;
@@ -210,6 +211,9 @@ fn eval_typed(order: Order, op: &Op, inputs: &[&Tensor], ty: &TensorType) -> Res
         Op::ArgReduce { max, axis, last, .. } => scan::arg_reduce(inputs[0], *max, *axis, *last, &ty.shape)?,
         Op::CumSum { axis, exclusive, reverse } => scan::cumsum(inputs[0], *axis, *exclusive, *reverse),
         Op::Softmax { axis } => scan::softmax(inputs[0], *axis),
+        Op::Norm { axes, centered, epsilon } => {
+            norm::eval(order, inputs[0], axes, *centered, f32::from_bits(*epsilon))?
+        }
         Op::Reshape { shape } => buffer::reshaped(inputs[0], shape),
         Op::Transpose { perm } => strided::transpose(inputs[0], perm),
         Op::Broadcast { shape } => strided::broadcast(inputs[0], shape),

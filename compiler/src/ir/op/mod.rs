@@ -84,6 +84,13 @@ pub enum Op {
     Softmax {
         axis: usize,
     },
+    /// `(x - mean) * rsqrt(mean square + epsilon)` over `axes` (sorted, unique), of a float; `mean` is zero
+    /// unless `centered`. `epsilon` holds the bits of an f32.
+    Norm {
+        axes: Vec<usize>,
+        centered: bool,
+        epsilon: u32,
+    },
     /// The same elements in row-major order under another shape.
     Reshape {
         shape: Vec<usize>,
@@ -166,6 +173,7 @@ impl Op {
             Op::ArgReduce { max: false, .. } => "arg_min",
             Op::CumSum { .. } => "cumsum",
             Op::Softmax { .. } => "softmax",
+            Op::Norm { .. } => "norm",
             Op::Reshape { .. } => "reshape",
             Op::Transpose { .. } => "transpose",
             Op::Broadcast { .. } => "broadcast",

@@ -108,6 +108,9 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, Attr)> {
         Op::Softmax { axis } | Op::Concat { axis } | Op::Gather { axis } | Op::GatherElements { axis } => {
             w.word("axis", axis)
         }
+        Op::Norm { axes, centered, epsilon } => {
+            w.list("axes", axes).flag("centered", *centered).word("epsilon", f32_text(f32::from_bits(*epsilon)))
+        }
         Op::Transpose { perm } => w.list("perm", perm),
         Op::Slice { start, step, shape } => w.list("start", start).list_unless(&1, shape.len(), "step", step),
         Op::Pad { mode, before, after } => {
@@ -222,6 +225,16 @@ impl Reader {
         }
     }
 
+    fn float_bits(&mut self, name: &str) -> Result<u32, String> {
+        match self.take(name) {
+            Some(Attr::Word(w)) => {
+                f32_parse(&w).map(f32::to_bits).ok_or_else(|| format!("`{name}` is a number, not `{w}`"))
+            }
+            Some(_) => Err(format!("`{name}` is a number, not a list")),
+            None => Err(format!("the attribute `{name}` is missing")),
+        }
+    }
+
     fn flag(&mut self, name: &str) -> Result<bool, String> {
         match self.take(name) {
             None => Ok(false),
@@ -321,6 +334,9 @@ pub(super) fn operation(name: &str, attrs: Vec<(String, Attr)>, ty: Option<&Tens
             Op::CumSum { axis: r.number("axis")?, exclusive: r.flag("exclusive")?, reverse: r.flag("reverse")? }
         }
         "softmax" => Op::Softmax { axis: r.number("axis")? },
+        "norm" => {
+            Op::Norm { axes: r.numbers("axes")?, centered: r.flag("centered")?, epsilon: r.float_bits("epsilon")? }
+        }
         "reshape" => Op::Reshape { shape: declared()?.shape.clone() },
         "transpose" => Op::Transpose { perm: r.numbers("perm")? },
         "broadcast" => Op::Broadcast { shape: declared()?.shape.clone() },

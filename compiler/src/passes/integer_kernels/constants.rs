@@ -40,14 +40,21 @@ impl Islands<'_> {
         eval_op(&node.op, &operands.iter().collect::<Vec<_>>()).ok()
     }
 
-    /// Dequantised constants, transposed perhaps.
+    /// Dequantised constants, perhaps moved: transposed, or a part of them under another shape, as gates of recurrent
+    /// cells are.
     pub(super) fn weights(&self, v: ValueId) -> Option<Weights> {
         if let Some(node) = self.old.producer(v)
-            && let Op::Transpose { .. } = node.op
+            && matches!(node.op, Op::Transpose { .. } | Op::Reshape { .. } | Op::Slice { .. })
         {
             let w = self.weights(node.inputs[0])?;
-            let turn = |t: &Tensor| eval_op(&node.op, &[t]).ok();
-            return Some(Weights { q: turn(&w.q)?, scales: turn(&w.scales)? });
+            let moved = |t: &Tensor| eval_op(&node.op, &[t]).ok();
+            let scales = if w.scales.len() == 1 {
+                Tensor { shape: vec![1; self.old.ty(v).rank()], ..w.scales }
+            } else {
+                let shape = w.q.shape.clone();
+                narrowest(moved(&eval_op(&Op::Broadcast { shape }, &[&w.scales]).ok()?)?)?
+            };
+            return Some(Weights { q: moved(&w.q)?, scales });
         }
         let d = dequantised(self.old, v)?;
         let rank = self.old.ty(v).rank();
@@ -57,6 +64,22 @@ impl Islands<'_> {
         let fine = d.scales.as_f32()?.iter().all(|s| s.is_normal() && *s > 0.0);
         fine.then_some(Weights { q, scales: Tensor { shape, ..d.scales } })
     }
+}
+
+/// The tensor with extent 1 along axes where all is the same.
+fn narrowest(t: Tensor) -> Option<Tensor> {
+    let mut t = t;
+    for axis in 0..t.shape.len() {
+        let mut shape = t.shape.clone();
+        shape[axis] = 1;
+        let start = vec![0; shape.len()];
+        let first = eval_op(&Op::Slice { start, step: vec![1; shape.len()], shape }, &[&t]).ok()?;
+        let again = eval_op(&Op::Broadcast { shape: t.shape.clone() }, &[&first]).ok()?;
+        if again.data == t.data {
+            t = first;
+        }
+    }
+    Some(t)
 }
 
 /// `t - zeros` in `i8`, when that is exact.

@@ -41,6 +41,17 @@ impl Islands<'_> {
         self.rounded(r, v, t, node).map(Some)
     }
 
+    /// A product of a dequantised activation and dequantised weights that stays a float, as gates of recurrent cells do:
+    /// the integer sum, scaled.
+    pub(super) fn float_product(&self, r: &mut Rebuild<'_>, node: &Node) -> Made<ValueId> {
+        if !matches!(node.op, Op::Conv { .. } | Op::MatMul { .. }) || self.old.ty(node.output).dtype != DType::F32 {
+            return Ok(None);
+        }
+        let Some((sum, node)) = self.sum_of_products(r, node.output)? else { return Ok(None) };
+        let (wide, m) = sum.scaled(r, 1.0, node)?;
+        r.add(Op::Binary(Binary::Mul), &[wide, m], node).map(Some)
+    }
+
     /// The product behind a value that is quantised and dequantised on its way and used here alone.
     pub(super) fn product_behind(&self, r: &mut Rebuild<'_>, x: ValueId) -> Made<Sum> {
         let Some(d) = dequantised(self.old, x) else { return Ok(None) };

@@ -301,3 +301,35 @@ fn widened_products_are_narrowed() {
         assert!(eval(&b.g, std::slice::from_ref(&input)).unwrap() == eval(&new, &[input]).unwrap(), "seed {seed}");
     }
 }
+
+#[test]
+fn gates_of_a_recurrent_cell_are_integer_products() {
+    for seed in 0..100u64 {
+        let mut b = Build::new(seed);
+        let (steps, inputs, hidden) = (1 + b.rng.below(4), 1 + b.rng.below(20), 1 + b.rng.below(6));
+        let (x, _) = b.activation("x", &[steps, 1, inputs]);
+        let x = b.node(Op::Reshape { shape: vec![steps, inputs] }, &[x]);
+        // The weights of two directions, as LSTM has them, a scale each gate row or one in all.
+        let w = b.weights(&[2, 4 * hidden, inputs], 1);
+        let w = b.node(Op::Slice { start: vec![1, 0, 0], step: vec![1; 3], shape: vec![1, 4 * hidden, inputs] }, &[w]);
+        let w = b.node(Op::Reshape { shape: vec![4 * hidden, inputs] }, &[w]);
+        let w = b.node(Op::Transpose { perm: vec![1, 0] }, &[w]);
+        let y = b.node(Op::MatMul { epilogue: vec![] }, &[x, w]);
+        let y = b.binary(Binary::Add, y, 0.25);
+        let y = b.node(Op::Unary(Unary::Sigmoid), &[y]);
+        b.g.add_output("y", y);
+        let made = crate::ir::builder::remove_dead(&(PASS.run)(&b.g).unwrap());
+        let product = |n: &crate::ir::Node| matches!(n.op, Op::MatMul { .. });
+        for n in made.nodes().iter().filter(|n| product(n)) {
+            assert_eq!(made.ty(n.inputs[1]).dtype, DType::I8, "seed {seed}");
+            assert!(made.constant(n.inputs[1]).is_some());
+        }
+        let n = steps * inputs;
+        let values: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin() * 60.0 * b.scales[0]).collect();
+        let x = Tensor::from_f32(&[steps, 1, inputs], &values);
+        let (want, got) = (eval(&b.g, std::slice::from_ref(&x)).unwrap(), eval(&made, &[x]).unwrap());
+        for (a, b) in got[0].as_f32().unwrap().iter().zip(want[0].as_f32().unwrap()) {
+            assert!((a - b).abs() < 1e-4, "seed {seed}: {a} for {b}");
+        }
+    }
+}

@@ -8,8 +8,10 @@ mod algebra;
 mod convolution;
 mod epilogue;
 mod fusion;
+mod grouped;
 mod layout;
 mod merging;
+mod norm;
 mod rotary;
 mod selection;
 mod sinking;
@@ -27,13 +29,15 @@ const COUNT: usize = algebra::RULES.len()
     + fusion::RULES.len()
     + epilogue::RULES.len()
     + activation::RULES.len()
-    + merging::RULES.len();
+    + merging::RULES.len()
+    + norm::RULES.len()
+    + grouped::RULES.len();
 
 /// Every rule; the order is that of application and of the documentation.
 pub static TABLE: &[&Rule] = &collect();
 
 const fn collect() -> [&'static Rule; COUNT] {
-    let lists: [&'static [Rule]; 11] = [
+    let lists: [&'static [Rule]; 13] = [
         algebra::RULES,
         selection::RULES,
         softmax::RULES,
@@ -45,6 +49,8 @@ const fn collect() -> [&'static Rule; COUNT] {
         epilogue::RULES,
         activation::RULES,
         merging::RULES,
+        norm::RULES,
+        grouped::RULES,
     ];
     let mut all = [&algebra::RULES[0]; COUNT];
     let (mut n, mut l) = (0, 0);

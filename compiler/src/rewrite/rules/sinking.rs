@@ -37,11 +37,11 @@ pub(super) static RULES: &[Rule] = &[
         name: "sink-transpose-axis",
         theme: Theme::Layout,
         rounding: Rounding::Rounds("The evaluator may add in another order."),
-        summary: "A transpose sinks through a softmax or a reduction, whose axes are renamed.",
+        summary: "A transpose sinks through a softmax, a norm or a reduction, whose axes are renamed.",
         picture: "softmax<a>(transpose<p>(x)) => transpose<p>(softmax<p[a]>(x))\n\
                   reduce_max<a>(transpose<p>(x)) => transpose<p'>(reduce_max<p[a]>(x))",
         when: "strict: softmax, maximum, minimum, or a type that is not float",
-        roots: &[Kind::Softmax, Kind::Reduce],
+        roots: &[Kind::Softmax, Kind::Norm, Kind::Reduce],
         apply: transpose_axis,
         #[cfg(test)]
         example: ex::transpose_axis,
@@ -139,9 +139,11 @@ fn transpose_axis(cx: &mut Cx<'_>, t: &Term) -> Option<()> {
         let perm = perm_of(cx, &inner)?;
         let (new, left) = match &op {
             Op::Softmax { axis } => (Op::Softmax { axis: perm[*axis] }, perm.clone()),
+            Op::Norm { axes, centered, epsilon } => {
+                (Op::Norm { axes: renamed(axes, &perm), centered: *centered, epsilon: *epsilon }, perm.clone())
+            }
             Op::Reduce { kind, axes, keep } => {
-                let mut moved: Vec<usize> = axes.iter().map(|&a| perm[a]).collect();
-                moved.sort_unstable();
+                let moved = renamed(axes, &perm);
                 // Axes that are left, by the rank that they have in the reduced operand.
                 let rank = |a: usize| a - moved.iter().filter(|&&m| m < a).count();
                 let left = if *keep {
@@ -158,6 +160,13 @@ fn transpose_axis(cx: &mut Cx<'_>, t: &Term) -> Option<()> {
         cx.equate(sunk);
     }
     Some(())
+}
+
+/// Axes by their names before a transpose, sorted.
+fn renamed(axes: &[usize], perm: &[usize]) -> Vec<usize> {
+    let mut moved: Vec<usize> = axes.iter().map(|&a| perm[a]).collect();
+    moved.sort_unstable();
+    moved
 }
 
 fn reshape_elementwise(cx: &mut Cx<'_>, t: &Term) -> Option<()> {

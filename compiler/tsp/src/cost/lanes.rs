@@ -2,7 +2,7 @@
 
 use super::{Cost, MXM, SRAM, VXM};
 use quadrille_compiler::ir::{Op, Reduce, TensorType};
-use quadrille_compiler::rewrite::{Cycles, Operand, RESOURCES};
+use quadrille_compiler::rewrite::{Cycles, Operand, RESOURCES, as_chain};
 
 impl Cost {
     /// Rows through planes of zeros and ones, four byte planes each.
@@ -77,6 +77,30 @@ impl Cost {
             (self.fold(extent, rows), self.fold(extent, rows))
         };
         one_after_the_other(one_after_the_other(most, total), self.map(6, rows, 1))
+    }
+
+    /// A norm: a pass for each sum, the first over what the kernel in front writes for it.
+    pub(super) fn norm(&self, axes: &[usize], centered: bool, result: &TensorType) -> Cycles {
+        let last = result.rank().saturating_sub(1);
+        if *axes != [last] || result.shape[last] < 4 || self.lane_axis(result) != last {
+            return as_chain(self, axes, centered, result);
+        }
+        let extent = result.shape[last] as u64;
+        let (values, blocks) = (result.elements() as u64 / extent.max(1), extent.div_ceil(self.lanes));
+        let rows = values * blocks;
+        let sums = 1 + u64::from(centered);
+        let mut busy = [0; RESOURCES];
+        busy[MXM] = sums * self.row_interval * values;
+        // The halves of what is summed, the differences, and the product with the inverse root.
+        busy[VXM] = (6 * values + 2 * rows).div_ceil(self.alus) + sums * values;
+        busy[SRAM] = (3 * sums * rows).div_ceil(2 * self.words_at_once);
+        let mut fill = sums * self.through_planes + 12;
+        if blocks > 1 {
+            // Rows are folded before, and the roots are written and read again.
+            busy[VXM] += values + rows;
+            fill += 2 * self.through_alus;
+        }
+        Cycles { busy, fill }
     }
 
     /// Movement: a change of view where one can say it, else rows through maps.

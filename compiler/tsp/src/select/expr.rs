@@ -351,9 +351,8 @@ impl Expr {
             EpilogueStep::Gelu => {
                 let y = self.f2(AluOp::Mul, x, imm(std::f32::consts::FRAC_1_SQRT_2));
                 let e = self.erf(y);
-                let e = self.f2(AluOp::Add, e, imm(1.0));
                 let h = self.f2(AluOp::Mul, x, imm(0.5));
-                self.f2(AluOp::Mul, h, e)
+                self.fma(h, e, h)
             }
             EpilogueStep::GeluTanh => {
                 let root = (2.0 / std::f64::consts::PI).sqrt();
@@ -362,9 +361,8 @@ impl Expr {
                 let y = self.f2(AluOp::Add, y, imm(root as f32));
                 let y = self.f2(AluOp::Mul, y, x);
                 let t = self.f1(AluOp::Tanh, y);
-                let t = self.f2(AluOp::Add, t, imm(1.0));
                 let h = self.f2(AluOp::Mul, x, imm(0.5));
-                self.f2(AluOp::Mul, h, t)
+                self.fma(h, t, h)
             }
             EpilogueStep::Silu(a) => {
                 let y = if f32::from_bits(a) == 1.0 { x } else { self.f2(AluOp::Mul, x, Src::Imm(a)) };

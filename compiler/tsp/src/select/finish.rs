@@ -262,7 +262,7 @@ impl Select<'_> {
     }
 
     /// Axes, first lane, rows, lanes and pixels a word of a sequence's result.
-    fn output_layout(&self, lazy: &Lazy) -> (Vec<Axis>, i64, usize, usize, usize) {
+    pub(super) fn output_layout(&self, lazy: &Lazy) -> (Vec<Axis>, i64, usize, usize, usize) {
         if let Some(m) = &lazy.mat {
             return (m.axes.clone(), m.lane0, m.rows, m.lanes, m.pixels);
         }

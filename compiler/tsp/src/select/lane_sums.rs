@@ -5,7 +5,7 @@
 //! power of two.
 
 use super::expr::{Expr, Why};
-use super::view::{Axis, View};
+use super::view::{Axis, Digit, View};
 use super::{Lazy, MatBase, MatBlock, Select};
 use crate::tiled::{Init, Kind, Pass, Rows, Src, TensorId};
 use quadrille_isa::numerics::f32_to_f16;
@@ -16,6 +16,42 @@ const FEWEST_LANES: usize = 4;
 
 /// What the larger part of a value is divided by.
 const SCALE: f32 = 2048.0;
+
+/// What the halves count for.
+pub(super) const HALF_WEIGHTS: [f32; 2] = [SCALE, 1.0];
+
+/// The rows of a view, an axis taken apart.
+pub(super) struct Parts {
+    /// One row for each index of the other axes.
+    pub(super) template: View,
+    run: Digit,
+    pub(super) rows: usize,
+    pub(super) lanes: usize,
+    /// Rows of the template, and for each part of the axis the view's.
+    pub(super) own: Vec<u32>,
+    pub(super) theirs: Vec<Vec<u32>>,
+}
+
+impl Expr {
+    /// The sum of operands, or of their squares.
+    pub(super) fn folded(&mut self, parts: &[Src], squares: bool) -> Src {
+        let first = parts[0];
+        let mut x = if squares { self.f2(AluOp::Mul, first, first) } else { first };
+        for &k in &parts[1..] {
+            x = if squares { self.op(AluOp::Fma, AluType::F32, k, k, x) } else { self.f2(AluOp::Add, x, k) };
+        }
+        x
+    }
+
+    /// An f32 as two f16, the first in steps of [`SCALE`].
+    pub(super) fn halves(&mut self, x: Src) -> [Src; 2] {
+        let scaled = self.f2(AluOp::Mul, x, Src::Imm((1.0 / SCALE).to_bits()));
+        let high = self.cast(AluType::F32, AluType::F16, scaled);
+        let back = self.cast(AluType::F16, AluType::F32, high);
+        let rest = self.op(AluOp::Fma, AluType::F32, back, Src::Imm((-SCALE).to_bits()), x);
+        [high, self.cast(AluType::F32, AluType::F16, rest)]
+    }
+}
 
 /// Lanes that are summed: the first of each run, their number and their distance.
 pub(super) type Runs = (Vec<i64>, usize, i64);
@@ -56,58 +92,73 @@ impl Select<'_> {
     /// The sum of an axis as an unfinished product, the axis left with extent 1; nothing where it does not lie on one run of
     /// lanes in each row (and a few rows). `squares`: of the squares.
     pub(super) fn lane_sum(&mut self, v: &View, axis: usize, squares: bool) -> Option<Lazy> {
-        let info = self.out.tensors[v.tensor.0 as usize].clone();
-        let a = &v.axes[axis];
+        let parts = self.parts_of(v, axis)?;
+        let tail = self.out.tensors[v.tensor.0 as usize].tail;
+        let mut expr = Expr::default();
+        let all: Vec<Src> = (0..parts.theirs.len() as u16).map(Src::In).collect();
+        let x = expr.folded(&all, squares);
+        let halves = expr.halves(x);
+        let tails = super::finish::tails_of(&expr.steps, &vec![tail; all.len()]);
+        let (outs, halves) = self.half_rows(halves, &tails, &parts);
+        let ins = parts.theirs.iter().map(|rows| Rows { tensor: v.tensor, rows: rows.clone() }).collect();
+        self.kernel(parts.own.len(), Kind::Map { ins, steps: expr.steps, outs });
+        Some(self.sum_of_halves(&parts, axis, halves))
+    }
+
+    /// The parts of a view whose axis takes a run of lanes in each of a few rows; nothing for other views.
+    pub(super) fn parts_of(&self, v: &View, axis: usize) -> Option<Parts> {
         if !self.sums_on_planes(v, axis) {
             return None;
         }
-        let d = *a.digits.iter().find(|d| d.extent > 1 && d.lane != 0)?;
+        let a = &v.axes[axis];
+        let run = *a.digits.iter().find(|d| d.extent > 1 && d.lane != 0)?;
         let mut offsets = vec![0i64];
         for r in a.digits.iter().filter(|r| r.extent > 1 && r.lane == 0) {
             offsets = offsets.iter().flat_map(|&o| (0..r.extent as i64).map(move |i| o + i * r.row)).collect();
         }
         let mut low = v.clone();
-        low.axes[axis] = Axis { extent: d.extent, digits: vec![d], copies: Vec::new() };
-        let (mut axes, rows) = Self::compact(&low);
-        let template = View { tensor: TensorId(0), axes: axes.clone(), row0: 0, lane0: v.lane0 };
+        low.axes[axis] = Axis { extent: run.extent, digits: vec![run], copies: Vec::new() };
+        let (axes, rows) = Self::compact(&low);
+        let template = View { tensor: TensorId(0), axes, row0: 0, lane0: v.lane0 };
         let at = |o: i64| View { row0: low.row0 + o, ..low.clone() };
         let parts: Vec<View> = offsets.iter().map(|&o| at(o)).collect();
         let (own, theirs) = template.row_pairs(&parts.iter().collect::<Vec<_>>())?;
-        let lanes = Self::reach(&axes, v.lane0);
+        let lanes = Self::reach(&template.axes, v.lane0);
+        Some(Parts { template, run, rows, lanes, own, theirs })
+    }
 
-        let mut expr = Expr::default();
-        let mut x = if squares { expr.f2(AluOp::Mul, Src::In(0), Src::In(0)) } else { Src::In(0) };
-        for k in (1..parts.len() as u16).map(Src::In) {
-            x = if squares { expr.op(AluOp::Fma, AluType::F32, k, k, x) } else { expr.f2(AluOp::Add, x, k) };
-        }
-        let scaled = expr.f2(AluOp::Mul, x, Src::Imm((1.0 / SCALE).to_bits()));
-        let high = expr.cast(AluType::F32, AluType::F16, scaled);
-        let back = expr.cast(AluType::F16, AluType::F32, high);
-        let rest = expr.op(AluOp::Fma, AluType::F32, back, Src::Imm((-SCALE).to_bits()), x);
-        let low = expr.cast(AluType::F32, AluType::F16, rest);
-        let tails = super::finish::tails_of(&expr.steps, &vec![info.tail; parts.len()]);
+    /// Row tensors for the two halves of one row a part.
+    pub(super) fn half_rows(
+        &mut self,
+        halves: [Src; 2],
+        tails: &[u32],
+        parts: &Parts,
+    ) -> (Vec<(Src, Rows)>, [TensorId; 2]) {
         let mut outs = Vec::new();
-        let mut halves = Vec::new();
-        for src in [high, low] {
-            let t = self.tensor("", AluType::F16, rows, lanes, Init::Computed);
+        let tensors = halves.map(|src| {
+            let t = self.tensor("", AluType::F16, parts.rows, parts.lanes, Init::Computed);
             if let Src::Op(k) = src {
                 self.out.tensors[t.0 as usize].tail = tails[usize::from(k)];
             }
-            outs.push((src, Rows { tensor: t, rows: own.clone() }));
-            halves.push(t);
-        }
-        let ins = theirs.into_iter().map(|rows| Rows { tensor: v.tensor, rows }).collect();
-        self.kernel(own.len(), Kind::Map { ins, steps: expr.steps, outs });
+            outs.push((src, Rows { tensor: t, rows: parts.own.clone() }));
+            t
+        });
+        (outs, tensors)
+    }
 
-        let runs = (Self::first_lanes(&axes, v.lane0, axis, 0), d.extent, d.lane);
+    /// The sum over the run of each row of halves, the axis left with extent 1.
+    pub(super) fn sum_of_halves(&mut self, parts: &Parts, axis: usize, halves: [TensorId; 2]) -> Lazy {
+        let Parts { template, run, rows, lanes, own, .. } = parts;
+        let runs = (Self::first_lanes(&template.axes, template.lane0, axis, 0), run.extent, run.lane);
         let mut chains = Vec::new();
-        for (t, weight) in halves.into_iter().zip([SCALE, 1.0]) {
+        for (t, weight) in halves.into_iter().zip(HALF_WEIGHTS) {
             let half = self.finite(View { tensor: t, ..template.clone() });
             let ones = self.ones(&runs, weight);
             chains.push(self.passes_of(Rows { tensor: half.tensor, rows: own.clone() }, &ones));
         }
-        axes[axis] = Axis { extent: 1, digits: Vec::new(), copies: vec![(d.extent, d.lane)] };
-        Some(self.summed(axes, v.lane0, (rows, lanes), own, chains))
+        let mut axes = template.axes.clone();
+        axes[axis] = Axis { extent: 1, digits: Vec::new(), copies: vec![(run.extent, run.lane)] };
+        self.summed(axes, template.lane0, (*rows, *lanes), own.clone(), chains)
     }
 
     /// An unfinished product of passes.

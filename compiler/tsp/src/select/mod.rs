@@ -19,6 +19,7 @@ mod lane_sums;
 mod math;
 mod matmul;
 mod movement;
+mod norm;
 mod packed;
 mod packed_conv;
 mod packed_pool;
@@ -252,6 +253,13 @@ impl Select<'_> {
             Op::Pool { kind, window } => self.pool(node, *kind, window)?,
             Op::Reduce { kind, axes, keep } => self.reduce(node, *kind, axes, *keep)?,
             Op::Softmax { axis } => self.softmax(node, *axis)?,
+            Op::Norm { axes, centered, epsilon } => match axes[..] {
+                [axis] => {
+                    let epsilon = f32::from_bits(*epsilon);
+                    self.norm(node, norm::Norm { axis, centered: *centered, epsilon })?
+                }
+                _ => return Err(("a norm over several axes".into(), "this is a bug of the compiler".into())),
+            },
             Op::Reshape { .. }
             | Op::Transpose { .. }
             | Op::Broadcast { .. }

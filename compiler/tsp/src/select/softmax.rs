@@ -46,7 +46,7 @@ impl Select<'_> {
     }
 
     /// The one lane digit of an axis that lies on lanes alone, pixels apart.
-    fn run_of(&self, tensor: Option<TensorId>, axes: &[Axis], axis: usize) -> bool {
+    pub(super) fn run_of(&self, tensor: Option<TensorId>, axes: &[Axis], axis: usize) -> bool {
         let a = &axes[axis];
         let digits: Vec<_> = a.digits.iter().filter(|d| d.extent > 1).collect();
         tensor.is_none_or(|t| self.pixels(t) == 1)
@@ -116,21 +116,27 @@ impl Select<'_> {
         Ok(Some(Val::Lazy(Box::new(self.normalised(made[0].view.clone(), halves, axis)))))
     }
 
-    /// Exponentials over their sum, which a pass over ones leaves in every lane.
-    fn normalised(&mut self, e: View, halves: Vec<View>, axis: usize) -> Lazy {
+    /// The sum over a run of lanes of values in halves that lie as `e` does, in every lane of the run.
+    pub(super) fn run_sum(&mut self, e: &View, halves: Vec<View>, weights: [f32; 2], axis: usize) -> Lazy {
         let (axes, lane0) = (e.axes.clone(), e.lane0);
         let info = &self.out.tensors[e.tensor.0 as usize];
         let (rows, lanes) = (info.rows as usize, info.lanes as usize);
         let digit = axes[axis].digits.iter().position(|d| d.extent > 1).unwrap_or(0);
         let d = axes[axis].digits[digit];
-        let ones = self.ones(&(Self::first_lanes(&axes, lane0, axis, digit), d.extent, d.lane), 1.0);
+        let runs = (Self::first_lanes(&axes, lane0, axis, digit), d.extent, d.lane);
         let own: Vec<u32> = e.row_pairs(&[]).map(|p| p.0).unwrap_or_default();
         let mut chains = Vec::new();
-        for half in halves {
+        for (half, weight) in halves.into_iter().zip(weights) {
             let half = self.finite(half);
+            let ones = self.ones(&runs, weight);
             chains.push(self.passes_of(Rows { tensor: half.tensor, rows: own.clone() }, &ones));
         }
-        let mut lazy = self.summed(axes, lane0, (rows, lanes), own, chains);
+        self.summed(axes, lane0, (rows, lanes), own, chains)
+    }
+
+    /// Exponentials over their sum, which a pass over ones leaves in every lane.
+    fn normalised(&mut self, e: View, halves: Vec<View>, axis: usize) -> Lazy {
+        let mut lazy = self.run_sum(&e, halves, [1.0, 1.0], axis);
         let r = lazy.expr.f1(AluOp::Recip, lazy.result);
         let a = super::elementwise::add_in(&mut lazy, LazyIn::View(e));
         lazy.result = lazy.expr.f2(AluOp::Mul, a, r);

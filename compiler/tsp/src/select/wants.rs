@@ -106,8 +106,19 @@ impl Wants {
     /// True when the only consumer is elementwise and keeps the shape, or is a softmax, or sums.
     pub(crate) fn stays_lazy(&self, g: &Graph, v: ValueId) -> bool {
         let sums = |op: &Op| matches!(op, Op::Reduce { kind: Reduce::Sum | Reduce::Mean, .. });
-        let joins = |op: &Op| is_elementwise(op) || matches!(op, Op::Softmax { .. });
-        self.only_user(g, v).is_some_and(|user| sums(&user.op) || joins(&user.op) && g.shape(user.output) == g.shape(v))
+        let joins = |op: &Op| is_elementwise(op) || matches!(op, Op::Softmax { .. } | Op::Norm { .. });
+        self.first_is_norm(g, v)
+            || self
+                .only_user(g, v)
+                .is_some_and(|user| sums(&user.op) || joins(&user.op) && g.shape(user.output) == g.shape(v))
+    }
+
+    /// True when a norm is the first consumer: it ends the sequence, and the others find it ended.
+    fn first_is_norm(&self, g: &Graph, v: ValueId) -> bool {
+        // Users were noted from the last to the first.
+        let w = self.values[v.0 as usize];
+        let first = g.nodes().get(w.user as usize).filter(|n| n.inputs.contains(&v));
+        first.is_some_and(|n| matches!(n.op, Op::Norm { .. }))
     }
 
     /// True when consumers take the value in f16 or make bytes of it.

@@ -13,7 +13,9 @@ impl Cost {
         let shared = b[..b.len() - 2].iter().all(|&d| d == 1);
         let micros = epilogue(op);
         if !inputs[1].fixed || !shared {
-            // A constant on the left holds the rows; both computed stay on a PE, row by row.
+            // A constant on the left holds the rows; both computed stay on a PE, row by row, a round for each of the batch.
+            let batch: u64 = s[..s.len() - 2].iter().map(|&d| u(d)).product();
+            let most = if shared { most } else { most.min(batch) };
             return self.general(inputs, result, k + micros.slow + micros.fast, most);
         }
         let Some(per) = self.cut(n, most) else { return Cycles::default() };

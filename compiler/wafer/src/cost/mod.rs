@@ -9,7 +9,7 @@ mod stream;
 mod window;
 
 use quadrille_compiler::ir::{Binary, EpilogueStep, Op, TensorType, Unary};
-use quadrille_compiler::rewrite::{CostModel, Cycles, Mapping, Operand, RESOURCES, Target};
+use quadrille_compiler::rewrite::{CostModel, Cycles, Mapping, Operand, RESOURCES, Target, as_chain};
 use quadrille_isa::wafer::Machine;
 
 /// Cost model of a `wafer` machine.
@@ -199,6 +199,7 @@ impl Cost {
             Op::Conv { window, groups, .. } => self.convolution(op, window, *groups as u64, inputs, result, most),
             Op::Pool { window, .. } => self.pool(window, inputs, result, most),
             Op::MatMul { .. } => self.product(op, inputs, result, most),
+            Op::Norm { axes, centered, .. } => as_chain(self, axes, *centered, result),
             _ => self.streamed(op, inputs, result, most),
         }
     }

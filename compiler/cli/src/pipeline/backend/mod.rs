@@ -98,21 +98,21 @@ pub struct Simulated {
     pub interval_cycles: Option<u64>,
 }
 
-/// The cost model that rewriting for a target goes by: that of the full-size machine.
-pub fn cost_model(target: Target) -> Box<dyn CostModel> {
-    match target {
-        Target::Tsp => Box::new(quadrille_tsp::Cost::default()),
-        Target::Wafer => Box::new(quadrille_wafer::Cost::default()),
+/// The cost model that rewriting for a machine goes by.
+pub fn cost_model(machine: &Machine) -> Box<dyn CostModel> {
+    match machine {
+        Machine::Tsp(m) => Box::new(quadrille_tsp::Cost::new(m)),
+        Machine::Wafer(m) => Box::new(quadrille_wafer::Cost::new(m)),
     }
 }
 
-/// Rewrites a graph for a target.
+/// Rewrites a graph for a machine.
 pub(super) fn rewrite(
     graph: &Graph,
-    target: Target,
+    machine: &Machine,
     options: &RewriteOptions,
 ) -> Result<(Graph, RewriteReport), Failure> {
-    rewrite::optimize(graph, &*cost_model(target), options).map_err(|e| match e {
+    rewrite::optimize(graph, &*cost_model(machine), options).map_err(|e| match e {
         RewriteError::UnknownRule { .. } => Failure::usage(e.to_string()),
         e => Failure::wrong(e.to_string()),
     })

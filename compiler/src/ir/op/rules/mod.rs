@@ -83,6 +83,7 @@ impl Op {
             | Op::ArgReduce { .. }
             | Op::CumSum { .. }
             | Op::Softmax { .. }
+            | Op::Norm { .. }
             | Op::Reshape { .. }
             | Op::Transpose { .. }
             | Op::Broadcast { .. }

@@ -12,9 +12,7 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
             } else {
                 o.numeric(x)?
             }
-            if axes.iter().any(|&a| a >= x.rank()) || axes.windows(2).any(|w| w[0] >= w[1]) {
-                return o.fail(format!("axes {axes:?} are not sorted, unique axes of {x}"));
-            }
+            some_axes(o, axes, x)?;
             Ok(TensorType::new(x.dtype, reduced(&x.shape, axes, *keep)))
         }
         Op::ArgReduce { axis, keep, .. } => {
@@ -33,6 +31,12 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
             let [x] = o.take()?;
             o.float(x)?;
             o.axis(*axis, x)?;
+            Ok(x.clone())
+        }
+        Op::Norm { axes, .. } => {
+            let [x] = o.take()?;
+            o.float(x)?;
+            some_axes(o, axes, x)?;
             Ok(x.clone())
         }
         Op::Reshape { shape } => {
@@ -64,6 +68,13 @@ pub(super) fn rule(o: &Operands<'_>) -> Result<TensorType, TypeError> {
         Op::Pad { mode, before, after } => pad(o, *mode, before, after),
         _ => o.fail("does not move elements"),
     }
+}
+
+fn some_axes(o: &Operands<'_>, axes: &[usize], x: &TensorType) -> Result<(), TypeError> {
+    if axes.iter().any(|&a| a >= x.rank()) || axes.windows(2).any(|w| w[0] >= w[1]) {
+        return o.fail(format!("axes {axes:?} are not sorted, unique axes of {x}"));
+    }
+    Ok(())
 }
 
 fn reduced(shape: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {

@@ -58,7 +58,12 @@ pub(crate) fn transpose_axis(g: &mut Gen) -> Option<Graph> {
     let (t, perm) = transposed(g, dtype, 2)?;
     let r = if g.one_in(2) {
         let axis = g.below(perm.len());
-        g.node(Op::Softmax { axis }, &[t])
+        if g.one_in(2) {
+            g.node(Op::Softmax { axis }, &[t])
+        } else {
+            let centered = g.one_in(2);
+            g.node(Op::Norm { axes: vec![axis], centered, epsilon: 0.5f32.to_bits() }, &[t])
+        }
     } else {
         let mut axes: Vec<usize> = (0..perm.len()).filter(|_| g.one_in(2)).collect();
         if axes.is_empty() {

@@ -27,6 +27,9 @@ pub(super) fn lower(
         Op::BitCast(_) => {
             return Err(Obstacle::new("no program reads bits as another type", "compute it outside the model"));
         }
+        Op::Norm { .. } => {
+            return Err(Obstacle::new("a norm is no primitive here", "spell it out; `compile` does"));
+        }
         Op::Reshape { .. } => {
             let d = asm.dense(&x[0], &x[0].dims.clone());
             d.reshaped(out)

@@ -14,14 +14,15 @@ fn report(name: &str, machine: &str) -> (tempfile::TempDir, AnyProgram) {
     let files = corpus::model(name);
     let w = whole(&files, machine);
     let c = w.compiled;
-    let (spans, cycles, interval) = match (&c.program, &w.machine) {
+    let (spans, links, cycles, interval) = match (&c.program, &w.machine) {
         (AnyProgram::Wafer(p), Machine::Wafer(m)) => {
             let (spans, run) = pipeline::spans(p, m, &w.inputs).expect("it runs");
-            (spans, run.cycles, run.interval_cycles)
+            (spans, run.links, run.cycles, run.interval_cycles)
         }
-        _ => (Vec::new(), c.estimate.cycles, None),
+        _ => (Vec::new(), Vec::new(), c.estimate.cycles, None),
     };
-    let known = html::Known { estimate: Some(&c.estimate), account: c.account.as_ref(), cycles, interval };
+    let known =
+        html::Known { estimate: Some(&c.estimate), account: c.account.as_ref(), cycles, interval, links: &links };
     let page = html::of(&c.program, &w.machine, &spans, known).expect("of one target");
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("report.html"), page).expect("written");
@@ -188,6 +189,11 @@ fn the_report_of_a_mesh_can_be_used() {
     assert!(says.contains(name.as_str()) && says.contains("busy"), "the tip names {name}: {says}");
     page.click(map, shift);
     assert_eq!(page.value("D.names[chosen]"), name.as_str());
+    // The hottest links: none carries more than a wavelet a cycle, the first most.
+    let links = page.number("document.querySelectorAll('tr[data-link]').length");
+    assert_eq!(links, page.number("D.hottest.length"));
+    assert!(links > 0.0 && page.number("D.hottest[0].wavelets") <= page.number("D.cycles"));
+    assert_eq!(page.value("D.hottest.every((l, i) => !i || D.hottest[i - 1].wavelets >= l.wavelets)"), true);
     // The pipeline has a row a kernel.
     assert!(colours(&mut page, "section:nth-of-type(2) canvas") > 2.0);
     let rows = page.number("document.querySelectorAll('tr[data-node]').length");

@@ -4,7 +4,7 @@ mod wafer_support;
 
 use quadrille_isa::wafer::*;
 use quadrille_isa::{DType, Tensor};
-use quadrille_runtime::wafer::{Options, Peek, SimError, SimResult, check, simulate, simulate_with};
+use quadrille_runtime::wafer::{LinkLoad, Options, Peek, SimError, SimResult, check, simulate, simulate_with};
 use wafer_support::*;
 
 use ElemType::{F16, F32, I32};
@@ -69,6 +69,17 @@ fn broadcast(p: u16, n: i32) -> Builder {
     }
     b.route(Rect::pe(p - 1, 0), 5, West, &[Ramp]);
     b
+}
+
+#[test]
+fn links_are_counted() {
+    let b = broadcast(4, 10);
+    let options = Options { record_links: true, ..Options::default() };
+    let r = simulate_with(&b.program, &b.machine, &[], &options).unwrap();
+    let load = |x| LinkLoad { pe: Pe { x, y: 0 }, port: East, wavelets: 10, colors: 1 << 5 };
+    assert_eq!(r.links, [load(0), load(1), load(2)]);
+    let r = simulate_with(&b.program, &b.machine, &[], &Options::default()).unwrap();
+    assert_eq!(r.links, [], "only on request");
 }
 
 #[test]

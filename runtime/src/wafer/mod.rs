@@ -16,4 +16,4 @@ mod typing;
 
 pub use check::{CheckReport, check};
 pub use rule::{CheckError, Rule};
-pub use sim::{Options, Peek, SimError, SimResult, TaskSpan, WaitingPe, simulate, simulate_with};
+pub use sim::{LinkLoad, Options, Peek, SimError, SimResult, TaskSpan, WaitingPe, simulate, simulate_with};

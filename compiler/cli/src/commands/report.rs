@@ -35,17 +35,17 @@ impl Args {
     pub fn run(&self) -> Result<u8, Failure> {
         let progress = Progress::new();
         let ready = Prepared::new(&self.model, &self.args, &progress)?;
-        let (spans, cycles, interval) = match (&ready.program, &ready.machine) {
+        let (spans, links, cycles, interval) = match (&ready.program, &ready.machine) {
             (AnyProgram::Wafer(p), Machine::Wafer(m)) => {
                 let (spans, run) = progress.stage("simulating", || pipeline::spans(p, m, &ready.inputs)).0?;
-                (spans, Some(run.cycles), run.interval_cycles)
+                (spans, run.links, Some(run.cycles), run.interval_cycles)
             }
-            _ => (Vec::new(), pipeline::check(&ready.program, &ready.machine)?.cycles, None),
+            _ => (Vec::new(), Vec::new(), pipeline::check(&ready.program, &ready.machine)?.cycles, None),
         };
         // The length of a chip's program is in the program.
         let cycles = cycles.ok_or_else(|| Failure::wrong("the program has no length: `verify` says what is wrong"))?;
         let account = ready.account.as_ref();
-        let known = html::Known { estimate: ready.estimate.as_ref(), account, cycles, interval };
+        let known = html::Known { estimate: ready.estimate.as_ref(), account, cycles, interval, links: &links };
         let page = html::of(&ready.program, &ready.machine, &spans, known)
             .ok_or_else(|| Failure::usage("program and machine are of different targets"))?;
         file::write(&self.out, page.as_bytes())?;

@@ -1,6 +1,7 @@
 //! Numbers of a run on the mesh: kernels and where they lie, how busy each PE was, what its SRAM
 //! holds, which colors pass it.
 
+use super::Known;
 use quadrille_isa::wafer::{Machine, Pe, Port, Program, Rect};
 use quadrille_runtime::wafer::TaskSpan;
 use serde_json::{Value, json};
@@ -18,11 +19,11 @@ fn frame(p: &Program) -> Rect {
     Rect { x, y, w: right - x, h: bottom - y }
 }
 
-pub(super) fn data(p: &Program, m: &Machine, spans: &[TaskSpan], cycles: u64) -> Value {
+pub(super) fn data(p: &Program, m: &Machine, spans: &[TaskSpan], known: &Known<'_>) -> Value {
     let f = frame(p);
     let pes = f.area() as usize;
     let at = |pe: Pe| f.contains(pe).then(|| usize::from(pe.y - f.y) * usize::from(f.w) + usize::from(pe.x - f.x));
-    let cycles = cycles.max(1);
+    let cycles = known.cycles.max(1);
 
     // Which region a PE belongs to.
     let mut owner = vec![u32::MAX; pes];
@@ -88,7 +89,14 @@ pub(super) fn data(p: &Program, m: &Machine, spans: &[TaskSpan], cycles: u64) ->
     let regions = p.regions.iter().map(|r| json!([r.rect.x, r.rect.y, r.rect.w, r.rect.h, r.node.0]));
     let routes =
         p.routes.iter().map(|r| json!([r.rect.x, r.rect.y, r.rect.w, r.rect.h, r.color.0, r.rx as u8, r.tx.0]));
+    let hottest = known.links.iter().map(|l| {
+        let colors: Vec<u32> = (0..32).filter(|c| l.colors >> c & 1 == 1).collect();
+        let node = at(l.pe).and_then(|ix| p.regions.get(owner[ix] as usize)).map(|r| r.node.0);
+        json!({"x": l.pe.x, "y": l.pe.y, "port": format!("{:?}", l.port), "wavelets": l.wavelets, "colors": colors,
+            "share": l.wavelets as f64 / cycles as f64, "node": node})
+    });
     json!({
+        "hottest": hottest.collect::<Vec<_>>(),
         "kind": "mesh",
         "mesh": [m.geometry.width_pes, m.geometry.height_pes],
         "frame": [f.x, f.y, f.w, f.h],

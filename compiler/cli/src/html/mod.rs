@@ -9,7 +9,7 @@ mod mesh;
 use crate::machine::Machine;
 use crate::pipeline::{Account, Estimate};
 use quadrille_isa::container::AnyProgram;
-use quadrille_runtime::wafer::TaskSpan;
+use quadrille_runtime::wafer::{LinkLoad, TaskSpan};
 use serde_json::{Value, json};
 
 /// What is known about a program besides itself.
@@ -23,6 +23,8 @@ pub struct Known<'a> {
     pub cycles: u64,
     /// Cycles between two images (mesh, several images).
     pub interval: Option<u64>,
+    /// The links with most wavelets (mesh).
+    pub links: &'a [LinkLoad],
 }
 
 /// The page of a chip's program.
@@ -37,7 +39,7 @@ pub fn of_mesh(
     spans: &[TaskSpan],
     known: Known<'_>,
 ) -> String {
-    page(&p.model, mesh::data(p, m, spans, known.cycles), known, &m.name, m.geometry.clock_mhz)
+    page(&p.model, mesh::data(p, m, spans, &known), known, &m.name, m.geometry.clock_mhz)
 }
 
 /// The page of any program; `None` when machine and program are of different targets.

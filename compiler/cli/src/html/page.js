@@ -317,5 +317,8 @@ function mesh() {
   timeControls(tc);
   tc.addEventListener('pointermove', (ev) => { const n = D.nodes[Math.floor((ev.offsetY - 20) / RH)]; showTip(ev, n && !ev.buttons && `${n.name}\n${n.pes} PEs, busiest ${fmt(n.busiest)} cycles, mean ${fmt(n.busy)}\ncycle ${fmt(cycleAt(ev.offsetX, tc.clientWidth))}`); });
   tc.addEventListener('pointerleave', (ev) => showTip(ev));
+  const hot = section('Hottest links', 'Wavelets over the whole run; a link takes one a cycle. Click: single out the kernel there.');
+  const rows = $('tbody'); hot.append($('div', { className: 'scroll' }, $('table', {}, $('thead', {}, $('tr', {}, ...['from PE', 'to the', 'wavelets', 'of the cycles', 'colors', 'kernel there'].map((c) => $('th', {}, c)))), rows)));
+  for (const l of D.hottest) { const tr = $('tr', { onclick: () => choose(l.node ?? -1) }, ...[`(${l.x}, ${l.y})`, l.port, fmt(l.wavelets), pct(l.share), l.colors.join(', '), l.node === null ? 'routes alone' : D.names[l.node]].map((v) => $('td', {}, v))); tr.dataset.link = l.port; rows.append(tr); }
   nodeTable([{ key: 'name', label: 'kernel' }, { key: 'busiest', label: 'busiest PE', title: 'cycles in which its busiest PE runs tasks' }, { key: 'busy', label: 'mean of PEs' }, { key: 'pes', label: 'PEs' }, { key: 'sram', label: 'SRAM of the fullest PE' }, { key: 'first', label: 'first cycle' }, { key: 'last', label: 'last cycle' }], D.nodes);
 }

@@ -14,7 +14,7 @@ use super::fabric;
 use super::ports;
 use super::rule::{CheckError, Errors, Rule};
 use quadrille_isa::Tensor;
-use quadrille_isa::wafer::{Machine, Pe, Program, TaskIx};
+use quadrille_isa::wafer::{Machine, Pe, Port, Program, TaskIx};
 use std::fmt;
 
 /// A range of one PE's SRAM to read after the run.
@@ -38,6 +38,8 @@ pub struct Options {
     pub peeks: Vec<Peek>,
     /// Record when tasks ran ([`SimResult::spans`]).
     pub record_spans: bool,
+    /// Count the wavelets of every link ([`SimResult::links`]).
+    pub record_links: bool,
     /// Decide every step of every operation in its own cycle: the definition, and slow. By default steps that
     /// nothing else can change are done together; every cycle, value and figure is the same.
     pub stepwise: bool,
@@ -57,6 +59,22 @@ pub struct TaskSpan {
     pub end: u64,
 }
 
+/// What went over one link, from a router to its neighbour or off the mesh. A link takes one wavelet a cycle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkLoad {
+    /// The PE whose router sends.
+    pub pe: Pe,
+    /// By this port.
+    pub port: Port,
+    /// Wavelets in the whole run.
+    pub wavelets: u64,
+    /// Colors that take this link, a bit each.
+    pub colors: u32,
+}
+
+/// Links that a run names at most.
+const HOTTEST: usize = 64;
+
 /// What a run gave.
 #[derive(Clone, Debug)]
 pub struct SimResult {
@@ -71,6 +89,8 @@ pub struct SimResult {
     pub interval_cycles: Option<u64>,
     /// Contents of [`Options::peeks`].
     pub peeked: Vec<Vec<u8>>,
+    /// With [`Options::record_links`], the links with most wavelets, those first; at most 64.
+    pub links: Vec<LinkLoad>,
     /// With [`Options::record_spans`], when tasks ran: by region and PE, then in time.
     pub spans: Vec<TaskSpan>,
     /// PE-cycles in which a datapath worked (steps, launches and task switches).
@@ -180,6 +200,9 @@ pub fn simulate_with(
     let mut engine = engine::Engine::new(program, machine, &fabric, inputs)?;
     engine.record_spans = options.record_spans;
     engine.stepwise = options.stepwise;
+    if options.record_links {
+        engine.network.count_links();
+    }
     engine.run(options.max_cycles)?;
     engine.finish(&options.peeks)
 }

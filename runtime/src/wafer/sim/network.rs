@@ -6,6 +6,7 @@
 //! knows nothing of tasks.
 
 use super::super::fabric::{Fabric, From, NONE, PORTS, To, opposite};
+use super::LinkLoad;
 use super::sites::Sites;
 use quadrille_isa::wafer::{Machine, Port, Program};
 
@@ -239,6 +240,8 @@ pub(super) struct Network<'a> {
     grants: Vec<(u32, u8, u8)>,
     host_grants: Vec<(u16, u8)>,
     pub(super) router_cycles: u64,
+    /// Wavelets by site and port other than the ramp; empty when they are not counted.
+    sent: Vec<[u64; 4]>,
 }
 
 /// First set bit of `mask` at or after `from`, cyclically.
@@ -328,7 +331,31 @@ impl<'a> Network<'a> {
             grants: Vec::new(),
             host_grants: Vec::new(),
             router_cycles: 0,
+            sent: Vec::new(),
         }
+    }
+
+    /// From now on every link's wavelets are counted.
+    pub(super) fn count_links(&mut self) {
+        self.sent = vec![[0; 4]; self.fabric.sites.len()];
+    }
+
+    /// The links with most wavelets, those first; equal ones from north-west to south-east.
+    pub(super) fn hottest(&self, most: usize) -> Vec<LinkLoad> {
+        let busy = self.sent.iter().enumerate().flat_map(|(site, counts)| {
+            let count = move |(port, &n): (usize, &u64)| (n > 0).then_some((n, site, port));
+            counts.iter().enumerate().filter_map(count)
+        });
+        let mut busy: Vec<(u64, usize, usize)> = busy.collect();
+        let pe = |site: usize| self.fabric.sites[site].pe;
+        busy.sort_by_key(|&(n, site, port)| (std::cmp::Reverse(n), pe(site).y, pe(site).x, port));
+        busy.truncate(most);
+        let load = |(wavelets, site, port): (u64, usize, usize)| {
+            let passes = |n: &&NodeState| n.site as usize == site && n.tx >> port & 1 == 1;
+            let colors = self.nodes.iter().filter(passes).fold(0, |mask, n| mask | 1 << n.color);
+            LinkLoad { pe: pe(site), port: PORTS[port], wavelets, colors }
+        };
+        busy.into_iter().map(load).collect()
     }
 
     /// True when a router or a host row may act in the next cycle.
@@ -485,6 +512,11 @@ impl<'a> Network<'a> {
         let grants = std::mem::take(&mut self.grants);
         for &(site, out, color) in &grants {
             self.list(site);
+            if out < 4
+                && let Some(sent) = self.sent.get_mut(site as usize)
+            {
+                sent[usize::from(out)] += 1;
+            }
             if usize::from(out) == UP {
                 self.take_output(site, color, effects);
             } else {

@@ -11,6 +11,7 @@ use quadrille_compiler::ir::{Graph, TensorType};
 use quadrille_compiler::rewrite::{self, CostModel, RewriteError, RewriteOptions, RewriteReport};
 use quadrille_isa::Tensor;
 use quadrille_isa::container::AnyProgram;
+use quadrille_runtime::wafer::LinkLoad;
 
 /// What the compiler expects of a program, and what no program can beat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +97,8 @@ pub struct Simulated {
     pub cycles: u64,
     /// Cycles from one image to the next, on a mesh with several in flight.
     pub interval_cycles: Option<u64>,
+    /// The links with most wavelets, on a mesh whose run was recorded.
+    pub links: Vec<LinkLoad>,
 }
 
 /// The cost model that rewriting for a machine goes by.

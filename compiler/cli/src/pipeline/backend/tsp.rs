@@ -29,7 +29,7 @@ pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) 
         SimError::Input { .. } => Failure::wrong(e.to_string()),
         e => Failure::wrong(format!("the simulation stopped: {e}")),
     })?;
-    Ok(Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: None })
+    Ok(Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: None, links: Vec::new() })
 }
 
 pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Failure> {

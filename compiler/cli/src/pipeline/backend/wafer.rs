@@ -61,9 +61,9 @@ fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
     }
 }
 
-/// A run, and when its tasks ran.
+/// A run with its hottest links, and when its tasks ran.
 pub fn spans(program: &Program, machine: &Machine, inputs: &[Tensor]) -> Result<(Vec<TaskSpan>, Simulated), Failure> {
-    let options = runtime::Options { record_spans: true, ..runtime::Options::default() };
+    let options = runtime::Options { record_spans: true, record_links: true, ..runtime::Options::default() };
     run(program, machine, inputs, &options)
 }
 
@@ -75,7 +75,10 @@ fn run(
 ) -> Result<(Vec<TaskSpan>, Simulated), Failure> {
     fits_lanes(program, inputs)?;
     let r = runtime::simulate_with(program, machine, inputs, options).map_err(stopped)?;
-    Ok((r.spans, Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles }))
+    Ok((
+        r.spans,
+        Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles, links: r.links },
+    ))
 }
 
 /// Compiled programs read the low words of 64-bit inputs.

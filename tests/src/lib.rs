@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod corpus;
+pub mod exact;
 pub mod families;
 pub mod fuzz;
 pub mod fuzz_model;

@@ -375,19 +375,25 @@ pub fn mutate(p: &Program, noise: &mut Noise) -> Mutation {
         _ => {
             let before = list[at].inst.clone();
             instruction(noise, &mut list[at].inst);
-            dataflow = matches!(
-                before,
-                Inst::Read { .. }
-                    | Inst::Write { .. }
-                    | Inst::Gather { .. }
-                    | Inst::Scatter { .. }
-                    | Inst::LoadWeights { .. }
-                    | Inst::InstallWeights
-                    | Inst::Accumulate { .. }
-                    | Inst::Transpose { .. }
-                    | Inst::Sync
-                    | Inst::Notify
-            );
+            // Which row of the plane a weight row fills is what is computed: the table names the row that is sampled.
+            let moved = match (&before, &list[at].inst) {
+                (Inst::LoadWeights { k0: a, .. }, Inst::LoadWeights { k0: b, .. }) => a != b,
+                _ => false,
+            };
+            dataflow = !moved
+                && matches!(
+                    before,
+                    Inst::Read { .. }
+                        | Inst::Write { .. }
+                        | Inst::Gather { .. }
+                        | Inst::Scatter { .. }
+                        | Inst::LoadWeights { .. }
+                        | Inst::InstallWeights
+                        | Inst::Accumulate { .. }
+                        | Inst::Transpose { .. }
+                        | Inst::Sync
+                        | Inst::Notify
+                );
             format!("{name}: {before:?} became {:?}", list[at].inst)
         }
     };

@@ -12,7 +12,7 @@ use super::vxm::plan;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
-use crate::tiled::{Kernel, Pass, Rows, Src, Step};
+use crate::tiled::{Init, Kernel, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::{AccMode, ActType, Hemisphere, MxmPart, QueueId, SLOT_STATE};
 use std::ops::Range;
 
@@ -43,8 +43,7 @@ impl Scheduler<'_> {
             let sides: Vec<Hemisphere> = if chains.len() == 2 {
                 vec![Hemisphere::West, Hemisphere::East]
             } else {
-                self.turn ^= 1;
-                vec![if self.turn == 1 { Hemisphere::West } else { Hemisphere::East }]
+                vec![self.side_for(chains.first().and_then(|c| c.first()), rows.clone())]
             };
             let longest = chains.iter().map(Vec::len).max().unwrap_or(0);
             let mut left: Vec<Option<PlacedNo>> = vec![None; chains.len()];
@@ -104,6 +103,34 @@ impl Scheduler<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The hemisphere in which a pass can begin first: constant weights of the other cross the chip. The others in turn.
+    fn side_for(&mut self, pass: Option<&Pass>, rows: Range<usize>) -> Hemisphere {
+        self.turn ^= 1;
+        let [first, second] = [Hemisphere::West, Hemisphere::East];
+        let turn = if self.turn == 1 { [first, second] } else { [second, first] };
+        let constant = |p: &&Pass| !matches!(self.g.tensor(p.weights).init, Init::Computed);
+        let Some(pass) = pass.filter(constant) else { return turn[0] };
+        let ready = self.readable(pass.act.tensor, &pass.act.rows[rows]);
+        let begins = |h: Hemisphere| {
+            let pair = usize::from(self.pair(h));
+            let free = self.planes[pair].act_free.max(self.planes[pair + 1].act_free);
+            free.max(ready) + self.crossing(pass.weights, h)
+        };
+        if begins(turn[1]) < begins(turn[0]) { turn[1] } else { turn[0] }
+    }
+
+    /// Hops by which weights are late that lie on the other side alone.
+    pub(super) fn crossing(&self, weights: TensorId, h: Hemisphere) -> u32 {
+        let here = self.memory.sides_of(weights).contains(&h);
+        if here { 0 } else { u32::from(self.m.columns()) * self.m.latency.hop }
+    }
+
+    /// Cycle from which all of some rows can be read.
+    pub(super) fn readable(&self, t: TensorId, rows: &[u32]) -> u32 {
+        let ready = &self.memory.homes[t.0 as usize].ready;
+        rows.iter().filter_map(|&r| ready.get(r as usize)).copied().max().unwrap_or(0)
     }
 
     fn pair(&self, h: Hemisphere) -> u8 {

@@ -83,6 +83,18 @@ fn layers_whose_extents_divide_by_nothing() {
     }
 }
 
+/// A whole step of a small Llama: token and place at run time, an embedding, tables of the rotary embedding looked up, static
+/// caches written in their place under a mask, two layers, logits.
+#[test]
+fn a_step_with_static_caches() {
+    let small = Machine::builtin("wafer-small").unwrap();
+    agree(&run("llama-tiny", &small, Grid { width: 16, height: 16 }));
+    let machine = Machine::builtin("wafer").unwrap();
+    for (width, height) in [(9, 50), (41, 33)] {
+        agree(&run("llama-tiny", &machine, Grid { width, height }));
+    }
+}
+
 /// PEs without heads take more of the other weights: the fullest PE has less, and more positions fit.
 #[test]
 fn memory_may_be_even() {
@@ -136,8 +148,6 @@ fn refusal(graph: &Graph, machine: &Machine, (width, height): (u16, u16)) -> Str
 fn other_graphs_are_refused() {
     let machine = Machine::builtin("wafer").unwrap();
     let of = |name: &str| clean(&imported(&corpus::model(name)).0);
-    let written = refusal(&of("llama-tiny"), &machine, (16, 16));
-    assert!(written.contains("layers.0/attention/mask") && written.contains("constant mask"), "{written}");
     let images = refusal(&clean(&imported(&corpus::digits(3)).0), &machine, (16, 16));
     assert!(images.contains("compile the model as a pipeline"), "{images}");
     let prefill = refusal(&of("gpt2-tiny"), &machine, (16, 16));

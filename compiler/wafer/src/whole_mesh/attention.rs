@@ -15,6 +15,7 @@
 use super::layout::{Heads, Layout};
 use super::phase::{Arg, Attentions, BufId, Init, LocalOp, NONE, View, Work, other};
 use super::plan::{Planner, Vector};
+use super::position::{Held, Pos};
 use super::recognise::{Attention, Cache, refuse};
 use crate::CompileError;
 use crate::collective::wires::Axis;
@@ -70,22 +71,18 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
         let split = split(&heads, a, (rows, held), is_key, axis);
         let init = Init::Input(c.past, split.past);
         let buf = p.alloc(ElemType::F16, slots * held, members.clone(), init);
-        p.plan.bufs[buf.0].of_position = slots;
+        p.of_position(buf, slots, false);
         p.caches.insert(c.whole, (buf, split.all));
         buf
     };
     let (keys, values) = (cache(&a.keys, true), cache(&a.values, false));
-    let (owner, slot) = ((a.positions - 1) % rows, (a.positions - 1) / rows);
-    let there = mesh.place(axis, groups.members(), vec![owner as u16]);
-    let ops = vec![
-        op(PeOp::Mov, 1, slots, at(keys, slot, 0, held), vec![Arg::View(View::dense(sent, reps * slots))]),
-        op(PeOp::Mov, 1, slots, at(values, slot * slots, 0, 1), vec![Arg::View(View::dense(sent, (reps + 1) * slots))]),
-    ];
-    p.push(n, "append", Work::Local { at: there, ops });
+    let h = Held { at: members.clone(), cross, rows, held, positions: a.positions, of_caches: true };
+    store(p, n, (&a.keys, keys, true), (&h, sent), (reps * slots, slots));
+    store(p, n, (&a.values, values, false), (&h, sent), ((reps + 1) * slots, slots));
 
     // Scores over a PE's own elements: [head][position].
     let scores = p.alloc(ElemType::F32, reps * held, members.clone(), Init::Zero);
-    p.plan.bufs[scores.0].of_position = reps;
+    p.of_position(scores, reps, true);
     let ops = if reps <= slots {
         let by_head = |r: usize| {
             let sum = at(scores, r * held, 0, 1);
@@ -103,29 +100,27 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     };
     p.push(n, "scores", Work::Local { at: members.clone(), ops });
     let summed = p.alloc(ElemType::F32, reps * held, roots.clone(), Init::Free);
-    p.plan.bufs[summed.0].of_position = reps;
+    p.of_position(summed, reps, true);
     p.push(n, "sum of the scores", Work::GroupReduce { from: scores, n: reps * held, into: summed });
 
     // Maximum over all positions.
     let log2e = std::f32::consts::LOG2_E;
     let mut ops = Vec::new();
     let grid = at(summed, 0, held, 1);
-    let has_gaps = a.positions % rows != 0;
+    let has_gaps = !a.positions.is_multiple_of(rows);
     let mut factor = a.scale * log2e;
     if has_gaps || a.mask.is_some() {
-        let mut bytes = Vec::new();
-        for (x, y) in roots.pes() {
-            let row = usize::from(if axis == Axis::Row { y } else { x });
-            for s in 0..held {
-                let position = s * rows + row;
-                let mask = a.mask.as_ref().map_or(0.0, |m| m.get(position).copied().unwrap_or(0.0));
-                bytes.extend(if position < a.positions { mask.max(NEVER) } else { NEVER }.to_le_bytes());
-            }
+        let h = Held { at: roots.clone(), ..h };
+        let mut added = Vec::new();
+        let mask = a.mask.as_ref().map(|m| kept(p, n, m, &h));
+        added.extend(mask);
+        added.extend(has_gaps.then(|| p.no_position(&h, NEVER)));
+        // The first with the scale.
+        for (k, mask) in added.into_iter().enumerate() {
+            let scale = if k == 0 { a.scale } else { 1.0 };
+            let args = vec![Arg::View(grid), Arg::Imm(scale), Arg::View(View { s1: 0, ..mask })];
+            ops.push(op(PeOp::Fma, reps, held, grid, args));
         }
-        let mask = p.alloc(ElemType::F32, held, roots.clone(), Init::Bytes(bytes));
-        (p.plan.bufs[mask.0].of_position, p.plan.bufs[mask.0].shared) = (1, true);
-        let args = vec![Arg::View(grid), Arg::Imm(a.scale), Arg::View(at(mask, 0, 0, 1))];
-        ops.push(op(PeOp::Fma, reps, held, grid, args));
         factor = log2e;
     }
     let most = p.alloc(ElemType::F32, reps, roots.clone(), Init::Free);
@@ -145,7 +140,7 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
 
     // Powers, rounded to f16; they are at most 1.
     let powers = p.alloc(ElemType::F16, reps * held, members.clone(), Init::Free);
-    p.plan.bufs[powers.0].of_position = reps;
+    p.of_position(powers, reps, true);
     let ops = vec![
         op(PeOp::Sub, reps, held, grid, vec![Arg::View(grid), Arg::View(at(largest, 0, 1, 0))]),
         op(PeOp::Mul, 1, reps * held, View::dense(summed, 0), vec![Arg::View(View::dense(summed, 0)), Arg::Imm(sign)]),
@@ -182,12 +177,72 @@ pub(super) fn lower(p: &mut Planner<'_>, n: &Node, a: &Attention) -> Result<Vect
     Ok(Vector { axis, layout: Some(layout), buf: out, offset: 0, stride: 1, zero_gaps: true })
 }
 
+/// Puts the new key or value into its cache.
+fn store(
+    p: &mut Planner<'_>,
+    n: &Node,
+    (cache, buf, is_key): (&Cache, BufId, bool),
+    (h, sent): (&Held, BufId),
+    (offset, slots): (usize, usize),
+) {
+    let held = h.held;
+    match &cache.here {
+        None => {
+            let (owner, slot) = ((h.positions - 1) % h.rows, (h.positions - 1) / h.rows);
+            let mut at = h.at.clone();
+            *(if h.cross == Axis::Row { &mut at.x } else { &mut at.y }) = vec![owner as u16];
+            let to = if is_key { View { buf, offset: slot, s1: 0, s0: held } } else { View::dense(buf, slot * slots) };
+            let ops = vec![op(PeOp::Mov, 1, slots, to, vec![Arg::View(View::dense(sent, offset))])];
+            p.push(n, "append", Work::Local { at, ops });
+        }
+        Some(here) => {
+            let here = kept(p, n, here, h);
+            // [element][position] or [position][element]
+            let (size, a, b) = match is_key {
+                true => ((slots, held), (0, 1), (1, 0)),
+                false => ((held, slots), (1, 0), (0, 1)),
+            };
+            let to = at(buf, 0, size.1, 1);
+            let args = vec![
+                Arg::View(View { s1: a.0, s0: a.1, ..here }),
+                Arg::View(at(sent, offset, b.0, b.1)),
+                Arg::View(to),
+            ];
+            let ops = vec![op(PeOp::Select, size.0, size.1, to, args)];
+            p.push(n, "write", Work::Local { at: h.at.clone(), ops });
+        }
+    }
+}
+
+/// A value a position, computed once for all layers.
+fn kept(p: &mut Planner<'_>, n: &Node, expression: &Pos, h: &Held) -> View {
+    if let Some((_, _, view)) = p.computed.iter().find(|c| c.0 == *expression && c.1 == h.at) {
+        return *view;
+    }
+    let mut ops = Vec::new();
+    let view = match p.positions(expression, h, &mut ops) {
+        Arg::View(v) | Arg::Row(v) => v,
+        // The same for all positions.
+        Arg::Imm(v) => {
+            let table = Pos::Table(vec![v; h.positions]);
+            return kept(p, n, &table, h);
+        }
+    };
+    if !ops.is_empty() {
+        p.push(n, "positions", Work::Local { at: h.at.clone(), ops });
+    }
+    p.computed.push((expression.clone(), h.at.clone(), view));
+    view
+}
+
 /// Elements of a cache on every PE of the groups' places.
 fn split(heads: &Heads, a: &Attention, (rows, held): (usize, usize), is_key: bool, axis: Axis) -> Split {
     let groups = heads.groups;
     let members = groups.members();
     let slots = heads.slots();
     let (mut past, mut all) = (Vec::new(), Vec::new());
+    let cache = if is_key { &a.keys } else { &a.values };
+    let given = if cache.here.is_some() { a.positions } else { a.positions - 1 };
     let mut pe = |place: u16, row: usize| {
         let (group, within) = ((place - groups.first) / groups.size, groups.within(place).unwrap_or(0));
         for i in 0..slots * held {
@@ -196,7 +251,7 @@ fn split(heads: &Heads, a: &Attention, (rows, held): (usize, usize), is_key: boo
             let element = heads.element(within, slot).filter(|_| position < a.positions);
             let index = |positions: usize, d: usize| ((usize::from(group) * positions + position) * a.width + d) as u32;
             all.push(element.map_or(NONE, |d| index(a.positions, d)));
-            past.push(element.filter(|_| position + 1 < a.positions).map_or(NONE, |d| index(a.positions - 1, d)));
+            past.push(element.filter(|_| position < given).map_or(NONE, |d| index(given, d)));
         }
     };
     match axis {

@@ -31,7 +31,11 @@ pub(super) fn declared(plan: &Plan, wiring: &Wiring, machine: &Machine) -> Vec<P
     let ready = vec![0; usize::from(grid.width) * usize::from(grid.height)];
     let mut c = Clock { plan, machine, wiring, ready };
     let mut out = Vec::new();
-    for p in &plan.phases {
+    let switches = [plan.before, plan.before + plan.round * plan.rounds];
+    for (i, p) in plan.phases.iter().enumerate() {
+        if i > 0 && switches.contains(&i) {
+            c.ready.iter_mut().for_each(|r| *r += u64::from(machine.latency.task_switch));
+        }
         c.phase(&p.work);
         let end = c.ready.iter().copied().max().unwrap_or(0);
         out.push(PhaseCost { node: p.node.clone(), what: p.what, end });

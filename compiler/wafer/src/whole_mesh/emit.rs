@@ -12,8 +12,8 @@ use crate::collective::search::{self, Limits};
 use crate::collective::wires::{self, Axis};
 use crate::collective::{Costs, Plan as Wired, Tree, too_many_colors};
 use quadrille_isa::wafer::{
-    ClassIx, Color, Dst, ElemType, InQueue, Machine, Mem, NodeIx, OutQueue, ParamFn, PeClass, PeOp, Program, Rect,
-    Region, Src, Task, Trigger, Val, VecOp,
+    Action, ClassIx, Color, Dst, ElemType, InQueue, Machine, Mem, NodeIx, OutQueue, ParamFn, PeClass, PeOp, Program,
+    Rect, Region, Src, Task, TaskIx, Trigger, Val, VecOp,
 };
 use std::collections::HashMap;
 
@@ -221,7 +221,14 @@ impl Body<'_> {
     }
 
     /// Adds what the children send, and passes it on, or keeps it at the root.
-    fn sum(&mut self, f: PeOp, from: View, n: usize, ins: &[InQueue], out: Option<OutQueue>, into: View, slack: u64) {
+    fn sum(
+        &mut self,
+        f: PeOp,
+        (from, n, into): (View, usize, View),
+        ins: &[InQueue],
+        out: Option<OutQueue>,
+        slack: u64,
+    ) {
         let own = self.mem(from);
         let wait = slack.saturating_sub(self.wiring.costs.launch) * self.wiring.costs.mov;
         let last = ins.len().saturating_sub(1);
@@ -309,7 +316,7 @@ impl Body<'_> {
                     let ins: Vec<InQueue> = (0..ins.len()).map(|k| q.sums(*axis, k)).collect();
                     let slack = self.wiring.slack[i].get(usize::from(place)).copied().unwrap_or(0);
                     let (from, into) = (View::dense(*from, 0), View::dense(*into, 0));
-                    self.sum(*op, from, *n, &ins, out.map(|_| out_sums(*axis)), into, slack);
+                    self.sum(*op, (from, *n, into), &ins, out.map(|_| out_sums(*axis)), slack);
                 }
             }
             Work::GroupReduce { from, n, into } => {
@@ -318,7 +325,7 @@ impl Body<'_> {
                     let ins: Vec<InQueue> = (0..ins.len()).map(|k| q.group(k)).collect();
                     let slack = self.wiring.slack[i].get(usize::from(within)).copied().unwrap_or(0);
                     let (from, into) = (View::dense(*from, 0), View::dense(*into, 0));
-                    self.sum(PeOp::Add, from, *n, &ins, out.map(|_| GROUP_SUM), into, slack);
+                    self.sum(PeOp::Add, (from, *n, into), &ins, out.map(|_| GROUP_SUM), slack);
                 }
             }
             Work::GroupSpread { buf, n } => {
@@ -380,25 +387,26 @@ pub(super) fn emit(name: &str, plan: &Plan, wiring: &Wiring, machine: &Machine) 
         ..Program::default()
     };
     route(&mut program, plan, wiring);
-    let mut known: HashMap<Vec<VecOp>, usize> = HashMap::new();
+    let mut known: HashMap<[Vec<VecOp>; 3], usize> = HashMap::new();
     let grid = plan.mesh.grid;
     for y in 0..grid.height {
         let mut last: Option<usize> = None;
         for x in 0..grid.width {
             let mut body = Body { plan, wiring, x, y, ops: Vec::new(), params: Vec::new() };
-            for (i, p) in plan.phases.iter().take(plan.round).enumerate() {
+            let mut parts: [Vec<VecOp>; 3] = Default::default();
+            let (start, end) = (plan.before, plan.before + plan.round);
+            for (i, p) in plan.once() {
                 body.phase(i, &p.work, plan.groups);
+                parts[usize::from(i >= start) + usize::from(i >= end)].append(&mut body.ops);
             }
             let (in_colors, out_colors) = body.colors(plan.groups);
             let params: Vec<ParamFn> = body.params.iter().map(|&v| ParamFn::Const(v)).collect();
-            let class = match known.get(&body.ops) {
+            let class = match known.get(&parts) {
                 Some(&c) => c,
                 None => {
                     let c = program.classes.len();
-                    known.insert(body.ops.clone(), c);
-                    program
-                        .classes
-                        .push(PeClass { name: format!("pe {c}"), tasks: vec![task(body.ops, plan.rounds())] });
+                    known.insert(parts.clone(), c);
+                    program.classes.push(PeClass { name: format!("pe {c}"), tasks: tasks(parts, plan.rounds) });
                     c
                 }
             };
@@ -417,16 +425,21 @@ pub(super) fn emit(name: &str, plan: &Plan, wiring: &Wiring, machine: &Machine) 
     program
 }
 
-fn task(body: Vec<VecOp>, rounds: usize) -> Task {
-    Task {
-        name: "token".to_string(),
+/// What comes before the rounds, a round, and what comes after, each a task that activates the next.
+fn tasks(parts: [Vec<VecOp>; 3], rounds: usize) -> Vec<Task> {
+    let repeats = [("before", 1), ("layer", rounds), ("after", 1)];
+    let parts: Vec<_> = parts.into_iter().zip(repeats).filter(|(body, _)| !body.is_empty()).collect();
+    let last = parts.len().saturating_sub(1);
+    let task = |(i, (body, (name, repeat))): (usize, (Vec<VecOp>, (&str, usize)))| Task {
+        name: name.to_string(),
         trigger: Trigger::Local,
-        active: true,
+        active: i == 0,
         blocked: false,
-        repeat: num(rounds),
+        repeat: num(repeat),
         body,
-        on_end: Vec::new(),
-    }
+        on_end: if i < last { vec![Action::Activate(TaskIx(i as u8 + 1))] } else { Vec::new() },
+    };
+    parts.into_iter().enumerate().map(task).collect()
 }
 
 fn route(program: &mut Program, plan: &Plan, wiring: &Wiring) {

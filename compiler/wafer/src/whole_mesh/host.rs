@@ -16,12 +16,20 @@ pub(super) fn check(plan: &Plan, inputs: &[Tensor]) -> Result<(), String> {
             let (d, s) = (got.dtype, &got.shape);
             return Err(format!("input `{}` is {}{:?}, but {d}{s:?} was given", want.name, want.dtype, want.shape));
         }
+        if let Some(i) = crate::beyond_lane(got) {
+            return Err(format!("input `{}`: element {i} does not fit 32 bits", want.name));
+        }
     }
     Ok(())
 }
 
 /// An element of a tensor of floats in the form that a buffer has.
 fn element(t: &Tensor, at: usize, ty: ElemType) -> u32 {
+    if ty == ElemType::I32 {
+        // The low word; what does not fit it was refused.
+        let b = &t.data[at * t.dtype.size()..];
+        return u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    }
     let (size, ty_is_half) = (t.dtype.size(), ty == ElemType::F16);
     let b = &t.data[at * size..(at + 1) * size];
     match (t.dtype, ty_is_half) {

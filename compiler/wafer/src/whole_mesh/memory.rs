@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 type Span = (usize, usize);
 
 pub(super) fn give_out(plan: &mut Plan) {
+    (plan.before, plan.round, plan.rounds) = (0, plan.phases.len(), 1);
     let mut next = BTreeMap::new();
-    plan.round = plan.phases.len();
-    if let Some((round, counterparts)) = roll(plan) {
-        (plan.round, next) = (round, counterparts);
+    if let Some(r) = roll(plan) {
+        (plan.before, plan.round, plan.rounds, next) = (r.before, r.round, r.rounds, r.next);
     }
     let mut spans = spans(plan, &next);
     for (phase, list) in clear(plan, &mut spans) {
@@ -23,7 +23,7 @@ pub(super) fn give_out(plan: &mut Plan) {
         }
     }
     let held = plan.attentions.map_or(0, |a| a.held as usize);
-    let set_out = set_out(plan, &spans, &next, plan.rounds() as u64, held);
+    let set_out = set_out(plan, &spans, &next, plan.rounds as u64, held);
     plan.top = 0;
     for (b, addr, _) in set_out {
         let (bytes, size) = (plan.buf(b).bytes(), u64::from(plan.buf(b).ty.bytes()));
@@ -54,8 +54,7 @@ fn set_out(
     layers: u64,
     held: usize,
 ) -> Vec<(BufId, u64, u64)> {
-    let counterparts: BTreeSet<BufId> =
-        spans.keys().filter(|b| plan.buf(**b).is_given()).flat_map(|b| chain(next, *b).split_off(1)).collect();
+    let counterparts: BTreeSet<BufId> = spans.keys().flat_map(|b| chain(next, *b).split_off(1)).collect();
     let bytes = |b: BufId| {
         let of = plan.buf(b);
         let one = match of.of_position {
@@ -63,7 +62,7 @@ fn set_out(
             n => (n as u64 * held as u64 * u64::from(of.ty.bytes())).next_multiple_of(4),
         };
         // One layer alone does not show what others would share: only what it says of itself.
-        let alone = plan.rounds() == 1
+        let alone = plan.rounds == 1
             && of.is_given()
             && !of.shared
             && (of.of_position > 0 || matches!(of.init, Init::Bytes(_)));
@@ -111,54 +110,79 @@ fn shape(p: &Phase) -> (Work, Vec<BufId>) {
     (work, names)
 }
 
-/// The shortest list of phases that repeats to the end, and for every buffer its counterpart in the next round.
-fn roll(plan: &Plan) -> Option<(usize, BTreeMap<BufId, BufId>)> {
+/// Phases before the rounds, of a round, rounds, and for every buffer its counterpart in the next round.
+struct Rolled {
+    before: usize,
+    round: usize,
+    rounds: usize,
+    next: BTreeMap<BufId, BufId>,
+}
+
+/// The list of phases that repeats over most of all.
+fn roll(plan: &Plan) -> Option<Rolled> {
     let shapes: Vec<(Work, Vec<BufId>)> = plan.phases.iter().map(shape).collect();
+    let mut kinds: Vec<usize> = Vec::new();
+    for (i, s) in shapes.iter().enumerate() {
+        let same = (0..i).find(|&k| kinds[k] == k && shapes[k].0 == s.0 && shapes[k].1.len() == s.1.len());
+        kinds.push(same.unwrap_or(i));
+    }
     let n = shapes.len();
-    let products = |k: usize| shapes[..k].iter().filter(|s| matches!(s.0, Work::Product { .. })).count();
-    (1..=n / 2).filter(|&k| n.is_multiple_of(k) && products(k) > 0).find_map(|k| {
+    let mut found: Vec<(usize, usize, usize)> = Vec::new();
+    for round in 1..=n / 2 {
+        let mut before = 0;
+        while before + 2 * round <= n {
+            let run = (before..n - round).take_while(|&i| kinds[i] == kinds[i + round]).count();
+            if run >= round {
+                found.push((before, round, run / round + 1));
+            }
+            before += run + 1;
+        }
+    }
+    // Most phases first, then the shortest round.
+    found.sort_by_key(|&(before, round, rounds)| (std::cmp::Reverse(round * (rounds - 1)), round, before));
+    found.into_iter().find_map(|(before, round, rounds)| {
+        let list = &shapes[before..before + round * rounds];
+        let products = list[..round].iter().any(|s| matches!(s.0, Work::Product { .. }));
         let mut next: BTreeMap<BufId, BufId> = BTreeMap::new();
         let mut back: BTreeMap<BufId, BufId> = BTreeMap::new();
-        for (a, b) in shapes.iter().zip(&shapes[k..]) {
-            if a.0 != b.0 || a.1.len() != b.1.len() {
+        for (&x, &y) in list.iter().zip(&list[round..]).flat_map(|(a, b)| a.1.iter().zip(&b.1)) {
+            if *next.entry(x).or_insert(y) != y || *back.entry(y).or_insert(x) != x {
                 return None;
             }
-            for (&x, &y) in a.1.iter().zip(&b.1) {
-                if *next.entry(x).or_insert(y) != y || *back.entry(y).or_insert(x) != x {
-                    return None;
-                }
-            }
         }
-        (fits(plan, k, &next) && clearable(plan, k)).then_some((k, next))
+        let rolled = Rolled { before, round, rounds, next };
+        (products && fits(plan, &rolled) && clearable(plan, &rolled)).then_some(rolled)
     })
 }
 
 /// Whether buffers and their counterparts can take turns.
-fn fits(plan: &Plan, round: usize, next: &BTreeMap<BufId, BufId>) -> bool {
+fn fits(plan: &Plan, r: &Rolled) -> bool {
     let mut first_write: BTreeMap<BufId, usize> = BTreeMap::new();
     let mut last_use: BTreeMap<BufId, usize> = BTreeMap::new();
-    for (i, p) in plan.phases[..round].iter().enumerate() {
+    for (i, p) in plan.phases[r.before..r.before + r.round].iter().enumerate() {
         p.work.written().into_iter().for_each(|b| _ = first_write.entry(b).or_insert(i));
         p.work.clone().bufs().into_iter().for_each(|b| _ = last_use.insert(*b, i));
     }
     let outs: Vec<BufId> = plan.outs.iter().map(|o| o.buf).collect();
-    next.iter().all(|(x, y)| {
+    r.next.iter().all(|(x, y)| {
         let (a, b) = (plan.buf(*x), plan.buf(*y));
         let alike = (a.ty, a.len, &a.at) == (b.ty, b.len, &b.at);
-        let given = a.is_given() == b.is_given();
-        // What one round hands to the next: its successor is written when it is no more in use.
-        let carried = first_write.get(y).is_some_and(|w| last_use.get(x).is_none_or(|l| l < w));
+        let kinds = match first_write.get(y) {
+            // What one round hands to the next is written when its predecessor is no more in use.
+            Some(w) => !b.is_given() && last_use.get(x).is_none_or(|l| l < w),
+            None => a.is_given() == b.is_given(),
+        };
         // A result that only one round leaves would be overwritten.
         let kept = !outs.contains(x) || a.is_given() && b.is_given();
         let constant = x == y && !first_write.contains_key(x);
-        constant || alike && x != y && kept && (given || carried)
+        constant || alike && x != y && kept && kinds
     })
 }
 
-/// Whether some product can clear each buffer that wants zeros: one before its first use or after its last.
-fn clearable(plan: &Plan, round: usize) -> bool {
-    let phases = &plan.phases[..round];
-    let products: Vec<usize> = (0..round).filter(|&i| matches!(phases[i].work, Work::Product { .. })).collect();
+/// Whether some product of the round can clear each buffer that wants zeros: one before its first use or after its last.
+fn clearable(plan: &Plan, r: &Rolled) -> bool {
+    let phases = &plan.phases[r.before..r.before + r.round];
+    let products: Vec<usize> = (0..r.round).filter(|&i| matches!(phases[i].work, Work::Product { .. })).collect();
     let mut used: BTreeMap<BufId, Span> = BTreeMap::new();
     for (i, p) in phases.iter().enumerate() {
         p.work.clone().bufs().into_iter().for_each(|b| used.entry(*b).or_insert((i, i)).1 = i);
@@ -167,22 +191,36 @@ fn clearable(plan: &Plan, round: usize) -> bool {
     used.iter().all(|(b, s)| !matches!(plan.buf(*b).init, Init::Zero) || outside(s))
 }
 
-/// When the buffers of a round are in use.
+/// When the buffers are in use: phases before the rounds, those of the first round, and those after the last. What is
+/// used in a round and elsewhere is in use in the whole round.
 fn spans(plan: &Plan, next: &BTreeMap<BufId, BufId>) -> BTreeMap<BufId, Span> {
+    let back: BTreeMap<BufId, BufId> = next.iter().filter(|(x, y)| x != y).map(|(x, y)| (*y, *x)).collect();
+    let root = |mut b: BufId| {
+        while let Some(&first) = back.get(&b) {
+            b = first;
+        }
+        b
+    };
     let mut spans: BTreeMap<BufId, Span> = BTreeMap::new();
-    for (i, p) in plan.phases[..plan.round].iter().enumerate() {
+    let (start, end) = (plan.before, plan.before + plan.round);
+    for (i, p) in plan.once() {
         for b in p.work.clone().bufs() {
-            let s = spans.entry(*b).or_insert((i, i));
-            s.1 = i;
+            let s = spans.entry(root(*b)).or_insert((i, i));
+            (s.0, s.1) = (s.0.min(i), s.1.max(i));
         }
     }
-    // Results stay to the end, in the first round's buffer or its counterparts.
-    let last = plan.round.saturating_sub(1);
-    let first: Vec<BufId> = spans.keys().copied().collect();
+    let last = plan.phases.len();
     for o in &plan.outs {
-        match first.iter().find(|b| chain(next, **b).contains(&o.buf)) {
-            Some(b) => _ = spans.insert(*b, (spans[b].0, last)),
-            None => _ = spans.insert(o.buf, (0, last)),
+        let s = spans.entry(root(o.buf)).or_insert((0, last));
+        s.1 = last;
+    }
+    let carried: Vec<BufId> = next.iter().filter(|(x, y)| x != y).map(|(x, _)| root(*x)).collect();
+    for (b, s) in spans.iter_mut() {
+        let inside = s.0 >= start && s.1 < end;
+        let handed = carried.contains(b)
+            && next.get(b).is_some_and(|y| plan.phases[start..end].iter().any(|p| p.work.written().contains(y)));
+        if plan.rounds > 1 && (!inside && s.1 >= start && s.0 < end || handed) {
+            (s.0, s.1) = (s.0.min(start), s.1.max(end - 1));
         }
     }
     spans
@@ -191,20 +229,28 @@ fn spans(plan: &Plan, next: &BTreeMap<BufId, BufId>) -> BTreeMap<BufId, Span> {
 /// Which product clears which buffers; their spans begin there.
 fn clear(plan: &Plan, spans: &mut BTreeMap<BufId, Span>) -> BTreeMap<usize, Vec<BufId>> {
     let is_product = |i: &usize| matches!(plan.phases[*i].work, Work::Product { .. });
+    let (start, end) = (plan.before, plan.before + plan.round);
     let mut out: BTreeMap<usize, Vec<BufId>> = BTreeMap::new();
     for (&b, span) in spans.iter_mut().filter(|(b, _)| matches!(plan.buf(**b).init, Init::Zero)) {
+        let in_round = plan.rounds > 1 && span.0 >= start && span.0 < end;
         let own = |i: &usize| matches!(plan.phases[*i].work, Work::Product { sums, .. } if sums == b);
-        let before = (0..=span.0).rev().find(|i| is_product(i) && (*i < span.0 || own(i)));
+        let first = if in_round { start } else { 0 };
+        let usable = |i: &usize| {
+            is_product(i)
+                && (*i < span.0 || own(i))
+                && (in_round || plan.rounds == 1 || *i < start || *i >= start + plan.round * plan.rounds)
+        };
+        let before = (first..=span.0).rev().find(usable);
         match before {
             Some(p) => {
                 span.0 = p;
                 out.entry(p).or_default().push(b);
             }
-            // Zero at the start; the last product clears it for the next round.
+            // Zero at the start; the last product of a round clears it for the next.
             None => {
-                let after = (span.1 + 1..plan.round).rev().find(is_product).filter(|_| plan.rounds() > 1);
+                let after = (span.1 + 1..end).rev().find(is_product).filter(|_| in_round);
                 after.into_iter().for_each(|p| out.entry(p).or_default().push(b));
-                *span = (0, plan.round.saturating_sub(1));
+                *span = (0, plan.phases.len());
             }
         }
     }

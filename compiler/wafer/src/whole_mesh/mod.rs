@@ -13,6 +13,8 @@
 //! plan       graph -> phases
 //! product    the phases of products with weights
 //! attention  the phases of an attention
+//! position   what is computed for each position from the token's place: masks, where the new key goes
+//! lookup     rows of constant tables at run-time places: embeddings, tables of rotary embeddings
 //! emit       phases -> colors, routes, bodies of operations
 //! cost       phases -> declared cycles
 //! eval       phases -> the results, bit for bit
@@ -27,9 +29,11 @@ mod emit;
 mod eval;
 mod host;
 mod layout;
+mod lookup;
 mod memory;
 mod phase;
 mod plan;
+mod position;
 mod product;
 mod recognise;
 

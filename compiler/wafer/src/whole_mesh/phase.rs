@@ -322,8 +322,10 @@ pub(super) struct Plan {
     pub(super) mesh: Mesh,
     pub(super) bufs: Vec<Buffer>,
     pub(super) phases: Vec<Phase>,
-    /// So many phases make a round; all rounds are alike.
+    /// So many phases come before the rounds, so many make one, and all rounds are alike.
+    pub(super) before: usize,
     pub(super) round: usize,
+    pub(super) rounds: usize,
     pub(super) groups: Option<Groups>,
     pub(super) attentions: Option<Attentions>,
     pub(super) inputs: Vec<In>,
@@ -340,7 +342,9 @@ impl Plan {
         &self.bufs[b.0]
     }
 
-    pub(super) fn rounds(&self) -> usize {
-        self.phases.len().checked_div(self.round).unwrap_or(1).max(1)
+    /// The phases that are program text: those before the rounds, the first round, those after the last.
+    pub(super) fn once(&self) -> impl Iterator<Item = (usize, &Phase)> {
+        let rounds = self.before + self.round..self.before + self.round * self.rounds;
+        self.phases.iter().enumerate().filter(move |(i, _)| !rounds.contains(i))
     }
 }

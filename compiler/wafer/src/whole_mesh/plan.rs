@@ -1,10 +1,12 @@
 //! From the graph to phases: a walk over its nodes, each value a vector in pieces on a line.
 
 use super::layout::{Heads, Layout};
+use super::lookup::{self, Row};
 use super::phase::{
     Arg, BufId, Buffer, Groups, In, Init, LocalOp, Mesh, NONE, Out, Phase, Place, Plan, View, Work, other,
 };
-use super::recognise::{self, Attention, Found, Rope, constant, keeps_order, refuse, scalar};
+use super::position::Pos;
+use super::recognise::{self, Attention, Factor, Found, Rope, constant, keeps_order, refuse, scalar};
 use super::{attention, memory};
 use crate::CompileError;
 use crate::collective::gemv::Grid;
@@ -54,6 +56,12 @@ pub(super) struct Planner<'a> {
     pub(super) even: bool,
     /// Tables of rotary embeddings that lie on the line already.
     tables: Vec<(Heads, Vec<f32>, BufId)>,
+    /// Rows looked up for heads that lie on the line already.
+    pub(super) rows: Vec<(Heads, Row, BufId)>,
+    /// Scalar inputs of whole numbers on every PE, by input.
+    pub(super) numbers: BTreeMap<usize, BufId>,
+    /// Computed for each position and kept for all layers.
+    pub(super) computed: Vec<(Pos, Place, View)>,
     /// Caches with the new position, by the value of the concatenation.
     pub(super) caches: BTreeMap<ValueId, (BufId, Arc<Vec<u32>>)>,
 }
@@ -81,7 +89,9 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid, even: bool) -> Resu
         attentions: None,
         inputs: g.inputs.iter().map(input).collect(),
         outs: Vec::new(),
+        before: 0,
         round: 0,
+        rounds: 1,
         spans: BTreeMap::new(),
         next: BTreeMap::new(),
         top: 0,
@@ -94,6 +104,9 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid, even: bool) -> Resu
         wanted: BTreeMap::new(),
         even,
         tables: Vec::new(),
+        rows: Vec::new(),
+        numbers: BTreeMap::new(),
+        computed: Vec::new(),
         caches: BTreeMap::new(),
     };
     p.choose_heads()?;
@@ -276,6 +289,11 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         if self.found.inner.contains(&id) {
+            return Ok(());
+        }
+        if let Some(row) = lookup::row(g, n.output) {
+            let out = self.embedding(n, &row)?;
+            self.values.insert(n.output, out);
             return Ok(());
         }
         if n.inputs.iter().all(|&v| g.constant(v).is_some()) && !n.inputs.is_empty() {
@@ -484,6 +502,28 @@ impl<'a> Planner<'a> {
         Ok(mean)
     }
 
+    /// A constant for each element of a head, where the heads lie.
+    fn head_table(&mut self, axis: Axis, heads: &Heads, values: &[f32]) -> BufId {
+        let same =
+            |t: &&(Heads, Vec<f32>, BufId)| (t.0.groups, t.0.pairs, &t.1[..]) == (heads.groups, heads.pairs, values);
+        if let Some(t) = self.tables.iter().find(same) {
+            return t.2;
+        }
+        let mut bytes = Vec::new();
+        for place in 0..self.plan.mesh.len(axis) {
+            let within = heads.groups.within(place);
+            for s in 0..heads.slots() {
+                let v = within.and_then(|j| heads.element(j, s)).map_or(0.0, |d| values[d]);
+                bytes.extend(v.to_le_bytes());
+            }
+        }
+        let line = self.plan.mesh.line(axis);
+        let buf = self.alloc(ElemType::F32, heads.slots(), line, Init::Bytes(bytes));
+        self.plan.bufs[buf.0].shared = true;
+        self.tables.push((*heads, values.to_vec(), buf));
+        buf
+    }
+
     fn rope(&mut self, n: &Node, r: &Rope) -> Result<Vector, CompileError> {
         let x = self.vector(n, r.x)?;
         let Some(heads) = x.layout.as_ref().and_then(|l| l.heads).filter(|h| h.width == r.width) else {
@@ -491,26 +531,11 @@ impl<'a> Planner<'a> {
         };
         let slots = heads.slots();
         let line = self.plan.mesh.line(x.axis);
-        let mut table = |values: &Vec<f32>| {
-            let same =
-                |t: &&(Heads, Vec<f32>, BufId)| (t.0.groups, t.0.pairs, &t.1) == (heads.groups, heads.pairs, values);
-            if let Some(t) = self.tables.iter().find(same) {
-                return t.2;
-            }
-            let mut bytes = Vec::new();
-            for place in 0..self.plan.mesh.len(x.axis) {
-                let within = heads.groups.within(place);
-                for s in 0..slots {
-                    let v = within.and_then(|j| heads.element(j, s)).map_or(0.0, |d| values[d]);
-                    bytes.extend(v.to_le_bytes());
-                }
-            }
-            let buf = self.alloc(ElemType::F32, slots, line.clone(), Init::Bytes(bytes));
-            self.plan.bufs[buf.0].shared = true;
-            self.tables.push((heads, values.clone(), buf));
-            buf
+        let mut factor = |f: &Factor| match f {
+            Factor::Constant(values) => self.head_table(x.axis, &heads, values),
+            Factor::Row(row) => self.head_row(n, row, &heads),
         };
-        let (cos, sin) = (table(&r.cos), table(&r.sin));
+        let (cos, sin) = (factor(&r.cos), factor(&r.sin));
         let kept = self.on_line(x.axis, ElemType::F32, x.piece());
         let out = self.like(n, &x);
         let rows = |buf, offset, s1| View { buf, offset, s1, s0: 1 };

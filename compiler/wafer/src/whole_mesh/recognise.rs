@@ -4,18 +4,22 @@
 //! followed element by element, so any chain of reshapes, transposes and expansions that gives each query head its
 //! key head is taken.
 
+use super::lookup::{self, Row};
+use super::position::{self, Pos};
 use crate::{CompileError, NodeProblem};
 use quadrille_compiler::ir::{Binary, Graph, Node, NodeId, Op, Unary, ValueDef, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys or values: those of past positions, a graph input, and the new one after them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Keys or values: those of past positions, a graph input, and the new one after them or in its place.
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct Cache {
     /// Position of the graph input.
     pub(super) past: usize,
     pub(super) new: ValueId,
     /// Past and new.
     pub(super) whole: ValueId,
+    /// Where the new one goes; none when it is appended.
+    pub(super) here: Option<Pos>,
 }
 
 /// softmax(q k scale + mask) v, for one token.
@@ -26,7 +30,7 @@ pub(super) struct Attention {
     pub(super) values: Cache,
     pub(super) scale: f32,
     /// What is added to the scores of each position.
-    pub(super) mask: Option<Vec<f32>>,
+    pub(super) mask: Option<Pos>,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
     pub(super) width: usize,
@@ -39,9 +43,27 @@ pub(super) struct Attention {
 pub(super) struct Rope {
     pub(super) x: ValueId,
     pub(super) width: usize,
-    pub(super) cos: Vec<f32>,
+    pub(super) cos: Factor,
     /// With the sign of the turned half.
-    pub(super) sin: Vec<f32>,
+    pub(super) sin: Factor,
+}
+
+/// A value for each element of a head.
+#[derive(Clone, Debug)]
+pub(super) enum Factor {
+    Constant(Vec<f32>),
+    /// Of the token's place.
+    Row(Row),
+}
+
+impl Factor {
+    /// By element, all rows.
+    fn values(&mut self) -> &mut Vec<f32> {
+        match self {
+            Factor::Constant(v) => v,
+            Factor::Row(r) => &mut r.table,
+        }
+    }
 }
 
 /// What was found.
@@ -138,7 +160,36 @@ pub(super) fn recognise(g: &Graph) -> Result<Found, CompileError> {
             _ => {}
         }
     }
+    // What is computed for each position, and looked-up rows, are parts of what reads them.
+    let lookups = |n: &&Node| lookup::row(g, n.output).is_some_and(|r| r.width * 2 <= r.table.len());
+    let lengths: BTreeSet<usize> = found.attentions.values().map(|a| a.positions).collect();
+    for (i, n) in g.nodes().iter().enumerate() {
+        let of_positions =
+            lengths.iter().any(|&p| position::expression(g, n.output, p).is_some() && reads_whole_numbers(g, n.output));
+        let head = found.ropes.values().any(|r| r.reads(g, n.output));
+        if of_positions || lookups(&n) && head {
+            found.inner.insert(NodeId(i as u32));
+        }
+    }
     Ok(found)
+}
+
+/// True when a scalar input of whole numbers is behind a value.
+fn reads_whole_numbers(g: &Graph, v: ValueId) -> bool {
+    match g.producer(v) {
+        Some(n) => n.inputs.iter().any(|&v| reads_whole_numbers(g, v)),
+        None => matches!(g.value(v).def, ValueDef::Input(_)) && !g.ty(v).dtype.is_float(),
+    }
+}
+
+impl Rope {
+    /// True when one of its factors is a looked-up row with this value.
+    fn reads(&self, g: &Graph, v: ValueId) -> bool {
+        let Some(row) = lookup::row(g, v) else { return false };
+        [&self.cos, &self.sin]
+            .into_iter()
+            .any(|f| matches!(f, Factor::Row(r) if r.input == row.input && r.width == row.width))
+    }
 }
 
 /// The only reader of a value.
@@ -194,17 +245,19 @@ fn attention(g: &Graph, softmax: &Node, mix: &Node) -> Result<(Attention, BTreeS
                 v = n.inputs[0];
             }
             // Before the scale is seen, so the mask is added to scaled scores.
-            Op::Binary(Binary::Add) if scale == 1.0 && mask.is_none() && (dynamic(0) != dynamic(1)) => {
-                let (x, m) = if dynamic(0) { (0, 1) } else { (1, 0) };
+            Op::Binary(Binary::Add) if scale == 1.0 && mask.is_none() => {
+                let whole = |at: usize| g.ty(n.inputs[at]).elements() == g.ty(n.output).elements();
+                let is_mask = |at: usize| !dynamic(at) || !whole(at);
+                let (x, m) = if is_mask(1) || !is_mask(0) { (0, 1) } else { (1, 0) };
                 let positions = g.shape(n.output).last().copied().unwrap_or(0);
-                let values = constant(g, n.inputs[m]);
-                mask = values.filter(|c| c.len() == positions && g.shape(n.inputs[m]).last() == Some(&positions));
+                let last = g.shape(n.inputs[m]).last() == Some(&positions);
+                mask = position::expression(g, n.inputs[m], positions).filter(|_| last);
                 if mask.is_none() {
-                    return Err(bad(n, "the mask is no constant of one value a position"));
+                    return Err(bad(n, "the mask is not computed from the token's place alone, a value a position"));
                 }
                 v = n.inputs[x];
             }
-            _ => return Err(bad(n, "between the scores and their softmax only a scale and a constant mask are known")),
+            _ => return Err(bad(n, "between the scores and their softmax only a scale and a mask are known")),
         }
     };
     let shape = g.shape(scores.inputs[0]);
@@ -245,17 +298,28 @@ fn cache(
         };
         inner.extend(id(g, v));
         match n.op {
-            Op::Concat { .. } => break n,
+            Op::Concat { .. } | Op::Binary(Binary::Add) => break n,
             Op::Reshape { .. } | Op::Transpose { .. } | Op::Broadcast { .. } | Op::Cast(_) => chain.push(n),
             _ => {
-                let reason = "keys and values must be a graph input with this token's appended by one concatenation";
+                let reason =
+                    "keys and values must be a graph input with this token's appended, or written in its place";
                 return Err(refuse(g, n, reason, "export the model with a growing cache (past and present)"));
             }
         }
         v = n.inputs[0];
     };
-    let (past, new) = match (&whole.op, &whole.inputs[..]) {
-        (Op::Concat { axis: 2 }, [past, new]) if g.shape(*new).len() == 4 && g.shape(*new)[2] == 1 => (*past, *new),
+    let (past, new, here) = match (&whole.op, &whole.inputs[..]) {
+        (Op::Concat { axis: 2 }, [past, new]) if g.shape(*new).len() == 4 && g.shape(*new)[2] == 1 => {
+            (*past, *new, None)
+        }
+        (Op::Binary(_), _) => {
+            let Some((past, new, here, parts)) = written(g, whole, positions) else {
+                let reason = "it is not the past with one position replaced: past * (1 - here) + new * here";
+                return Err(refuse(g, whole, reason, REMEDY));
+            };
+            inner.extend(parts);
+            (past, new, Some(here))
+        }
         _ => return Err(refuse(g, whole, "it does not append one position along axis 2", REMEDY)),
     };
     let mut input = past;
@@ -284,7 +348,30 @@ fn cache(
     if from.len() != heads * width * positions || !is_right {
         return Err(refuse(g, product, "its operand is not the cache with each head for its queries in turn", REMEDY));
     }
-    Ok(Cache { past: past as usize, new, whole: whole.output })
+    Ok(Cache { past: past as usize, new, whole: whole.output, here })
+}
+
+/// A cache with a position replaced: past, new, where, and the nodes between.
+fn written(g: &Graph, add: &Node, positions: usize) -> Option<(ValueId, ValueId, Pos, Vec<NodeId>)> {
+    let side = |at: usize| {
+        let n = g.producer(add.inputs[at]).filter(|n| n.op == Op::Binary(Binary::Mul))?;
+        // One value a position along axis 2.
+        let along = |v: &ValueId| {
+            let s = g.shape(*v);
+            s.len() >= 2 && s[s.len() - 2] == positions && g.ty(*v).elements() == positions
+        };
+        let e = n.inputs.iter().position(along)?;
+        Some((n.inputs[1 - e], position::expression(g, n.inputs[e], positions)?))
+    };
+    let parts: Vec<NodeId> = add.inputs.iter().filter_map(|&v| id(g, v)).collect();
+    for (a, b) in [(0, 1), (1, 0)] {
+        let ((past, keep), (new, here)) = (side(a)?, side(b)?);
+        let one = g.shape(new).len() == 4 && g.shape(new)[2] == 1;
+        if one && g.shape(past) == g.shape(add.output) && here.chooses(&keep, positions) {
+            return Some((past, new, here, parts));
+        }
+    }
+    None
 }
 
 /// Element numbers behind a node that only moves elements.
@@ -319,13 +406,16 @@ fn moved(g: &Graph, n: &Node, from: Vec<u32>) -> Vec<u32> {
 }
 
 /// A product of a value and a constant of one head's width: value and constant.
-fn times(g: &Graph, v: ValueId) -> Option<(ValueId, Vec<f32>)> {
+fn times(g: &Graph, v: ValueId) -> Option<(ValueId, Factor)> {
     let n = g.producer(v)?;
     if n.op != Op::Binary(Binary::Mul) {
         return None;
     }
     let width = *g.shape(n.output).last()?;
-    let table = |at: usize| constant(g, n.inputs[at]).filter(|c| c.len() == width);
+    let table = |at: usize| match constant(g, n.inputs[at]) {
+        Some(c) => (c.len() == width).then_some(Factor::Constant(c)),
+        None => lookup::row(g, behind_views(g, n.inputs[at])).filter(|r| r.width == width).map(Factor::Row),
+    };
     match (table(0), table(1)) {
         (None, Some(t)) => Some((n.inputs[0], t)),
         (Some(t), None) => Some((n.inputs[1], t)),
@@ -347,7 +437,7 @@ fn half(g: &Graph, v: ValueId) -> Option<(ValueId, bool, f32, Vec<NodeId>)> {
             let full = g.shape(n.inputs[0]);
             let last = full.len() - 1;
             let rest = (0..last).all(|i| start[i] == 0 && shape[i] == full[i]);
-            let halves = full[last] % 2 == 0 && shape[last] == full[last] / 2;
+            let halves = full[last].is_multiple_of(2) && shape[last] == full[last] / 2;
             let begins = start[last] == 0 || start[last] == full[last] / 2;
             let plain = step.iter().all(|&s| s == 1);
             (rest && halves && begins && plain).then(|| (n.inputs[0], start[last] == 0, 1.0, inner))
@@ -365,12 +455,14 @@ fn rope(g: &Graph, add: &Node) -> Option<(Rope, BTreeSet<NodeId>)> {
         let (Some(low), Some(high)) = (half(g, *low), half(g, *high)) else { continue };
         let shape = g.shape(add.output);
         let width = *shape.last()?;
-        if axis + 1 != shape.len() || low.0 != x || high.0 != x || low.1 || !high.1 || sin.len() != width {
+        if axis + 1 != shape.len() || low.0 != x || high.0 != x || low.1 || !high.1 {
             continue;
         }
-        let (first, second) = sin.split_at_mut(width / 2);
-        first.iter_mut().for_each(|s| *s *= low.2);
-        second.iter_mut().for_each(|s| *s *= high.2);
+        for row in sin.values().chunks_exact_mut(width) {
+            let (first, second) = row.split_at_mut(width / 2);
+            first.iter_mut().for_each(|s| *s *= low.2);
+            second.iter_mut().for_each(|s| *s *= high.2);
+        }
         let outer = [add.inputs[0], add.inputs[1], turned].into_iter().filter_map(|v| id(g, v));
         let inner = outer.chain(low.3).chain(high.3).collect();
         return Some((Rope { x, width, cos, sin }, inner));

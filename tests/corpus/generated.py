@@ -14,6 +14,8 @@ MODELS = {
     "bert-layer-int8-qdq": lambda: transformers.in_bytes(transformers.bert_encoder(1)),
     "bert-tiny": bert_tiny.build,
     "decoder-llama-8b": decoders.llama_8b,
+    "decoder-llama-8b-static": decoders.llama_8b_static,
+    "decoder-static": decoders.static,
     "decoder-tiny": decoders.tiny,
     "decoder-uneven": decoders.uneven,
     "gemm-1024": products.gemm,

@@ -88,10 +88,15 @@ fn layers_whose_extents_divide_by_nothing() {
 #[test]
 fn a_step_with_static_caches() {
     let small = Machine::builtin("wafer-small").unwrap();
-    agree(&run("llama-tiny", &small, Grid { width: 16, height: 16 }));
+    let r = run("llama-tiny", &small, Grid { width: 16, height: 16 });
+    agree(&r);
+    let class = r.mesh.program.classes.first().expect("a class");
+    let repeats: Vec<_> = class.tasks.iter().map(|t| t.repeat).collect();
+    assert_eq!(repeats, [1, 2, 1].map(quadrille_isa::wafer::Val::Const), "look-ups, two layers, logits");
     let machine = Machine::builtin("wafer").unwrap();
     for (width, height) in [(9, 50), (41, 33)] {
         agree(&run("llama-tiny", &machine, Grid { width, height }));
+        agree(&run("decoder-static", &machine, Grid { width, height }));
     }
 }
 
@@ -129,6 +134,9 @@ fn equal_layers_are_rounds() {
 fn a_layer_of_llama_8b() {
     let machine = Machine::builtin("wafer").unwrap();
     let r = run("decoder-llama-8b", &machine, Grid { width: 420, height: 420 });
+    agree(&r);
+    assert!(r.cycles < 12_700, "{} cycles", r.cycles);
+    let r = run("decoder-llama-8b-static", &machine, Grid { width: 420, height: 420 });
     agree(&r);
     assert!(r.cycles < 12_700, "{} cycles", r.cycles);
     let even = whole_mesh::Options { even_memory: true };

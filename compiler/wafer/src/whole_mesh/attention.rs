@@ -229,7 +229,7 @@ fn kept(p: &mut Planner<'_>, n: &Node, expression: &Pos, h: &Held) -> View {
         }
     };
     if !ops.is_empty() {
-        p.push(n, "positions", Work::Local { at: h.at.clone(), ops });
+        p.push_early(n, "positions", Work::Local { at: h.at.clone(), ops });
     }
     p.computed.push((expression.clone(), h.at.clone(), view));
     view

@@ -116,10 +116,10 @@ impl Planner<'_> {
             dst: each,
             args: vec![Arg::View(table), here, Arg::View(each)],
         });
-        self.push(n, "look-up", Work::Local { at, ops });
+        self.push_early(n, "look-up", Work::Local { at, ops });
         let into = self.on_line(axis, ElemType::F32, slots);
         let work = Work::Reduce { axis: cross, lines, op: PeOp::Add, from: part, n: slots, into };
-        self.push(n, "sum of the look-up", work);
+        self.push_early(n, "sum of the look-up", work);
         self.rows.push((*heads, r.clone(), into));
         into
     }

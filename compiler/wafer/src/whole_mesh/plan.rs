@@ -58,6 +58,8 @@ pub(super) struct Planner<'a> {
     tables: Vec<(Heads, Vec<f32>, BufId)>,
     /// Rows looked up for heads that lie on the line already.
     pub(super) rows: Vec<(Heads, Row, BufId)>,
+    /// What depends on inputs alone and is done first, once for all layers.
+    early: Vec<Phase>,
     /// Scalar inputs of whole numbers on every PE, by input.
     pub(super) numbers: BTreeMap<usize, BufId>,
     /// Computed for each position and kept for all layers.
@@ -105,6 +107,7 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid, even: bool) -> Resu
         even,
         tables: Vec::new(),
         rows: Vec::new(),
+        early: Vec::new(),
         numbers: BTreeMap::new(),
         computed: Vec::new(),
         caches: BTreeMap::new(),
@@ -115,6 +118,7 @@ pub(super) fn plan(g: &Graph, machine: &Machine, grid: Grid, even: bool) -> Resu
         p.node(NodeId(i as u32), n)?;
     }
     p.outputs()?;
+    p.plan.phases.splice(0..0, p.early);
     memory::give_out(&mut p.plan);
     Ok(p.plan)
 }
@@ -141,6 +145,12 @@ impl<'a> Planner<'a> {
     pub(super) fn push(&mut self, n: &Node, what: &'static str, work: Work) {
         let node = self.g.origin_name(n).to_string();
         self.plan.phases.push(Phase { node, what, work });
+    }
+
+    /// The same for what depends on inputs alone.
+    pub(super) fn push_early(&mut self, n: &Node, what: &'static str, work: Work) {
+        let node = self.g.origin_name(n).to_string();
+        self.early.push(Phase { node, what, work });
     }
 
     /// Operations on the middle line of an axis.

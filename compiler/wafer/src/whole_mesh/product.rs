@@ -163,7 +163,7 @@ impl<'a> Planner<'a> {
         let taken = 2 * k * heads.slots() * (2 * heads.reps + 2);
         // A column of each product, and a row of the one that reads them.
         let difference = taken / (2 * k * (products + 1));
-        let most = if others == 0 { 0 } else { difference.min(columns / others) };
+        let most = difference.min(columns.checked_div(others).unwrap_or(0));
         let member = (columns - (most * others).min(columns)).div_ceil(places);
         let of = |p: usize| if groups.within(p as u16).is_some() { member } else { member + most };
         Some((0..places).map(of).collect())

@@ -23,8 +23,16 @@ pub(super) enum Pos {
     Op(PeOp, Vec<Pos>),
 }
 
-/// The expression that a value is, of `n` positions or a scalar; none when it is no such thing.
+/// Operations that an expression may have: what is read twice counts twice.
+const MOST: usize = 200;
+
+/// The expression that a value is, of `n` positions or a scalar; none when it is no such thing, or a very long one.
 pub(super) fn expression(g: &Graph, v: ValueId, n: usize) -> Option<Pos> {
+    within(g, v, n, &mut { MOST })
+}
+
+fn within(g: &Graph, v: ValueId, n: usize, left: &mut usize) -> Option<Pos> {
+    *left = left.checked_sub(1)?;
     let elements = g.ty(v).elements();
     let is_whole = matches!(g.ty(v).dtype, DType::I64 | DType::I32);
     if elements != 1 && elements != n {
@@ -44,32 +52,37 @@ pub(super) fn expression(g: &Graph, v: ValueId, n: usize) -> Option<Pos> {
         _ => {}
     }
     let node = g.producer(v)?;
-    let of = |i: usize| expression(g, node.inputs[i], n);
-    let two = |op: PeOp, a: usize, b: usize| Some(Pos::Op(op, vec![of(a)?, of(b)?]));
+    let is_float = g.ty(v).dtype.is_float();
     let not = |p: Pos| Pos::Op(PeOp::Sub, vec![Pos::Number(1.0), p]);
-    match &node.op {
-        _ if keeps_order(g, node) => of(0),
+    // The operation on these operands, and whether its truth is turned round.
+    let (op, operands, turned): (PeOp, &[usize], bool) = match &node.op {
+        _ if keeps_order(g, node) => return within(g, node.inputs[0], n, left),
         // Truth is 1 and 0 in f32.
-        Op::Cast(to) if to.is_float() && g.ty(node.inputs[0]).dtype == DType::Bool => of(0),
-        Op::Cast(to) if to.is_float() && g.ty(node.inputs[0]).dtype.is_float() => of(0),
-        Op::Unary(Unary::Not) => of(0).map(not),
-        Op::Unary(Unary::Neg) if g.ty(v).dtype.is_float() => Some(Pos::Op(PeOp::Mul, vec![of(0)?, Pos::Number(-1.0)])),
-        Op::Select => Some(Pos::Op(PeOp::Select, vec![of(0)?, of(1)?, of(2)?])),
-        Op::Binary(b) => match b {
-            Binary::Eq => two(PeOp::CmpEq, 0, 1),
-            Binary::Lt => two(PeOp::CmpLt, 0, 1),
-            Binary::Gt => two(PeOp::CmpLt, 1, 0),
-            Binary::Le => two(PeOp::CmpLt, 1, 0).map(not),
-            Binary::Ge => two(PeOp::CmpLt, 0, 1).map(not),
-            Binary::Add if g.ty(v).dtype.is_float() => two(PeOp::Add, 0, 1),
-            Binary::Sub if g.ty(v).dtype.is_float() => two(PeOp::Sub, 0, 1),
-            Binary::Mul if g.ty(v).dtype.is_float() => two(PeOp::Mul, 0, 1),
-            Binary::And => two(PeOp::Min, 0, 1),
-            Binary::Or => two(PeOp::Max, 0, 1),
-            _ => None,
-        },
-        _ => None,
-    }
+        Op::Cast(to) if to.is_float() => {
+            let from = g.ty(node.inputs[0]).dtype;
+            let same = from == DType::Bool || from.is_float();
+            return same.then(|| within(g, node.inputs[0], n, left)).flatten();
+        }
+        Op::Unary(Unary::Not) => return within(g, node.inputs[0], n, left).map(not),
+        Op::Unary(Unary::Neg) if is_float => {
+            return Some(Pos::Op(PeOp::Mul, vec![within(g, node.inputs[0], n, left)?, Pos::Number(-1.0)]));
+        }
+        Op::Select => (PeOp::Select, &[0, 1, 2], false),
+        Op::Binary(Binary::Eq) => (PeOp::CmpEq, &[0, 1], false),
+        Op::Binary(Binary::Lt) => (PeOp::CmpLt, &[0, 1], false),
+        Op::Binary(Binary::Gt) => (PeOp::CmpLt, &[1, 0], false),
+        Op::Binary(Binary::Le) => (PeOp::CmpLt, &[1, 0], true),
+        Op::Binary(Binary::Ge) => (PeOp::CmpLt, &[0, 1], true),
+        Op::Binary(Binary::Add) if is_float => (PeOp::Add, &[0, 1], false),
+        Op::Binary(Binary::Sub) if is_float => (PeOp::Sub, &[0, 1], false),
+        Op::Binary(Binary::Mul) if is_float => (PeOp::Mul, &[0, 1], false),
+        Op::Binary(Binary::And) => (PeOp::Min, &[0, 1], false),
+        Op::Binary(Binary::Or) => (PeOp::Max, &[0, 1], false),
+        _ => return None,
+    };
+    let args = operands.iter().map(|&i| within(g, node.inputs[i], n, left)).collect::<Option<Vec<_>>>()?;
+    let p = Pos::Op(op, args);
+    Some(if turned { not(p) } else { p })
 }
 
 impl Pos {
@@ -100,6 +113,9 @@ impl Pos {
 
     /// True for a choice of positions, one or none, and the other the opposite, wherever the token is among `n`.
     pub(super) fn chooses(&self, rest: &Pos, n: usize) -> bool {
+        if n == 0 {
+            return false;
+        }
         let tokens = (0..n).step_by((n / 64).max(1)).chain([n - 1]);
         tokens.into_iter().all(|token| {
             (0..n).all(|s| {

@@ -276,8 +276,14 @@ fn attention(g: &Graph, softmax: &Node, mix: &Node) -> Result<(Attention, BTreeS
     let keys = cache(g, scores, dims, true, &mut inner)?;
     let values = cache(g, mix, dims, false, &mut inner)?;
     let kv_heads = g.shape(keys.whole)[1];
-    if width % 2 == 1 || g.shape(values.whole)[3] != width || g.shape(values.whole)[1] != kv_heads {
-        return Err(bad(scores, "heads of keys and values differ, or their width is odd"));
+    let products = g.ty(scores.output).elements() == heads * positions && g.ty(mix.output).elements() == heads * width;
+    if width % 2 == 1
+        || width == 0
+        || !products
+        || g.shape(values.whole)[3] != width
+        || g.shape(values.whole)[1] != kv_heads
+    {
+        return Err(bad(scores, "heads of queries, keys and values differ, or their width is odd"));
     }
     Ok((Attention { q, keys, values, scale, mask, heads, kv_heads, width, positions }, inner))
 }
@@ -331,7 +337,8 @@ fn cache(
         return Err(refuse(g, whole, "the past positions are no input of the model", REMEDY));
     };
     let shape = g.shape(whole.output);
-    if shape.len() != 4 || shape[0] != 1 || shape[2] != positions || shape[3] != width || heads % shape[1].max(1) != 0 {
+    let fits = matches!(shape[..], [1, kv, s, w] if kv > 0 && heads.is_multiple_of(kv) && (s, w) == (positions, width));
+    if !fits {
         return Err(refuse(g, whole, "caches are not [1, heads, positions, width]", REMEDY));
     }
     // Where every element of the operand comes from.
@@ -455,7 +462,7 @@ fn rope(g: &Graph, add: &Node) -> Option<(Rope, BTreeSet<NodeId>)> {
         let (Some(low), Some(high)) = (half(g, *low), half(g, *high)) else { continue };
         let shape = g.shape(add.output);
         let width = *shape.last()?;
-        if axis + 1 != shape.len() || low.0 != x || high.0 != x || low.1 || !high.1 {
+        if width == 0 || axis + 1 != shape.len() || low.0 != x || high.0 != x || low.1 || !high.1 {
             continue;
         }
         for row in sin.values().chunks_exact_mut(width) {

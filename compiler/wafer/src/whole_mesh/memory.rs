@@ -35,6 +35,12 @@ pub(super) fn give_out(plan: &mut Plan) {
             plan.top = plan.top.max(u64::from(of.addr) + bytes);
         }
     }
+    // What nobody reads, as an input that the graph does not use, has no place.
+    let used: BTreeSet<BufId> = spans.keys().flat_map(|b| chain(&next, *b)).collect();
+    for (i, b) in plan.bufs.iter_mut().enumerate().filter(|(i, _)| !used.contains(&BufId(*i))) {
+        b.init = Init::Free;
+        debug_assert!(!plan.outs.iter().any(|o| o.buf == BufId(i)));
+    }
     plan.spans = spans;
     plan.next = next;
 }

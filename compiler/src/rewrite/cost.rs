@@ -167,8 +167,11 @@ pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cyc
     costs
 }
 
+/// An operation with the types of its operands, those that are constants marked, and of its result.
+type Typed = (Op, Vec<(TensorType, bool)>, TensorType);
+
 /// The operations that a norm stands for, with their operands and results, for models of machines without a mapping of it.
-fn spelled_out(axes: &[usize], centered: bool, x: &TensorType) -> Vec<(Op, Vec<(TensorType, bool)>, TensorType)> {
+fn spelled_out(axes: &[usize], centered: bool, x: &TensorType) -> Vec<Typed> {
     let mut kept = x.clone();
     axes.iter().filter(|&&a| a < x.rank()).for_each(|&a| kept.shape[a] = 1);
     let mean = || {

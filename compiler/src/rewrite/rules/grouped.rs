@@ -24,6 +24,9 @@ pub(super) static RULES: &[Rule] = &[Rule {
     example: ex::grouped_heads,
 }];
 
+/// A product with one number, and the number.
+type Scaled = Option<(Term, Id)>;
+
 /// A value that is repeated, without the axis of its repetitions, the terms that repeat it, and how often.
 struct Repeated {
     terms: Vec<Term>,
@@ -68,12 +71,12 @@ fn grouped_heads(cx: &mut Cx<'_>, t: &Term) -> Option<()> {
     let mut swap: Vec<usize> = (0..rank).collect();
     swap.swap(rank - 2, rank - 1);
     // The right operand, or one that it is a multiple of.
-    let mut bases: Vec<(Option<(Term, Id)>, Id)> = vec![(None, b)];
+    let mut bases: Vec<(Scaled, Id)> = vec![(None, b)];
     for (mul, x, y) in cx.binaries(b, Binary::Mul) {
         let scaled = [(x, y), (y, x)].into_iter().filter(|&(x, c)| cx.splat(c).is_some() && cx.ty(x) == cx.ty(b));
         bases.extend(scaled.map(|(x, c)| (Some((mul.clone(), c)), x)));
     }
-    let mut all: Vec<(Option<(Term, Id)>, Option<Term>, Repeated)> = Vec::new();
+    let mut all: Vec<(Scaled, Option<Term>, Repeated)> = Vec::new();
     for (scale, b) in bases {
         all.extend(repeated(cx, b, axis).into_iter().map(|r| (scale.clone(), None, r)));
         for turned in cx.terms(b, Kind::Transpose) {

@@ -35,10 +35,11 @@ impl Random {
 /// Everything a run says, as text; errors too.
 fn both(program: &Program, machine: &Machine, inputs: &[Tensor], peeks: &[Peek]) -> [String; 2] {
     [true, false].map(|stepwise| {
-        let options = Options { peeks: peeks.to_vec(), record_spans: true, stepwise, max_cycles: Some(200_000) };
+        let peeks = peeks.to_vec();
+        let options = Options { peeks, record_spans: true, record_links: true, stepwise, max_cycles: Some(200_000) };
         match simulate_with(program, machine, inputs, &options) {
             Ok(r) => format!(
-                "{} {} {:?} {} {} {:?} {:?} {:?}",
+                "{} {} {:?} {} {} {:?} {:?} {:?} {:?}",
                 r.cycles,
                 r.kernel_cycles,
                 r.interval_cycles,
@@ -46,7 +47,8 @@ fn both(program: &Program, machine: &Machine, inputs: &[Tensor], peeks: &[Peek])
                 r.router_cycles,
                 r.outputs,
                 r.peeked,
-                r.spans
+                r.spans,
+                r.links
             ),
             Err(e) => format!("{e:?}"),
         }

@@ -7,6 +7,7 @@ mod cost;
 mod emit;
 pub mod error;
 mod estimate;
+mod late_relu;
 pub mod profile;
 mod sched;
 mod select;
@@ -19,7 +20,6 @@ pub use estimate::Estimate;
 use quadrille_compiler::ir::{Graph, TypeError};
 use quadrille_compiler::legalize::{Legal, legalize};
 use quadrille_isa::tsp::{Machine, Program};
-use rayon::prelude::*;
 pub use sched::waits::{Cause, Waits};
 use std::collections::HashMap;
 pub use tiled::TiledGraph;
@@ -72,7 +72,7 @@ pub struct NodeSupport {
 /// or a resource that the machine has too little of ([`CompileError::DoesNotFit`]).
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
     let legal = legal(graph)?;
-    let bytes = unsigned::unsigned(&legal.graph).map_err(|e| ill_typed(graph, e))?;
+    let bytes = unsigned::unsigned(&legal.graph).and_then(late_relu::late_relu).map_err(|e| ill_typed(graph, e))?;
     let graphs = (graph, &bytes);
     let plan = Plan { packing: true, tight: false, compact: false };
     let plain = Plan { packing: false, ..plan };
@@ -127,29 +127,56 @@ fn tile(legal: &Graph, machine: &Machine, plan: Plan) -> Result<TiledGraph, Comp
     if s.failed.is_empty() { Ok(s.tiled) } else { Err(s.failed.remove(0).1.into()) }
 }
 
-/// Ways to schedule products of bytes; which is best depends on the model.
-const WAYS: [sched::Way; 3] = [
-    sched::Way { open: 4, pieces: 2, by_time: true },
-    sched::Way { open: 3, pieces: 2, by_time: true },
-    sched::Way { open: 3, pieces: 5, by_time: true },
-];
+/// Ways to schedule products of bytes, the plain one first; which is best differs from stretch to stretch.
+const WAYS: [sched::Way; 4] = {
+    let way = sched::Way { open: 4, pieces: 2, by_time: true, drift: 48, apart: false, by_wave: false, heavy: true };
+    [
+        way,
+        sched::Way { apart: true, by_wave: true, ..way },
+        sched::Way { heavy: false, ..way },
+        sched::Way { heavy: false, apart: true, ..way },
+    ]
+};
 
-/// Ways to schedule programs without them.
+/// Where the first does not fit.
+const LAST_WAY: sched::Way = sched::Way { open: 3, ..WAYS[0] };
+
+/// Ways to schedule other programs, and schedules after the first of each.
 const PLAIN_WAYS: [sched::Way; 2] = [WAYS[0], sched::Way { by_time: false, ..WAYS[0] }];
-
-/// Schedules after the first of each way, with slices chosen by the times of the one before.
 const ROUNDS: usize = 3;
 
 /// Instructions of a schedule at most for which others are tried: the time of a compilation grows with it.
 const TRIED: usize = 400_000;
 
-/// The shortest of some schedules.
+/// The shortest of some schedules. Slices are chosen by the times of the one before; the last one goes all ways.
 fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
-    let first = |way: sched::Way| sched::schedule(tiled, machine, plan, way, None);
-    let refined = |mut best: sched::Schedule, way: sched::Way| {
+    if !sched::has_byte_products(tiled) {
+        return best_plain_schedule(tiled, machine, plan);
+    }
+    let mut best = sched::schedule(tiled, machine, plan, &WAYS[..1], None)
+        .or_else(|_| sched::schedule(tiled, machine, plan, &[LAST_WAY], None))?;
+    if !best.refinable || best.placements.insts.len() > TRIED {
+        return Ok(best);
+    }
+    let mut times = best.times.clone();
+    for ways in [&WAYS[..1], &WAYS] {
+        // What does not fit is no better.
+        let Ok(next) = sched::schedule(tiled, machine, plan, ways, Some(&times)) else { break };
+        times = next.times.clone();
+        if next.placements.end() < best.placements.end() {
+            best = next;
+        }
+    }
+    Ok(best)
+}
+
+/// The same without products of bytes: the shortest of the ways, each again with the times of the one before.
+fn best_plain_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
+    let first = |way: &sched::Way| sched::schedule(tiled, machine, plan, std::slice::from_ref(way), None);
+    let refined = |mut best: sched::Schedule, way: &sched::Way| {
         let mut times = best.times.clone();
         for _ in 0..if best.refinable { ROUNDS } else { 0 } {
-            // What does not fit is no better.
+            let way = std::slice::from_ref(way);
             let Ok(next) = sched::schedule(tiled, machine, plan, way, Some(&times)) else { break };
             times = next.times.clone();
             if next.placements.end() < best.placements.end() {
@@ -158,21 +185,16 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sc
         }
         best
     };
-    let ways = if sched::has_byte_products(tiled) { &WAYS[..] } else { &PLAIN_WAYS };
-    let one = first(ways[0]);
+    let one = first(&PLAIN_WAYS[0]);
     if one.as_ref().is_ok_and(|s| !s.refinable || s.placements.insts.len() > TRIED) {
         return one;
     }
-    let others = || -> Vec<_> { ways[1..].par_iter().map(|&w| first(w).map(|s| refined(s, w))).collect() };
-    let (mut best, others) = rayon::join(|| one.map(|s| refined(s, ways[0])), others);
-    for other in others {
-        best = match (best, other) {
-            (Ok(a), Ok(b)) => Ok(if b.placements.end() < a.placements.end() { b } else { a }),
-            (Err(_), Ok(s)) | (Ok(s), Err(_)) => Ok(s),
-            (Err(e), Err(_)) => Err(e),
-        };
+    let other = || first(&PLAIN_WAYS[1]).map(|s| refined(s, &PLAIN_WAYS[1]));
+    match rayon::join(|| one.map(|s| refined(s, &PLAIN_WAYS[0])), other) {
+        (Ok(a), Ok(b)) => Ok(if b.placements.end() < a.placements.end() { b } else { a }),
+        (Err(_), Ok(s)) | (Ok(s), Err(_)) => Ok(s),
+        (Err(e), Err(_)) => Err(e),
     }
-    best
 }
 
 /// The program of a tiled graph.

@@ -19,6 +19,7 @@ pub(super) struct Flow {
 }
 
 /// The books.
+#[derive(Clone)]
 pub(super) struct Board {
     columns: u32,
     slices: usize,

@@ -177,8 +177,10 @@ pub(crate) struct MemLink {
 }
 
 /// The program so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Placements {
+    /// Number of the first instruction: those before it are elsewhere.
+    base: u32,
     pub(crate) insts: Vec<Placed>,
     pub(crate) links: Vec<Link>,
     pub(crate) mem: Vec<MemLink>,
@@ -207,6 +209,22 @@ pub(super) struct Landing {
 }
 
 impl Placements {
+    fn next(&self) -> u32 {
+        self.base + self.insts.len() as u32
+    }
+
+    /// What will follow these.
+    pub(super) fn following(&self) -> Placements {
+        Placements { base: self.next(), ..Placements::default() }
+    }
+
+    pub(super) fn append(&mut self, mut more: Placements) {
+        self.insts.append(&mut more.insts);
+        self.links.append(&mut more.links);
+        self.mem.append(&mut more.mem);
+        self.idle.append(&mut more.idle);
+    }
+
     /// Cycle after the last issue.
     pub(crate) fn end(&self) -> u32 {
         self.insts.iter().map(|i| i.cycle + i.repeat.n * i.repeat.d + 1).max().unwrap_or(0)
@@ -426,7 +444,7 @@ impl Burst {
     fn commit(self, board: &mut Board, out: &mut Placements, start: i64, alus: &[Option<u8>], bases: &[u8]) -> Landing {
         let landing = Landing {
             start: start as u32,
-            first: PlacedNo(out.insts.len() as u32),
+            first: PlacedNo(out.next()),
             earliest: self.earliest,
             waits: Waits::default(),
         };

@@ -104,7 +104,7 @@ impl Scheduler<'_> {
             return Ok(installs);
         }
         let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
-        self.install_planes(k, &planes, 0, &tile, free)
+        self.install_planes(k, &planes, 0, &tile, free, self.way.apart)
     }
 
     /// One pass, in one burst if it can be.
@@ -121,6 +121,13 @@ impl Scheduler<'_> {
         tail: Option<Tail<'_>>,
         fills: &[FillWord],
     ) -> Result<(), CompileError> {
+        // Planes whose sums stay need not keep step.
+        if tail.is_none() && parts.len() > 1 && self.way.apart {
+            for part in parts {
+                self.int8_pass(k, h, p, std::slice::from_ref(part), installs, left, sums, tail, fills)?;
+            }
+            return Ok(());
+        }
         let mut b = Burst::new(k.node.0);
         let mut e = Effects::default();
         let mut shared = Shared::default();
@@ -183,6 +190,15 @@ impl Scheduler<'_> {
         tail: Option<Tail<'_>>,
         fills: &[FillWord],
     ) -> i64 {
+        if tail.is_none() && parts.len() > 1 && self.way.apart {
+            let act_free = |s: &Self, p: &Part| i64::from(s.planes[usize::from(s.plane_of(h, p.plane))].act_free);
+            let free = parts.iter().map(|p| act_free(self, p)).max().unwrap_or(0);
+            let late = |s: &mut Self, part: &Part| {
+                let at = s.earliest(k, h, p, std::slice::from_ref(part), left, tail, fills);
+                at.saturating_sub(act_free(s, part))
+            };
+            return free.saturating_add(parts.iter().map(|part| late(self, part)).max().unwrap_or(0));
+        }
         let mut b = Burst::new(k.node.0);
         let (mut e, mut shared, mut at) = (Effects::default(), Shared::default(), 0);
         for part in parts {

@@ -62,7 +62,7 @@ impl Scheduler<'_> {
 
     /// One burst of rows, or two of half as many where chunks of operands share a slice.
     #[allow(clippy::too_many_arguments)]
-    fn map_rows(
+    pub(super) fn map_rows(
         &mut self,
         k: &Kernel,
         plan: &Plan,
@@ -85,11 +85,26 @@ impl Scheduler<'_> {
         Ok(())
     }
 
+    /// First step of a burst of rows if it were placed now; none where it is no burst.
+    pub(super) fn map_start(
+        &mut self,
+        k: &Kernel,
+        plan: &Plan,
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+        rows: std::ops::Range<usize>,
+    ) -> Option<i64> {
+        let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
+        self.alus(&mut b, &mut e, plan, &[], ins, steps, outs, rows, 1, None, &mut Shared::default());
+        b.earliest_start(self.m, &mut self.board)
+    }
+
     /// The bytes of weights share slices, so each is written in a burst of its own, on each side.
     fn parts(&self, outs: &[(Src, Rows)]) -> Vec<Part> {
         match outs {
             [(_, r)] if self.g.tensor(r.tensor).weights => {
-                let sides = self.memory.sides_of(r.tensor);
+                let sides = self.memory.sides_of(r.tensor).to_vec();
                 let bytes = 0..self.g.tensor(r.tensor).ty.bytes();
                 bytes.flat_map(|b| sides.iter().map(move |&h| Some((b, h)))).collect()
             }

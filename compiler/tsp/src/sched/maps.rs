@@ -15,6 +15,7 @@ use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, MAP_NONE, QueueId, Slice, Thread, ValueIx};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a map of its own may save for each cell of its use, in squares of 1/16, before it is worth its words.
 const SHARED: u64 = 1;
@@ -29,7 +30,7 @@ pub(crate) struct MapHome {
     pub(crate) at: Region,
     pub(crate) value: ValueIx,
     /// Word addresses, one a superlane, row after row.
-    pub(crate) words: Vec<u16>,
+    pub(crate) words: Arc<[u16]>,
     /// Superlanes of a row.
     pub(crate) groups: usize,
 }
@@ -39,14 +40,14 @@ pub(crate) struct MapHome {
 pub(crate) struct Maps {
     pub(crate) homes: Vec<MapHome>,
     /// Homes of equal content.
-    same: BTreeMap<Vec<u16>, Vec<usize>>,
+    same: BTreeMap<Arc<[u16]>, Vec<usize>>,
     /// Home for a gathered tensor whose rows flow in a direction, for each reader of a hemisphere.
     of: BTreeMap<(u32, bool, usize), usize>,
 }
 
 impl Memory {
     /// Word addresses of a gathered tensor's rows.
-    fn map_words(&self, g: &TiledGraph, t: TensorId) -> Option<(Vec<u16>, usize)> {
+    fn map_words(&self, g: &TiledGraph, t: TensorId) -> Option<(Arc<[u16]>, usize)> {
         let Init::Gather { from, sources, groups } = &g.tensor(t).init else { return None };
         let home = &self.homes[from.0 as usize];
         let base = home.chunks.first()?.copies.first()?.first()?.base;
@@ -64,7 +65,7 @@ impl Memory {
     }
 
     /// Puts a map into the image.
-    fn new_map(&mut self, at: Region, words: Vec<u16>, groups: usize) -> usize {
+    fn new_map(&mut self, at: Region, words: Arc<[u16]>, groups: usize) -> usize {
         let value = ValueIx(self.new_value());
         let n = self.maps.homes.len();
         self.maps.homes.push(MapHome { at, value, words: words.clone(), groups });

@@ -4,19 +4,23 @@
 //! kernel reads it at once; long tensors are cut into chunks in different slices, so that several
 //! kernels find free ports. Words are used again after the last read. Knows no instruction.
 
+mod cut;
 mod search;
 
+use super::Way;
 use super::maps::Maps;
 use super::shortage::shortage;
 use super::split::{
-    WAVE, alone, cuts, first_half, int8_passes, plane_rows, product_runs, segment, shared_passes, wave_count,
+    WAVE, alone, cuts, first_half, int8_passes, map_cuts, plane_rows, product_runs, segment, shared_passes, wave_count,
 };
 use super::times::Times;
 use super::traffic::{Access, Traffic};
 use crate::error::CompileError;
-use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, TensorId, TiledGraph};
+use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, Rows, Src, TensorId, TiledGraph};
+use cut::{Cut, Written};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A run of words of one slice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,8 +57,15 @@ pub(crate) struct Chunk {
 /// The place of a tensor.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Home {
+    /// Rows of a chunk, of the longest where rows have `places`.
     pub(crate) chunk_rows: u32,
+    /// Chunk and word of each row, where chunks are no runs of equal length.
+    places: Vec<(u16, u16)>,
     pub(crate) chunks: Vec<Chunk>,
+    /// Sides on which any part lies, east first.
+    sides: Vec<Hemisphere>,
+    /// Side of each copy.
+    copy_sides: Vec<Hemisphere>,
     /// Words of each region.
     pub(crate) words: u32,
     pub(crate) hemisphere: Option<Hemisphere>,
@@ -68,6 +79,16 @@ pub(crate) struct Home {
     pub(crate) last_read: u32,
 }
 
+impl Home {
+    fn note_sides(&mut self) {
+        let regions = || self.chunks.iter().flat_map(|c| c.copies.iter().flatten());
+        let lies = |h: &Hemisphere| regions().any(|r| r.slice.hemisphere == *h);
+        self.sides = [Hemisphere::East, Hemisphere::West].into_iter().filter(lies).collect();
+        let copies = self.chunks.first().map_or(&[][..], |c| &c.copies);
+        self.copy_sides = copies.iter().map(|c| c.first().map_or(Hemisphere::East, |r| r.slice.hemisphere)).collect();
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct BankSpace {
     bump: u32,
@@ -75,17 +96,18 @@ struct BankSpace {
 }
 
 /// All homes and what is left.
+#[derive(Clone)]
 pub(crate) struct Memory {
     machine: Machine,
     usable: u32,
     bank_words: u32,
     space: Vec<BankSpace>,
     turn: [u32; 2],
-    pub(crate) homes: Vec<Home>,
+    pub(crate) homes: Vec<Arc<Home>>,
     copies: Vec<u32>,
     /// Tensors that one kernel reads together, and that it reads while it writes.
-    together: Vec<Vec<u32>>,
-    across: Vec<Vec<u32>>,
+    together: Arc<Vec<Vec<u32>>>,
+    across: Arc<Vec<Vec<u32>>>,
     last_use: Vec<usize>,
     used: Vec<bool>,
     values: u32,
@@ -100,15 +122,18 @@ pub(crate) struct Memory {
     /// Tensors of which a gather reads: one run of words, the same in every slice, on both sides.
     gathered: Vec<bool>,
     /// Rows that the copy for each plane of each hemisphere (west first) must hold; nothing where every copy holds all.
-    needed: Vec<Option<Needed>>,
+    needed: Arc<Vec<Option<Needed>>>,
     /// Segments in which a plane's copy to gather from lies: waves read of one while another is written.
     segments: Vec<usize>,
     /// Who uses which slice when.
     pub(super) traffic: Traffic,
-    /// Chunks of a plane's part of a tensor at most.
-    pieces: u32,
+    way: Way,
     /// Waves in which a plane's rows of a tensor are written.
     waves: Vec<u32>,
+    /// True for what elementwise kernels write beside products of bytes.
+    by_map: Vec<bool>,
+    /// Who writes each row, of tensors that products of bytes write.
+    written: Arc<Vec<Vec<Option<Written>>>>,
     by_time: bool,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
@@ -180,6 +205,9 @@ const OUTER: u64 = 32;
 /// Segments of what a plane gathers from.
 const SEGMENTS: usize = 2;
 
+/// Times as many slices for what elementwise kernels write beside products: they run ahead.
+const MAP_PIECES: u32 = 2;
+
 /// Rows of a chunk of what no product of bytes writes.
 const PIECE_ROWS: u32 = 64;
 
@@ -190,9 +218,9 @@ impl Memory {
     pub(super) fn new(
         g: &TiledGraph,
         m: &Machine,
-        sides: &[Vec<Hemisphere>],
+        sides: &Arc<Vec<Vec<Hemisphere>>>,
         plan: crate::Plan,
-        (way, before): (super::Way, Option<&Times>),
+        (way, before): (Way, Option<&Arc<Times>>),
     ) -> Memory {
         let crate::Plan { compact, tight, .. } = plan;
         let n = g.tensors.len();
@@ -203,10 +231,10 @@ impl Memory {
             bank_words: m.words_per_bank(),
             space: vec![BankSpace::default(); 4 * m.geometry.mem_slices_per_hemisphere as usize],
             turn: [0, 0],
-            homes: vec![Home::default(); n],
+            homes: vec![Arc::default(); n],
             copies: vec![1; n],
-            together: vec![Vec::new(); n],
-            across: vec![Vec::new(); n],
+            together: Arc::default(),
+            across: Arc::default(),
             last_use: vec![usize::MAX; n],
             used: vec![false; n],
             values: 0,
@@ -217,10 +245,12 @@ impl Memory {
             opposite: vec![None; n],
             gathered: vec![false; n],
             traffic: Traffic::new(g, m, sides, before),
-            pieces: way.pieces,
+            way,
             waves: vec![0; n],
+            written: Arc::new(vec![Vec::new(); n]),
+            by_map: vec![false; n],
             by_time: way.by_time && usable >= 32 && !compact && !tight,
-            needed: vec![None; n],
+            needed: Arc::default(),
             segments: vec![1; n],
             maps: Maps::default(),
             compact,
@@ -238,6 +268,7 @@ impl Memory {
                 mem.copies[from.0 as usize] = 2;
             }
         }
+        let (mut together, mut across) = (vec![Vec::new(); n], vec![Vec::new(); n]);
         for (number, k) in g.kernels.iter().enumerate() {
             let mut reads: Vec<u32> = Vec::new();
             mem.sided_wants(g, k, &sides[number]);
@@ -296,20 +327,27 @@ impl Memory {
             for &a in &reads {
                 for &b in &reads {
                     if a != b {
-                        mem.together[a as usize].push(b);
+                        together[a as usize].push(b);
                     }
                 }
                 for &b in &writes {
-                    mem.across[a as usize].push(b);
-                    mem.across[b as usize].push(a);
+                    across[a as usize].push(b);
+                    across[b as usize].push(a);
                 }
             }
             for &a in &writes {
                 for &b in &writes {
                     if a != b {
-                        mem.together[a as usize].push(b);
+                        together[a as usize].push(b);
                     }
                 }
+            }
+        }
+        for number in product_runs(g, mem.by_time).into_iter().flatten() {
+            if let Kind::Map { outs, .. } = &g.kernels[number].kind {
+                let (cuts, waves) = map_cuts(g.kernels[number].n as usize);
+                cut::note_written(Arc::make_mut(&mut mem.written), g, outs, (&cuts, waves));
+                outs.iter().for_each(|(_, r)| mem.by_map[r.tensor.0 as usize] = true);
             }
         }
         mem.needed_rows(g, sides);
@@ -317,11 +355,18 @@ impl Memory {
             mem.last_use[o.tensor.0 as usize] = usize::MAX;
             mem.used[o.tensor.0 as usize] = true;
         }
-        for v in mem.together.iter_mut().chain(mem.across.iter_mut()) {
+        for v in together.iter_mut().chain(across.iter_mut()) {
             v.sort_unstable();
             v.dedup();
         }
+        (mem.together, mem.across) = (Arc::new(together), Arc::new(across));
         mem
+    }
+
+    /// Chooses slices in another way from here on.
+    pub(super) fn turn_to(&mut self, way: Way) {
+        self.way = way;
+        self.traffic.drift = way.drift;
     }
 
     /// What the planes of a product with one chain read and write at once lies apart; constants have a copy for each
@@ -332,6 +377,7 @@ impl Memory {
         let cuts = cuts(g, k, sides.len() * planes as usize);
         if bytes {
             let count = wave_count(&cuts, WAVE) as u32;
+            cut::note_written(Arc::make_mut(&mut self.written), g, outs, (&cuts, wave_count(&cuts, WAVE)));
             outs.iter().for_each(|(_, r)| self.waves[r.tensor.0 as usize] = self.waves[r.tensor.0 as usize].max(count));
         }
         for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
@@ -398,7 +444,7 @@ impl Memory {
         let planes = self.machine.geometry.planes_per_hemisphere as usize;
         // What is taken all at once, or in one wave, leaves nothing to be gathered before it.
         let mut whole = vec![false; g.kernels.len()];
-        product_runs(g).iter().filter(|r| alone(g, r)).for_each(|r| whole[r.clone()].fill(true));
+        product_runs(g, self.by_time).iter().filter(|r| alone(g, r)).for_each(|r| whole[r.clone()].fill(true));
         let mut segments = vec![if self.by_time { SEGMENTS } else { 1 }; g.tensors.len()];
         for (number, k) in g.kernels.iter().enumerate() {
             let Some(passes) = int8_passes(g, k) else { continue };
@@ -408,6 +454,7 @@ impl Memory {
             }
         }
         let blank = |t: usize| [0, 1].map(|_| vec![vec![false; g.tensors[t].rows as usize]; planes * segments[t]]);
+        let mut all_needed: Vec<Option<Needed>> = vec![None; g.tensors.len()];
         let mut all: Vec<bool> = self.gathered.iter().map(|g| !g).collect();
         g.outputs.iter().for_each(|o| all[o.tensor.0 as usize] = true);
         for (number, k) in g.kernels.iter().enumerate() {
@@ -423,7 +470,7 @@ impl Memory {
                 if all[stored] {
                     continue;
                 }
-                let needed = self.needed[stored].get_or_insert_with(|| blank(stored));
+                let needed = all_needed[stored].get_or_insert_with(|| blank(stored));
                 for (h, plane, part) in plane_rows(&cuts, &sides[number], planes) {
                     let waves = wave_count(&cuts, WAVE);
                     for i in part.clone() {
@@ -443,19 +490,25 @@ impl Memory {
                 }
             }
         }
-        self.needed.iter_mut().zip(all).filter(|(_, all)| *all).for_each(|(n, _)| *n = None);
-        for (t, n) in self.needed.iter().enumerate().filter(|(_, n)| n.is_some()) {
+        all_needed.iter_mut().zip(all).filter(|(_, all)| *all).for_each(|(n, _)| *n = None);
+        for (t, n) in all_needed.iter().enumerate().filter(|(_, n)| n.is_some()) {
             self.segments[t] = segments[t];
             self.copies[t] = n.iter().flatten().map(|side| side.len() as u32).sum();
         }
+        self.needed = Arc::new(all_needed);
     }
 
     /// True when a copy of a tensor must hold a row.
     pub(super) fn holds(&self, t: TensorId, copy: usize, row: u32) -> bool {
-        let Some(needed) = &self.needed[t.0 as usize] else { return true };
+        self.held_rows(t, copy).is_none_or(|rows| rows[row as usize])
+    }
+
+    /// Which rows of a tensor a copy must hold; none where that is all of them.
+    pub(super) fn held_rows(&self, t: TensorId, copy: usize) -> Option<&[bool]> {
+        let needed = self.needed[t.0 as usize].as_ref()?;
         let h = self.side_of(t, copy);
         let plane = copy - self.copy_on(t, h, 0);
-        needed[usize::from(h == Hemisphere::East)].get(plane).is_none_or(|rows| rows[row as usize])
+        needed[usize::from(h == Hemisphere::East)].get(plane).map(Vec::as_slice)
     }
 
     /// The copy from which a plane of a hemisphere reads some rows of what is gathered from.
@@ -463,7 +516,10 @@ impl Memory {
         let segments = self.segments[t.0 as usize];
         let first = self.copy_on(t, h, usize::from(h == Hemisphere::East)) + plane * segments;
         // Rows of one wave are in one segment.
-        let holds = |s: &usize| rows.iter().all(|&r| r >= NOTHING || self.holds(t, first + s, r));
+        let holds = |s: &usize| {
+            let held = self.held_rows(t, first + s);
+            held.is_none_or(|held| rows.iter().all(|&r| r >= NOTHING || held[r as usize]))
+        };
         first + (0..segments).find(holds).unwrap_or(0)
     }
 
@@ -474,7 +530,7 @@ impl Memory {
 
     /// Sides on which a copy of a tensor must hold one of the rows, east first.
     pub(super) fn sides_holding(&self, t: TensorId, rows: &[u32]) -> Vec<Hemisphere> {
-        let mut sides = self.sides_of(t);
+        let mut sides = self.sides_of(t).to_vec();
         if self.needed[t.0 as usize].is_some() {
             let copies = self.homes[t.0 as usize].chunks.first().map_or(0, |c| c.copies.len());
             sides
@@ -631,14 +687,25 @@ impl Memory {
         self.keeps_some = self.tight && matches!(info.init, Init::Computed);
         let mut chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
         let (mut words, mut chunks, mut found) = (0, 0, None);
+        let mut places = Vec::new();
         // In short chunks whose slices are chosen by time, if they can be.
         let first = self.tight && matches!(info.init, Init::Const(_));
         if self.by_time && !info.weights && !info.table && !first {
-            let rows = chunk_rows.min(self.piece(i, info)).max(1);
-            (words, chunks) = (rows + extra, info.rows.div_ceil(rows).max(1));
-            let uses = self.uses(g, t, (rows, chunks));
-            found = self.search_by_time(i, (width, per_chunk, words, chunks), &uses);
-            chunk_rows = if found.is_some() { rows } else { chunk_rows };
+            let even = Cut::even(info.rows, chunk_rows.min(self.piece(i, info)).max(1));
+            let passing = matches!(info.init, Init::Computed) && !g.outputs.iter().any(|o| o.tensor == t);
+            let pieces = self.way.pieces * if self.by_map[i] { MAP_PIECES } else { 1 };
+            let by_wave = (passing && !gathered && (self.by_map[i] || self.way.by_wave))
+                .then(|| cut::by_wave(&self.written[i], pieces))
+                .flatten();
+            for cut in by_wave.into_iter().filter(|c| c.rows <= most).chain([even]) {
+                (words, chunks) = (cut.rows + extra, cut.chunks());
+                let uses = self.uses(g, t, chunks, &|row| cut.chunk_of(row));
+                found = self.search_by_time(i, (width, per_chunk, words), &cut.banks, &uses);
+                if found.is_some() {
+                    (chunk_rows, places) = (cut.rows, cut.places);
+                    break;
+                }
+            }
         }
         while found.is_none() {
             words = if info.weights { info.rows.div_ceil(per_chunk) * width } else { chunk_rows + extra };
@@ -686,6 +753,7 @@ impl Memory {
         };
         let mut home = Home {
             chunk_rows,
+            places,
             words,
             value,
             fill,
@@ -705,9 +773,10 @@ impl Memory {
             let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
         }
+        home.note_sides();
         (self.keeps, self.keeps_some) = (false, false);
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
-        self.homes[i] = home;
+        self.homes[i] = Arc::new(home);
         if self.by_time && !info.weights {
             self.note_uses(g, t);
         }
@@ -826,17 +895,17 @@ impl Memory {
         }
         let part = info.rows.div_ceil(2 * self.machine.geometry.planes_per_hemisphere);
         let waves = if self.waves[i] > 0 { self.waves[i] } else { (part / PIECE_ROWS).max(1) };
-        part.div_ceil(waves.div_ceil(waves.div_ceil(self.pieces))).max(1)
+        part.div_ceil(waves.div_ceil(waves.div_ceil(self.way.pieces))).max(1)
     }
 
     /// When the chunks of a tensor's copies are used; copies to gather from by plane, west first.
-    fn uses(&self, g: &TiledGraph, t: TensorId, (rows, chunks): (u32, u32)) -> Vec<Vec<Vec<Access>>> {
+    fn uses(&self, g: &TiledGraph, t: TensorId, chunks: u32, chunk_of: &dyn Fn(u32) -> u32) -> Vec<Vec<Vec<Access>>> {
         let i = t.0 as usize;
         let needed = &self.needed[i];
         let holds = |team: usize, plane: usize, row: u32| {
             needed.as_ref().is_none_or(|n| n[team.min(1)].get(plane).is_none_or(|rows| rows[row as usize]))
         };
-        self.traffic.accesses(g, t, (rows, chunks, self.copies[i]), (self.gathered[i], self.segments[i], holds))
+        self.traffic.accesses(g, t, (chunk_of, chunks, self.copies[i]), (self.gathered[i], self.segments[i], holds))
     }
 
     /// The uses of a copy, the `n`-th on its side.
@@ -857,7 +926,8 @@ impl Memory {
     fn note_uses(&mut self, g: &TiledGraph, t: TensorId) {
         let i = t.0 as usize;
         let chunks = self.homes[i].chunks.clone();
-        let uses = self.uses(g, t, (self.homes[i].chunk_rows.max(1), chunks.len() as u32));
+        let last = chunks.len().saturating_sub(1);
+        let uses = self.uses(g, t, chunks.len() as u32, &|row| self.split(t, row).0.min(last) as u32);
         for (chunk, uses) in chunks.iter().zip(&uses) {
             for (copy, regions) in chunk.copies.iter().enumerate() {
                 let side = regions[0].slice.hemisphere;
@@ -872,9 +942,8 @@ impl Memory {
 
     /// The copy of a tensor on a side; `otherwise` where all lie on one side.
     pub(super) fn copy_on(&self, t: TensorId, h: Hemisphere, otherwise: usize) -> usize {
-        let Some(chunk) = self.homes[t.0 as usize].chunks.first() else { return otherwise };
-        let on = |c: &Vec<Region>| c.first().is_some_and(|r| r.slice.hemisphere == h);
-        if self.sides_of(t).len() < 2 { otherwise } else { chunk.copies.iter().position(on).unwrap_or(otherwise) }
+        let home = &self.homes[t.0 as usize];
+        if home.sides.len() < 2 { otherwise } else { home.copy_sides.iter().position(|s| *s == h).unwrap_or(otherwise) }
     }
 
     /// Gives the place of a tensor that was gathered from to the next of its size, where room is short: address maps to there
@@ -890,10 +959,10 @@ impl Memory {
         }
         let Some(next) = (t + 1..g.tensors.len()).find(alike) else { return false };
         let mut home =
-            Home { value: self.new_value(), ready: vec![0; self.homes[t].ready.len()], ..self.homes[t].clone() };
+            Home { value: self.new_value(), ready: vec![0; self.homes[t].ready.len()], ..Home::clone(&self.homes[t]) };
         home.chunks.iter_mut().for_each(|c| c.free_at = self.homes[t].last_read + 1);
         home.last_read = 0;
-        self.homes[next] = home;
+        self.homes[next] = Arc::new(home);
         true
     }
 
@@ -946,7 +1015,11 @@ impl Memory {
     }
 
     fn split(&self, t: TensorId, row: u32) -> (usize, u32) {
-        let rows = self.homes[t.0 as usize].chunk_rows;
+        let home = &self.homes[t.0 as usize];
+        if let Some(&(chunk, word)) = home.places.get(row as usize) {
+            return (chunk.into(), word.into());
+        }
+        let rows = home.chunk_rows.max(1);
         ((row / rows) as usize, row % rows)
     }
 
@@ -962,19 +1035,13 @@ impl Memory {
 
     /// Side of a copy of a tensor.
     pub(crate) fn side_of(&self, t: TensorId, copy: usize) -> Hemisphere {
-        let h = &self.homes[t.0 as usize];
-        let copies = h.chunks.first().map(|c| &c.copies);
-        let region = copies.and_then(|c| c.get(copy.min(c.len().saturating_sub(1)))).and_then(|c| c.first());
-        region.map_or(Hemisphere::East, |r| r.slice.hemisphere)
+        let sides = &self.homes[t.0 as usize].copy_sides;
+        sides.get(copy.min(sides.len().saturating_sub(1))).copied().unwrap_or(Hemisphere::East)
     }
 
     /// Sides on which any part of a tensor lies, east first.
-    pub(crate) fn sides_of(&self, t: TensorId) -> Vec<Hemisphere> {
-        let regions = || self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
-        [Hemisphere::East, Hemisphere::West]
-            .into_iter()
-            .filter(|h| regions().any(|r| r.slice.hemisphere == *h))
-            .collect()
+    pub(crate) fn sides_of(&self, t: TensorId) -> &[Hemisphere] {
+        &self.homes[t.0 as usize].sides
     }
 
     /// A word of zeros in a slice that is none of `not`.

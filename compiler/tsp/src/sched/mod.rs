@@ -37,6 +37,7 @@ use memory::Memory;
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine};
 use rows::Effects;
 pub(crate) use split::first_half;
+use std::sync::Arc;
 use times::Times;
 
 /// The books of one MXM plane.
@@ -51,7 +52,7 @@ struct Plane {
 pub(crate) struct Schedule {
     pub(crate) placements: Placements,
     pub(crate) memory: Memory,
-    pub(crate) times: Times,
+    pub(crate) times: Arc<Times>,
     /// True where another schedule that knows these times may be shorter.
     pub(crate) refinable: bool,
 }
@@ -66,27 +67,38 @@ struct Scheduler<'a> {
     /// What each plane was last loaded with.
     held: Vec<Option<weights::Held>>,
     /// Hemispheres of each product with one chain.
-    sides: Vec<Vec<Hemisphere>>,
+    sides: Arc<Vec<Vec<Hemisphere>>>,
     /// Number of the hemisphere that the next single chain takes.
     turn: u8,
     /// Rows that open products have not written yet.
     pending: products::Pending,
-    /// Nodes of products of bytes that are open together.
-    open: usize,
+    /// Ways to go on from a stretch of products of bytes, and the one taken now.
+    ways: &'a [Way],
+    way: Way,
     /// When rows are taken, and the kernel that is being placed.
     times: Times,
     now: usize,
+    /// Cycles in which planes take rows, summed over the planes.
+    busy: u64,
 }
 
 /// How products of bytes are scheduled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
-    /// Nodes that are open together.
+    /// Nodes that are open together; the same in all ways of a schedule.
     pub(crate) open: usize,
     /// Chunks of a plane's part of a tensor at most: more of them want more slices, fewer are longer read or written.
     pub(crate) pieces: u32,
     /// Slices are chosen by when else they are used, and long tensors cut into short chunks.
     pub(crate) by_time: bool,
+    /// Cycles by which a use of a chunk may come earlier or later than thought.
+    pub(crate) drift: u32,
+    /// Planes need not keep step in passes whose sums stay.
+    pub(crate) apart: bool,
+    /// Waves of a plane lie in slices and banks in turn.
+    pub(crate) by_wave: bool,
+    /// Of passes that could start at once, those first that keep most ALUs busy.
+    pub(crate) heavy: bool,
 }
 
 /// True where some product is one of bytes.
@@ -99,10 +111,11 @@ pub(crate) fn schedule(
     g: &TiledGraph,
     m: &Machine,
     plan: super::Plan,
-    way: Way,
-    before: Option<&Times>,
+    ways: &[Way],
+    before: Option<&Arc<Times>>,
 ) -> Result<Schedule, CompileError> {
-    let sides = split::sides(g, m);
+    let sides = Arc::new(split::sides(g, m));
+    let way = ways[0];
     let mut s = Scheduler {
         g,
         m,
@@ -114,10 +127,13 @@ pub(crate) fn schedule(
         held: vec![None; usize::from(m.planes())],
         turn: 0,
         pending: products::Pending::new(),
-        open: way.open,
+        ways,
+        way,
         times: Times::new(g),
         now: 0,
+        busy: 0,
     };
+    s.memory.turn_to(way);
     // Tables first: they need word 0. Then all that is there from the start.
     for table in [true, false] {
         for (n, t) in g.tensors.iter().enumerate() {
@@ -137,7 +153,7 @@ pub(crate) fn schedule(
             s.memory.spread_maps(g, id);
         }
     }
-    let mut runs = split::product_runs(g).into_iter().peekable();
+    let mut runs = split::product_runs(g, s.memory.by_time()).into_iter().peekable();
     let mut n = 0;
     while n < g.kernels.len() {
         if let Some(run) = runs.next_if(|r| r.start == n) {
@@ -157,7 +173,7 @@ pub(crate) fn schedule(
         n += 1;
     }
     let refinable = s.memory.by_time();
-    Ok(Schedule { placements: s.out, refinable, memory: s.memory, times: s.times })
+    Ok(Schedule { placements: s.out, refinable, memory: s.memory, times: Arc::new(s.times) })
 }
 
 impl Scheduler<'_> {

@@ -51,10 +51,14 @@ impl Scheduler<'_> {
         i64::from(l.mxm_activation_to_sum + l.mxm_sum_to_stream)
     }
 
+    /// Cycles from an activation to its sum at the ALUs.
+    pub(super) fn to_alus(&self, side: Hemisphere) -> i64 {
+        self.hops(side.inward(), self.m.mxm_column(side), self.m.vxm_column()) + self.to_stream()
+    }
+
     /// The first activation of a pass whose sum meets the step that takes it (as input `input`), which need not be the first.
     pub(super) fn meeting(&self, side: Hemisphere, plan: &Plan, input: usize) -> i64 {
-        let to_vxm = self.hops(side.inward(), self.m.mxm_column(side), self.m.vxm_column());
         let step = i64::from(plan.ins_at[input].unwrap_or(0) * self.m.latency.vxm_alu);
-        step - (to_vxm + self.to_stream())
+        step - self.to_alus(side)
     }
 }

@@ -3,20 +3,23 @@
 //! Products that follow each other in the program, a few nodes at a time, are open together. Each hemisphere takes the
 //! pass that can start first; of two that can start equally early, the one of the earlier node. So planes work on the next
 //! layer's first rows while the ALUs still have to do with the last of this one. A pass is a candidate once all rows that it
-//! reads are in their place in the schedule. Knows no instruction.
+//! reads are in their place in the schedule. Elementwise kernels between products go in short bursts, each when no pass
+//! can start before it. Knows no instruction.
 
-use super::Scheduler;
-use super::burst::PlacedNo;
+use super::burst::{PlacedNo, Placements};
 use super::int8::{Left, Part, Tail};
 use super::memory::FillWord;
-use super::split::{WAVE, alone, cuts, int8_passes, waves};
+use super::split::{WAVE, alone, cuts, int8_passes, map_cuts, part_of, waves};
 use super::vxm::{Plan, plan};
 use super::weights::Tile;
+use super::{Scheduler, Way};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::Hemisphere;
+use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Cycles by which another pass must be able to start sooner.
 const SOONER: i64 = 1;
@@ -27,7 +30,11 @@ const AHEAD: usize = 8;
 /// Passes of a node that are tried for a place at most, each of another wave.
 const TRIES: usize = 3;
 
-/// A product of a node.
+/// Bursts of an elementwise kernel that are tried for a place at most.
+const MAP_TRIES: usize = 4;
+
+/// A product of a node, or an elementwise kernel.
+#[derive(Clone)]
 struct Job<'a> {
     number: usize,
     k: &'a Kernel,
@@ -46,6 +53,7 @@ impl Job<'_> {
 }
 
 /// Rows that the planes of a hemisphere take at once, and what is left to do with them.
+#[derive(Clone)]
 struct Wave {
     job: usize,
     /// Planes with their rows, the longest first.
@@ -60,6 +68,7 @@ struct Wave {
 }
 
 /// The products of a node.
+#[derive(Clone)]
 struct Group<'a> {
     kernels: Range<usize>,
     jobs: Vec<Job<'a>>,
@@ -67,6 +76,29 @@ struct Group<'a> {
     waves: [Vec<Wave>; 2],
     /// First accumulator rows of waves to come.
     free: [Vec<u16>; 2],
+    /// Of elementwise kernels, to come.
+    bursts: Vec<MapBurst>,
+}
+
+/// Rows of an elementwise kernel.
+#[derive(Clone)]
+struct MapBurst {
+    job: usize,
+    rows: Range<usize>,
+    /// The rows that it reads are in their place.
+    there: bool,
+    /// It can start no earlier than this.
+    at: i64,
+}
+
+impl Group<'_> {
+    fn done(&self) -> bool {
+        self.waves.iter().all(Vec::is_empty) && self.bursts.is_empty()
+    }
+
+    fn takes_planes(&self) -> bool {
+        self.jobs.iter().any(|j| !j.passes.is_empty())
+    }
 }
 
 /// A pass that may go next, and when.
@@ -78,18 +110,123 @@ struct Candidate {
     start: i64,
 }
 
+/// How far the products of a run are.
+#[derive(Clone)]
+struct Run<'a> {
+    /// Kernels that are not open yet.
+    rest: Range<usize>,
+    open: VecDeque<Group<'a>>,
+    /// Groups so far that take planes, and those of them that are done.
+    count: usize,
+    done: usize,
+    /// A node with nothing before or after it has all accumulators, and nothing waits for its first rows.
+    alone: bool,
+}
+
+/// A schedule up to a stretch.
+struct Branch<'a> {
+    at: Scheduler<'a>,
+    run: Run<'a>,
+    /// Instructions of the stretches before.
+    before: Vec<Arc<Placements>>,
+}
+
+/// Groups that take planes between two choices of branches.
+const STRETCH: usize = 2;
+
+/// Branches that are kept.
+const BRANCHES: usize = 4;
+
+/// Idle cycles that a plane is thought to need beside so many busy ones, when branches are compared.
+const BUSY_FOR_IDLE: i64 = 5;
+
+impl Run<'_> {
+    fn done(&self) -> bool {
+        self.rest.is_empty() && self.open.is_empty()
+    }
+}
+
+impl<'a> Branch<'a> {
+    /// A stretch further, in a way.
+    fn go_on(&self, way: Way) -> Result<Branch<'a>, CompileError> {
+        let mut next = Branch { at: self.at.fork(way), run: self.run.clone(), before: self.before.clone() };
+        next.before.push(Arc::new(self.at.out.clone()));
+        let until = self.run.done + STRETCH;
+        next.at.advance(&mut next.run, until)?;
+        Ok(next)
+    }
+}
+
 impl<'a> Scheduler<'a> {
-    /// Schedules the products `range` of the program.
+    /// Schedules the products `range` of the program, stretch by stretch in all ways; some branches are kept.
     pub(super) fn products(&mut self, range: Range<usize>) -> Result<(), CompileError> {
+        let alone = alone(self.g, &range);
+        let mut run = Run { rest: range, open: VecDeque::new(), count: 0, done: 0, alone };
+        if self.ways.len() < 2 {
+            return self.advance(&mut run, usize::MAX);
+        }
+        let ways = self.ways;
+        let mut kept = vec![Branch { at: self.fork(self.way), run, before: Vec::new() }];
+        while kept.iter().any(|b| !b.run.done()) {
+            let pairs: Vec<_> = kept.iter().flat_map(|b| ways.iter().map(move |&way| (b, way))).collect();
+            let next: Vec<_> = pairs.into_par_iter().map(|(b, way)| b.go_on(way)).collect();
+            let (good, mut bad): (Vec<_>, Vec<_>) = next.into_iter().partition(Result::is_ok);
+            let mut good: Vec<Branch<'a>> = good.into_iter().flatten().collect();
+            if let (true, Some(Err(e))) = (good.is_empty(), bad.pop()) {
+                return Err(e);
+            }
+            // Equal losses are mostly equal schedules.
+            good.sort_by_key(|b| b.at.loss());
+            good.dedup_by_key(|b| b.at.loss());
+            good.truncate(BRANCHES);
+            kept = good;
+        }
+        let Some(best) = kept.into_iter().next() else { return Ok(()) };
+        let mut out = std::mem::take(&mut self.out);
+        best.before.into_iter().for_each(|p| out.append(Arc::unwrap_or_clone(p)));
+        *self = best.at;
+        out.append(std::mem::take(&mut self.out));
+        self.out = out;
+        Ok(())
+    }
+
+    /// The same, to go on in a way.
+    fn fork(&self, way: Way) -> Scheduler<'a> {
+        let mut s = Scheduler {
+            g: self.g,
+            m: self.m,
+            memory: self.memory.clone(),
+            board: self.board.clone(),
+            out: self.out.following(),
+            planes: self.planes.clone(),
+            held: self.held.clone(),
+            sides: self.sides.clone(),
+            turn: self.turn,
+            pending: self.pending.clone(),
+            ways: self.ways,
+            way,
+            times: self.times.clone(),
+            now: self.now,
+            busy: self.busy,
+        };
+        s.memory.turn_to(way);
+        s
+    }
+
+    /// How much planes have lost, and are thought to lose for what is not placed yet.
+    fn loss(&self) -> i64 {
+        let free: i64 = self.planes.iter().map(|p| i64::from(p.act_free)).sum();
+        free * BUSY_FOR_IDLE - self.busy as i64 * (BUSY_FOR_IDLE + 1)
+    }
+
+    /// Places passes until so many groups that take planes are done.
+    fn advance(&mut self, run: &mut Run<'a>, until: usize) -> Result<(), CompileError> {
         let g = self.g;
-        let mut open: VecDeque<Group<'a>> = VecDeque::new();
-        let (mut next, mut count) = (range.start, 0);
-        // A node with nothing before or after it has all accumulators, and nothing waits for its first rows.
-        let alone = alone(g, &range);
-        let most = if alone { 1 } else { self.open };
-        loop {
-            while open.len() < most && next < range.end {
+        let most = if run.alone { 1 } else { self.way.open };
+        while run.done < until {
+            while run.open.iter().filter(|g| g.takes_planes()).count() < most && !run.rest.is_empty() {
                 let mut written: Vec<TensorId> = Vec::new();
+                let next = run.rest.start;
                 // Kernels of a node that read what others of it write are groups of their own.
                 let same = |k: &&Kernel| {
                     let mut own = k.node == g.kernels[next].node;
@@ -97,17 +234,20 @@ impl<'a> Scheduler<'a> {
                     k.each_write(|t| written.push(t));
                     own
                 };
-                let end = next + g.kernels[next..range.end].iter().take_while(same).count();
-                let group = self.open(next..end, (count, alone))?;
-                open.push_back(group);
-                (next, count) = (end, count + 1);
+                let end = next + g.kernels[run.rest.clone()].iter().take_while(same).count();
+                let group = self.open(next..end, (run.count, run.alone))?;
+                run.count += usize::from(group.takes_planes());
+                run.rest.start = end;
+                run.open.push_back(group);
             }
+            let open = &mut run.open;
             let Some(first) = open.front() else { return Ok(()) };
-            if first.waves.iter().all(Vec::is_empty) {
+            if first.done() {
                 for n in first.kernels.clone() {
                     self.memory.release(g, n);
                     g.kernels[n].each_write(|t| _ = self.pending.remove(&t));
                 }
+                run.done += usize::from(first.takes_planes());
                 open.pop_front();
                 continue;
             }
@@ -115,15 +255,58 @@ impl<'a> Scheduler<'a> {
             sides.sort_by_key(|&h| self.side_free(h));
             let mut found = None;
             for h in sides {
-                if let Some(c) = self.candidate(&mut open, h) {
+                if let Some(c) = self.candidate(open, h) {
                     found = Some((h, c));
                     break;
                 }
             }
+            // What elementwise kernels leave of the ALUs does for sums, which come to them later.
+            let sums = found.as_ref().map_or(i64::MAX, |(h, c)| c.start.saturating_add(self.to_alus(*h)));
+            if self.elementwise(open, sums)? {
+                continue;
+            }
             // The first node waits for nothing that is not in its place.
-            let Some((h, c)) = found else { return Err(self.stuck(&open)) };
+            let Some((h, c)) = found else { return Err(self.stuck(open)) };
             self.next_pass(&mut open[c.group], h, &c)?;
         }
+        Ok(())
+    }
+
+    /// Places the rows of an elementwise kernel that can start first, if they can no later than in a cycle; false where
+    /// there are none.
+    fn elementwise(&mut self, open: &mut VecDeque<Group<'a>>, before: i64) -> Result<bool, CompileError> {
+        let mut best: Option<(i64, usize, usize)> = None;
+        for (number, group) in open.iter_mut().enumerate() {
+            let mut tried = 0;
+            for (n, burst) in group.bursts.iter_mut().enumerate() {
+                let job = &group.jobs[burst.job];
+                burst.there = burst.there || job.ins.iter().all(|r| self.in_place(r, &[(0, burst.rows.clone())]));
+                if !burst.there {
+                    continue;
+                }
+                tried += 1;
+                if tried > MAP_TRIES {
+                    break;
+                }
+                let late = |at: i64| at > before || best.is_some_and(|b| b.0 <= at);
+                if late(burst.at) {
+                    continue;
+                }
+                let start = self.map_start(job.k, &job.plan, job.ins, job.steps, job.outs, burst.rows.clone());
+                // What is no burst is cut where it is placed.
+                burst.at = start.unwrap_or(burst.at);
+                if !late(burst.at) {
+                    best = Some((burst.at, number, n));
+                }
+            }
+        }
+        let Some((_, number, n)) = best else { return Ok(false) };
+        let group = &mut open[number];
+        let MapBurst { job, rows, .. } = group.bursts.remove(n);
+        let job = &group.jobs[job];
+        self.now = job.number;
+        self.map_rows(job.k, &job.plan, job.ins, job.steps, job.outs, rows, None)?;
+        Ok(true)
     }
 
     fn stuck(&self, open: &VecDeque<Group<'_>>) -> CompileError {
@@ -147,21 +330,38 @@ impl<'a> Scheduler<'a> {
         let g = self.g;
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let all = self.m.geometry.accumulator_rows_per_plane as usize;
-        let (rows, row) = if alone { (all, 0) } else { (all / self.open, number % self.open * (all / self.open)) };
+        let (rows, row) =
+            if alone { (all, 0) } else { (all / self.way.open, number % self.way.open * (all / self.way.open)) };
         let (size, slack) = if alone { (rows, 0) } else { ((WAVE.0 + WAVE.1).min(rows), WAVE.1.min(rows - 1)) };
         let free: Vec<u16> = (0..rows / size).rev().map(|n| (row + n * size) as u16).collect();
-        let mut group =
-            Group { kernels: kernels.clone(), jobs: Vec::new(), waves: Default::default(), free: [free.clone(), free] };
+        let mut group = Group {
+            kernels: kernels.clone(),
+            jobs: Vec::new(),
+            waves: Default::default(),
+            free: [free.clone(), free],
+            bursts: Vec::new(),
+        };
         let mut cut = Vec::new();
         for n in kernels {
             let k = &g.kernels[n];
             self.prepare(n)?;
-            let (Some(passes), Kind::MatMul { ins, steps, outs, .. }) = (int8_passes(g, k), &k.kind) else { continue };
+            let (Kind::MatMul { ins, steps, outs, .. } | Kind::Map { ins, steps, outs }) = &k.kind else { continue };
             for (_, r) in outs {
                 let rows = g.tensor(r.tensor).rows as usize;
                 let waits = self.pending.entry(r.tensor).or_insert_with(|| vec![false; rows]);
                 r.rows.iter().for_each(|&r| waits[r as usize] = true);
             }
+            let Some(passes) = int8_passes(g, k) else {
+                let (cuts, waves) = map_cuts(k.n as usize);
+                let parts = (0..waves).flat_map(|w| (0..cuts.len() - 1).map(move |p| (p, w)));
+                let rows = parts.map(|(p, w)| part_of(&cuts, p, w, waves)).filter(|r| !r.is_empty());
+                let burst = |rows| MapBurst { job: group.jobs.len(), rows, there: false, at: i64::MIN };
+                group.bursts.extend(rows.map(burst));
+                let plan = plan(steps, ins.len());
+                group.jobs.push(Job { number: n, k, passes: &[], plan, ins, steps, outs, fills: Vec::new() });
+                cut.push(Vec::new());
+                continue;
+            };
             let fills = self.fill_words(n, passes);
             let sides = &self.sides[n];
             cut.push(waves(&cuts(g, k, sides.len() * planes), sides, planes, (size - slack, slack)));
@@ -203,10 +403,10 @@ impl<'a> Scheduler<'a> {
             };
             found.extend(passes.into_iter().map(|(at, wave, pass)| (!heavy(wave), number, at, wave, pass)));
         }
-        found.sort_by_key(|f| (f.0, f.1));
+        found.sort_by_key(|f| (f.0 && self.way.heavy, f.1));
         let mut best: Option<Candidate> = None;
         for (_, number, at, wave, pass) in found {
-            if best.as_ref().is_some_and(|b| b.start < at + SOONER) {
+            if best.as_ref().is_some_and(|b| b.start < at.saturating_add(SOONER)) {
                 continue;
             }
             let group = &open[number];
@@ -216,7 +416,7 @@ impl<'a> Scheduler<'a> {
             let p = &job.passes[w.passes[pass]];
             let parts = parts(w.row.or(group.free[side].last().copied()).unwrap_or(0), &w.runs);
             let start = self.earliest(job.k, h, p, &parts, &w.sums, last.then(|| job.tail()), &job.fills);
-            if best.as_ref().is_none_or(|b| start + SOONER <= b.start) {
+            if best.as_ref().is_none_or(|b| start.saturating_add(SOONER) <= b.start) {
                 best = Some(Candidate { group: number, wave, pass, start });
             }
             if start <= free {

@@ -6,6 +6,7 @@ use super::memory::{FillWord, Region};
 use super::waits::Cause;
 use crate::tiled::{FILL, TensorId};
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, QueueId, Repeat, Slice, Thread, ValueIx};
+use std::sync::Arc;
 
 /// What placing a burst does to the homes of tensors.
 #[derive(Clone, Default)]
@@ -185,11 +186,13 @@ impl Scheduler<'_> {
                 continue;
             }
             // A copy that a plane gathers from holds what that plane needs.
+            let held = self.memory.held_rows(t, copy);
+            let holds = |row: u32| held.is_none_or(|h| h[row as usize]);
             let mut at_row = 0;
-            for list in rows.chunk_by(|a, b| self.memory.holds(t, copy, *a) == self.memory.holds(t, copy, *b)) {
+            for list in rows.chunk_by(|a, b| holds(*a) == holds(*b)) {
                 let first = at_row;
                 at_row += list.len();
-                if self.memory.holds(t, copy, list[0]) {
+                if holds(list[0]) {
                     let at = at + first as i64 * i64::from(step);
                     self.write_run(
                         b,
@@ -246,15 +249,17 @@ impl Scheduler<'_> {
             if let Some(waits) = self.pending.get_mut(&t) {
                 rows.iter().for_each(|&r| waits[r as usize] = false);
             }
-            let ready = &mut self.memory.homes[t.0 as usize].ready;
+            let ready = &mut Arc::make_mut(&mut self.memory.homes[t.0 as usize]).ready;
             for (k, r) in rows.into_iter().enumerate() {
                 let at = (i64::from(landing.start) + first) as u32 + k as u32 * step + readable;
                 ready[r as usize] = ready[r as usize].max(at);
             }
         }
         for (t, last) in e.reads {
-            let home = &mut self.memory.homes[t.0 as usize];
-            home.last_read = home.last_read.max((i64::from(landing.start) + last) as u32);
+            let last = (i64::from(landing.start) + last) as u32;
+            if self.memory.homes[t.0 as usize].last_read < last {
+                Arc::make_mut(&mut self.memory.homes[t.0 as usize]).last_read = last;
+            }
         }
     }
 

@@ -124,18 +124,34 @@ pub(super) fn plane_rows(
 /// fits into pauses; and how many more do not make another.
 pub(super) const WAVE: (usize, usize) = (32, 8);
 
-/// Runs of products of bytes in the program, which are scheduled together.
-pub(super) fn product_runs(g: &TiledGraph) -> Vec<Range<usize>> {
-    let product = |n: &usize| int8_passes(g, &g.kernels[*n]).is_some() && first_half(g, &g.kernels[*n]).is_none();
+/// Runs of products of bytes in the program, which are scheduled together; `maps`: with the elementwise kernels beside them.
+pub(super) fn product_runs(g: &TiledGraph, maps: bool) -> Vec<Range<usize>> {
+    let product = |n: usize| int8_passes(g, &g.kernels[n]).is_some() && first_half(g, &g.kernels[n]).is_none();
+    let map = |n: usize| match &g.kernels[n].kind {
+        Kind::Map { outs, .. } => maps && outs.iter().all(|(_, r)| !g.tensor(r.tensor).weights),
+        _ => false,
+    };
     let (mut runs, mut n) = (Vec::new(), 0);
     while n < g.kernels.len() {
-        let end = n + (n..g.kernels.len()).take_while(product).count();
-        if end > n {
+        let end = n + (n..g.kernels.len()).take_while(|&k| product(k) || map(k)).count();
+        if (n..end).any(product) {
             runs.push(n..end);
         }
         n = end.max(n + 1);
     }
     runs
+}
+
+/// Runs of an elementwise kernel beside products that advance side by side, one for each plane.
+const MAP_RUNS: usize = 4;
+
+/// Where an elementwise kernel beside products is cut, and its waves.
+pub(super) fn map_cuts(n: usize) -> (Vec<usize>, usize) {
+    let runs = if n >= MAP_RUNS * WAVE.0 { MAP_RUNS } else { 1 };
+    let run = n.div_ceil(runs).max(1);
+    let cuts: Vec<usize> = (0..=runs).map(|r| (r * run).min(n)).collect();
+    let waves = wave_count(&cuts, WAVE);
+    (cuts, waves)
 }
 
 /// True for a run of one node, which has nothing before or after it.
@@ -154,13 +170,16 @@ pub(super) fn segment(row: usize, run: usize, waves: usize, segments: usize) -> 
     ((row + 1) * waves - 1) / run * segments / waves
 }
 
+/// Rows between two cuts that a wave of so many takes.
+pub(super) fn part_of(cuts: &[usize], number: usize, wave: usize, count: usize) -> Range<usize> {
+    let (first, n) = (cuts[number], cuts[number + 1] - cuts[number]);
+    first + n * wave / count..first + n * (wave + 1) / count
+}
+
 /// Cuts rows into waves of shares; no run is longer than `most` and `slack`, a wave is begun for more than `slack`.
 pub(super) fn waves(cuts: &[usize], sides: &[Hemisphere], planes: usize, most: (usize, usize)) -> Vec<Vec<Share>> {
     let count = wave_count(cuts, most);
-    let part = |number: usize, wave: usize| {
-        let (first, n) = (cuts[number], cuts[number + 1] - cuts[number]);
-        first + n * wave / count..first + n * (wave + 1) / count
-    };
+    let part = |number: usize, wave: usize| part_of(cuts, number, wave, count);
     let share = |side: usize, wave: usize| Share {
         side: sides[side],
         runs: (0..planes).map(|p| (p, part(side * planes + p, wave))).filter(|r| !r.1.is_empty()).collect(),

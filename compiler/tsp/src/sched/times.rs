@@ -2,6 +2,7 @@
 
 use crate::tiled::TiledGraph;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// First and last cycle.
 type Span = (u32, u32);
@@ -11,7 +12,7 @@ const NEVER: Span = (u32::MAX, 0);
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times {
-    rows: Vec<Vec<Span>>,
+    rows: Vec<Arc<Vec<Span>>>,
     kernels: Vec<Span>,
 }
 
@@ -21,7 +22,7 @@ fn widen(s: &mut Span, from: u32, to: u32) {
 
 impl Times {
     pub(super) fn new(g: &TiledGraph) -> Times {
-        Times { rows: vec![Vec::new(); g.kernels.len()], kernels: vec![NEVER; g.kernels.len()] }
+        Times { rows: vec![Arc::default(); g.kernels.len()], kernels: vec![NEVER; g.kernels.len()] }
     }
 
     /// Something of a kernel happens between two cycles.
@@ -31,7 +32,7 @@ impl Times {
 
     /// Rows of a kernel of `all` are taken one a cycle.
     pub(super) fn note_rows(&mut self, kernel: usize, all: usize, rows: Range<usize>, first: u32) {
-        let list = &mut self.rows[kernel];
+        let list = Arc::make_mut(&mut self.rows[kernel]);
         list.resize(all, NEVER);
         for (n, r) in rows.enumerate() {
             widen(&mut list[r], first + n as u32, first + n as u32);

@@ -9,12 +9,10 @@ use super::times::Times;
 use crate::tiled::{FILL, Kind, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Cycles of a cell of the books.
 const CELL: u32 = 16;
-
-/// Cycles by which a use may come earlier or later than thought.
-const DRIFT: u32 = 48;
 
 /// Cycles by which what one burst wants at different places may differ.
 const MEASURED: u32 = 24;
@@ -59,10 +57,13 @@ struct Booked {
 }
 
 /// Who reads and writes what, and when.
+#[derive(Clone)]
 pub(super) struct Traffic {
-    before: Option<Times>,
+    before: Option<Arc<Times>>,
+    /// Cycles by which a use may come earlier or later than thought.
+    pub(super) drift: u32,
     /// Hemispheres of each product with one chain.
-    sides: Vec<Vec<Hemisphere>>,
+    sides: Arc<Vec<Vec<Hemisphere>>>,
     /// Planes of a hemisphere.
     planes: usize,
     slices: usize,
@@ -71,22 +72,20 @@ pub(super) struct Traffic {
     /// Cycles that a burst of each kernel may take.
     burst: Vec<u32>,
     /// Kernels that read or write each tensor.
-    users: Vec<Vec<u32>>,
+    users: Arc<Vec<Vec<u32>>>,
     /// Of each bank of each slice, reads and writes: use of each cell in 1/16.
     cells: Vec<[Vec<u32>; 2]>,
     /// By kernel.
     booked: Vec<Vec<Booked>>,
 }
 
-impl Access {
-    /// Cycles in which it may take place.
-    fn window(&self) -> (u32, u32) {
-        (self.from.saturating_sub(DRIFT), self.to + DRIFT)
-    }
-}
-
 impl Traffic {
-    pub(super) fn new(g: &TiledGraph, m: &Machine, sides: &[Vec<Hemisphere>], before: Option<&Times>) -> Traffic {
+    pub(super) fn new(
+        g: &TiledGraph,
+        m: &Machine,
+        sides: &Arc<Vec<Vec<Hemisphere>>>,
+        before: Option<&Arc<Times>>,
+    ) -> Traffic {
         let slices = m.geometry.mem_slices_per_hemisphere as usize;
         let (planes, alus) = (u64::from(m.planes()).max(1), u64::from(m.geometry.alus).max(1));
         let count = g.kernels.len();
@@ -163,13 +162,14 @@ impl Traffic {
         }
         Traffic {
             before: before.cloned(),
-            sides: sides.to_vec(),
+            drift: 0,
+            sides: sides.clone(),
             planes: m.geometry.planes_per_hemisphere as usize,
             slices,
             begin,
             length,
             burst,
-            users,
+            users: Arc::new(users),
             cells: vec![[Vec::new(), Vec::new()]; 4 * slices],
             booked: vec![Vec::new(); count],
         }
@@ -192,13 +192,13 @@ impl Traffic {
         }
     }
 
-    /// What happens to each chunk of `chunk` rows of each copy of a tensor; `planes` of a hemisphere have copies of their
+    /// What happens to each chunk of each copy of a tensor, `chunk_of` a row; `planes` of a hemisphere have copies of their
     /// own to gather from, and hold what `holds` says.
     pub(super) fn accesses(
         &self,
         g: &TiledGraph,
         t: TensorId,
-        (chunk, chunks, copies): (u32, u32, u32),
+        (chunk_of, chunks, copies): (&dyn Fn(u32) -> u32, u32, u32),
         (gathered, segments, holds): (bool, usize, impl Fn(usize, usize, u32) -> bool),
     ) -> Vec<Vec<Vec<Access>>> {
         let (copies, planes) = (copies.max(1) as usize, self.planes);
@@ -232,7 +232,7 @@ impl Traffic {
                     for i in range.clone() {
                         let row = list[i];
                         if row != FILL {
-                            let c = (row / chunk).min(chunks - 1);
+                            let c = chunk_of(row);
                             let (from, to) = at(i);
                             let from = if write { from.max(to.saturating_sub(step + 1)) } else { from };
                             copy(row).into_iter().for_each(|x| note(c, x, write, from, to, 1));
@@ -314,6 +314,11 @@ impl Traffic {
         uses.iter().map(|a| u64::from((a.to - a.from) / CELL + 1) * u64::from(a.share)).sum()
     }
 
+    /// Cycles in which a use may take place.
+    fn window(&self, a: &Access) -> (u32, u32) {
+        (a.from.saturating_sub(self.drift), a.to + self.drift)
+    }
+
     fn slice(&self, s: Slice) -> usize {
         usize::from(s.hemisphere == Hemisphere::East) * self.slices + usize::from(s.index)
     }
@@ -333,7 +338,7 @@ impl Traffic {
                     return None;
                 }
             }
-            let (from, to) = a.window();
+            let (from, to) = self.window(a);
             let own = &self.cells[2 * slice + usize::from(bank)];
             let other = &self.cells[2 * slice + usize::from(1 - bank)][usize::from(a.write)];
             for list in [&own[0], &own[1], other] {
@@ -347,7 +352,7 @@ impl Traffic {
     fn change(&mut self, s: Slice, bank: u8, accesses: &[Access], more: bool) {
         let slice = self.slice(s);
         for &access in accesses {
-            let (from, to) = access.window();
+            let (from, to) = self.window(&access);
             let cells = &mut self.cells[2 * slice + usize::from(bank)][usize::from(access.write)];
             let last = (to / CELL) as usize;
             if cells.len() <= last {

@@ -87,6 +87,7 @@ impl Scheduler<'_> {
             left -= cycles;
         }
         waits.add(Cause::Plane, left);
+        self.busy += u64::from(cycles);
         self.out.idle.push(Idle { node: k.node, waits });
         self.planes[usize::from(plane)].act_free = first as u32 + cycles;
     }

@@ -45,7 +45,7 @@ impl Scheduler<'_> {
         tile: &Tile<'_>,
         act_free: u32,
     ) -> Result<PlacedNo, CompileError> {
-        Ok(self.install_planes(k, &[plane], byte, tile, act_free)?[0])
+        Ok(self.install_planes(k, &[plane], byte, tile, act_free, false)?[0])
     }
 
     /// The same for planes of one hemisphere at once: they sample the same streams.
@@ -56,6 +56,7 @@ impl Scheduler<'_> {
         byte: u8,
         tile: &Tile<'_>,
         act_free: u32,
+        apart: bool,
     ) -> Result<Vec<PlacedNo>, CompileError> {
         let h = self.m.plane_hemisphere(planes[0]);
         let (dir, column) = (h.outward(), self.m.mxm_column(h));
@@ -98,22 +99,22 @@ impl Scheduler<'_> {
         }
         let landing = self.place(k, b, e)?;
         let loaded = landing.start + n - 1 + self.m.latency.mxm_weight_row;
-        let gap = last_install.map_or(0, |t| t + self.m.latency.mxm_install);
-        let mut b = Burst::new(k.node.0);
-        b.after(Cause::Plane, i64::from(act_free));
-        b.after(Cause::Load, i64::from(loaded.max(gap)));
+        let mut installs = Vec::new();
         for (plane, loads) in planes.iter().zip(&loads) {
+            let state = self.planes[usize::from(*plane)];
+            let gap = state.last_install.map_or(0, |t| t + self.m.latency.mxm_install);
+            let mut b = Burst::new(k.node.0);
+            let free = if apart { state.act_free } else { act_free };
+            b.after(Cause::Plane, i64::from(free));
+            b.after(Cause::Load, i64::from(loaded.max(gap)));
             let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Activations));
             let inst = b.inst(queue, 0, repeat(1, 1, 0), Proto::Install, None);
             for (slot, l) in loads.iter().enumerate() {
                 b.uses_state(inst, slot as u8, StateDef::Earlier(landing.inst(*l)), 0, 1);
             }
-        }
-        let landing = self.place(k, b, Effects::default())?;
-        let mut installs = Vec::new();
-        for (number, plane) in planes.iter().enumerate() {
+            let landing = self.place(k, b, Effects::default())?;
+            let install = landing.inst(InstNo(0));
             self.planes[usize::from(*plane)].last_install = Some(landing.start);
-            let install = landing.inst(InstNo(number));
             let (tensor, slots) = (tile.tensor, tile.slots);
             self.held[usize::from(*plane)] = Some(Held { tensor, loads: tile.loads.to_vec(), slots, byte, install });
             installs.push(install);

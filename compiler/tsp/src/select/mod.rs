@@ -11,6 +11,7 @@ mod conv;
 mod elementwise;
 mod expr;
 mod finish;
+mod fuse;
 mod gather;
 mod gemm;
 mod heads;
@@ -211,6 +212,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
     if failed.is_empty() {
         s.outputs()?;
         prune::prune(&mut s.out);
+        fuse::fuse(&mut s.out);
     }
     Ok(Selection { tiled: s.out, failed })
 }

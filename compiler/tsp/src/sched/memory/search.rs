@@ -15,11 +15,12 @@ const TRIES: [(bool, bool, bool); 6] = [
 ];
 
 impl Memory {
-    /// As [`Memory::search`], by what the uses of each chunk cost.
+    /// As [`Memory::search`], by what the uses of each chunk cost; of chunks in so many banks of the same slices.
     pub(super) fn search_by_time(
         &mut self,
         i: usize,
-        (width, per_chunk, words, chunks): (u32, u32, u32, u32),
+        (width, per_chunk, words): (u32, u32, u32),
+        banks: &[usize],
         uses: &[Vec<Vec<Access>>],
     ) -> Option<Found> {
         let (copies, gathered) = (self.copies[i], self.gathered[i]);
@@ -33,7 +34,7 @@ impl Memory {
                     let near = if mixed { copies.div_ceil(2) } else { copies };
                     let ask = |n| Ask {
                         words,
-                        chunks,
+                        chunks: banks.iter().sum::<usize>() as u32,
                         n,
                         bank: 0,
                         reuse,
@@ -44,13 +45,14 @@ impl Memory {
                         first: false,
                     };
                     let counts = (width * near, per_chunk - width * near);
-                    let Some((mut cost, mut sets)) = self.choose_by_time(i, h, ask(counts.0), (bank, width, 0), uses)
+                    let Some((mut cost, mut sets)) =
+                        self.choose_by_time(i, h, ask(counts.0), (bank, width, 0), banks, uses)
                     else {
                         continue;
                     };
                     if counts.1 > 0 {
-                        let far =
-                            self.choose_by_time(i, across_vxm(h), ask(counts.1), (bank, width, near as usize), uses);
+                        let (other, from) = (across_vxm(h), (bank, width, near as usize));
+                        let far = self.choose_by_time(i, other, ask(counts.1), from, banks, uses);
                         let Some((more, far)) = far else { continue };
                         cost += more;
                         sets.iter_mut().zip(far).for_each(|(a, b)| a.extend(b));
@@ -77,6 +79,7 @@ impl Memory {
         h: Hemisphere,
         ask: Ask,
         (only, width, first): (Option<u32>, u32, usize),
+        banks: &[usize],
         uses: &[Vec<Vec<Access>>],
     ) -> Option<(u64, Sets)> {
         let inner = if ask.all { self.usable } else { self.usable - 16 };
@@ -85,24 +88,34 @@ impl Memory {
         let mut sets: Vec<Vec<(Slice, u32)>> = Vec::new();
         let mut booked: Vec<(Slice, u8, Vec<Access>)> = Vec::new();
         let mut sum = 0;
-        for chunk in uses.iter().take(ask.chunks as usize) {
-            let mut best: Option<(u64, Vec<(Slice, u32)>)> = None;
+        for &beside in banks {
+            let chunks = &uses[sets.len()..sets.len() + beside];
+            // The first chunk is in one bank, the second in the other.
+            let of = |bank: u32, n: usize| (bank + n as u32) % 2;
+            let mut best: Option<(u64, u32, Vec<Slice>)> = None;
             for bank in only.map_or_else(|| vec![0, 1], |b| vec![b]) {
                 let (mut cost, mut set) = (0, Vec::new());
                 for slot in 0..ask.n {
                     let n = (slot / width) as usize;
-                    let own = self.uses_of_copy(t, chunk, h, n, first + n);
                     let mut least: Option<(u64, u32, Slice)> = None;
                     for k in 0..inner {
                         let index = (turn + slot + k) % inner;
                         let s = Slice { hemisphere: h, index: index as u8 };
                         let before = planned[index as usize];
-                        let (want, again) =
-                            ((before[bank as usize] + 1) * ask.words, ask.reuse && before[bank as usize] == 0);
-                        if set.contains(&(s, bank)) || self.room(s, bank, want, again).is_none() {
+                        if set.contains(&s) {
                             continue;
                         }
-                        let Some(c) = self.traffic.cost(s, bank as u8, own) else { continue };
+                        let mut all = Some(0);
+                        for (c, chunk) in chunks.iter().enumerate() {
+                            let bank = of(bank, c);
+                            let want = (before[bank as usize] + 1) * ask.words;
+                            let again = ask.reuse && before[bank as usize] == 0;
+                            let own = self.uses_of_copy(t, chunk, h, n, first + n);
+                            let room = self.room(s, bank, want, again).is_some();
+                            let cost = if room { self.traffic.cost(s, bank as u8, own) } else { None };
+                            all = all.zip(cost).map(|(a, b)| a + b);
+                        }
+                        let Some(c) = all else { continue };
                         let crowded = before[0] + before[1];
                         if least.is_none_or(|l| (c, crowded) < (l.0, l.1)) {
                             least = Some((c, crowded, s));
@@ -110,22 +123,25 @@ impl Memory {
                     }
                     let Some((c, _, s)) = least else { break };
                     cost += c;
-                    set.push((s, bank));
+                    set.push(s);
                 }
                 if set.len() == ask.n as usize && best.as_ref().is_none_or(|b| cost < b.0) {
-                    best = Some((cost, set));
+                    best = Some((cost, bank, set));
                 }
             }
-            let Some((cost, set)) = best else { break };
+            let Some((cost, bank, set)) = best else { break };
             sum += cost;
-            for (slot, &(s, bank)) in set.iter().enumerate() {
-                let n = slot / width as usize;
-                let own = self.uses_of_copy(t, chunk, h, n, first + n).to_vec();
-                self.traffic.add(s, bank as u8, &own);
-                planned[usize::from(s.index)][bank as usize] += 1;
-                booked.push((s, bank as u8, own));
+            for (c, chunk) in chunks.iter().enumerate() {
+                let bank = of(bank, c);
+                for (slot, &s) in set.iter().enumerate() {
+                    let n = slot / width as usize;
+                    let own = self.uses_of_copy(t, chunk, h, n, first + n).to_vec();
+                    self.traffic.add(s, bank as u8, &own);
+                    planned[usize::from(s.index)][bank as usize] += 1;
+                    booked.push((s, bank as u8, own));
+                }
+                sets.push(set.iter().map(|&s| (s, bank)).collect());
             }
-            sets.push(set);
         }
         for (s, bank, own) in booked {
             self.traffic.remove(s, bank, &own);

@@ -11,9 +11,8 @@ fn rectifier<'a>(graph: &'a Graph, uses: &[usize], node: &Node) -> Option<&'a No
     let relu = graph.producer(node.inputs[0])?;
     let whole = matches!(graph.ty(relu.output).dtype, DType::I8 | DType::I16 | DType::I32);
     // Every window has an element inside.
-    let inside = |(&size, &pad): (&usize, &usize)| pad < size;
-    let inside =
-        window.kernel.iter().zip(&window.before).all(inside) && window.kernel.iter().zip(&window.after).all(inside);
+    let pads = || window.before.iter().chain(&window.after).zip(window.kernel.iter().cycle());
+    let inside = pads().all(|(pad, size)| pad < size) && window.dilation.iter().all(|&d| d == 1);
     (relu.op == Op::Unary(Unary::Relu) && uses[relu.output.0 as usize] == 1 && whole && inside).then_some(relu)
 }
 
@@ -34,4 +33,39 @@ pub(crate) fn late_relu(graph: Graph) -> Result<Graph, TypeError> {
         let most = r.add(node.op.clone(), &[x], node)?;
         r.add(relu.op.clone(), &[most], relu).map(Some)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quadrille_compiler::ir::eval::eval;
+    use quadrille_compiler::ir::{Tensor, TensorType, Window};
+
+    fn pooled(pad: usize) -> Graph {
+        let mut g = Graph::new("g");
+        let x = g.add_input("x", TensorType::new(DType::I8, [1, 2, 5, 5]));
+        let o = g.push_origin("o");
+        let y = g.add_node(Op::Unary(Unary::Relu), &[x], o).expect("a rectifier");
+        let (kernel, stride, dilation) = (vec![3, 3], vec![2, 2], vec![1, 1]);
+        let window = Window { kernel, stride, dilation, before: vec![pad; 2], after: vec![pad; 2] };
+        let y = g.add_node(Op::Pool { kind: Pool::Max, window }, &[y], o).expect("a pool");
+        g.add_output("y", y);
+        g
+    }
+
+    #[test]
+    fn the_rectifier_goes_behind_and_nothing_changes() {
+        let g = pooled(1);
+        let late = late_relu(g.clone()).expect("it types");
+        assert!(matches!(late.nodes()[0].op, Op::Pool { .. }) && late.nodes()[1].op == Op::Unary(Unary::Relu));
+        let data: Vec<u8> = (0..50).map(|i| (i * 97 % 251) as u8).collect();
+        let x = [Tensor::new(DType::I8, vec![1, 2, 5, 5], data).expect("a tensor")];
+        assert_eq!(eval(&late, &x).expect("it runs"), eval(&g, &x).expect("it runs"));
+    }
+
+    #[test]
+    fn a_window_that_may_lie_outside_keeps_its_rectifier() {
+        let g = pooled(3);
+        assert_eq!(late_relu(g.clone()).expect("it types").nodes()[0].op, g.nodes()[0].op);
+    }
 }

@@ -346,7 +346,7 @@ impl Memory {
         for number in product_runs(g, mem.by_time).into_iter().flatten() {
             if let Kind::Map { outs, .. } = &g.kernels[number].kind {
                 let (cuts, waves) = map_cuts(g.kernels[number].n as usize);
-                cut::note_written(Arc::make_mut(&mut mem.written), g, outs, (&cuts, waves));
+                cut::note_written(&mut Arc::make_mut(&mut mem.written)[..], g, outs, (&cuts, waves));
                 outs.iter().for_each(|(_, r)| mem.by_map[r.tensor.0 as usize] = true);
             }
         }
@@ -377,7 +377,7 @@ impl Memory {
         let cuts = cuts(g, k, sides.len() * planes as usize);
         if bytes {
             let count = wave_count(&cuts, WAVE) as u32;
-            cut::note_written(Arc::make_mut(&mut self.written), g, outs, (&cuts, wave_count(&cuts, WAVE)));
+            cut::note_written(&mut Arc::make_mut(&mut self.written)[..], g, outs, (&cuts, wave_count(&cuts, WAVE)));
             outs.iter().for_each(|(_, r)| self.waves[r.tensor.0 as usize] = self.waves[r.tensor.0 as usize].max(count));
         }
         for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {

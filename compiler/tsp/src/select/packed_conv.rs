@@ -58,8 +58,13 @@ struct Follower {
     /// Pixels a word of its own result, and pixels in all.
     pixels: usize,
     count: usize,
+    /// Extent of the innermost axis of its operand.
+    inner: usize,
     pool: bool,
 }
+
+/// Cycles of a pair of planes for the load of a pass.
+const LOAD: usize = 40;
 
 impl Follower {
     /// Cycles on one pair of planes, if the input is laid out like this.
@@ -68,7 +73,12 @@ impl Follower {
         let w = &self.window;
         let (wide, all) = (w.kernel[w.kernel.len() - 1], w.kernel.iter().product::<usize>());
         if !self.pool {
-            return 2 * words * passes_at(pixels, self.pixels, &x.pitches, w, &taps(&w.kernel));
+            let passes = passes_at(pixels, self.pixels, &x.pitches, w, &taps(&w.kernel));
+            // Without a gap between rows its own rows need one, and then words fall into classes.
+            let last = w.kernel.len() - 1;
+            let pad = w.before[last].max(w.after[last]);
+            let gapless = last > 0 && w.stride[last] == 1 && x.pitches[last - 1] < self.inner + pad;
+            return 2 * words * passes + if gapless { LOAD * passes * self.pixels } else { 0 };
         }
         // Rows that start words fold on the VXM, and one row of the window is left.
         let aligned = x.pitches[..x.pitches.len() - 1].iter().all(|p| p % pixels == 0);
@@ -216,7 +226,7 @@ impl Select<'_> {
                 continue;
             };
             let out = PixelLayout::new(wanted, group, c.batch, c.spatial, pitch);
-            let mut cost = 2 * p.rows() * out.words.div_ceil(part.words.max(1)) + 40 * p.passes();
+            let mut cost = 2 * p.rows() * out.words.div_ceil(part.words.max(1)) + LOAD * p.passes();
             for f in &followers {
                 cost += f.cost(wanted, &out);
             }
@@ -232,16 +242,17 @@ impl Select<'_> {
             let s = self.graph.shape(n.output);
             s.iter().skip(2).product::<usize>() * s[0]
         };
+        let inner = self.graph.shape(v).last().copied().unwrap_or(1);
         self.takers(v)
             .iter()
             .filter_map(|n| match &n.op {
                 Op::Conv { window, .. } => {
                     let pixels = self.pixels_a_word(self.graph.shape(n.output)[1]).0;
-                    Some(Follower { window: window.clone(), pixels, count: of(n), pool: false })
+                    Some(Follower { window: window.clone(), pixels, count: of(n), inner, pool: false })
                 }
                 Op::Pool { window, .. } => {
                     let pixels = self.pixels_a_word(self.graph.shape(n.output)[1]).0;
-                    Some(Follower { window: window.clone(), pixels, count: of(n), pool: true })
+                    Some(Follower { window: window.clone(), pixels, count: of(n), inner, pool: true })
                 }
                 _ => None,
             })

@@ -41,7 +41,7 @@ impl Cut {
 
 /// Notes who writes the rows of what a kernel writes.
 pub(super) fn note_written(
-    written: &mut Vec<Vec<Option<Written>>>,
+    written: &mut [Vec<Option<Written>>],
     g: &TiledGraph,
     outs: &[(Src, Rows)],
     (cuts, waves): (&[usize], usize),
@@ -77,4 +77,27 @@ pub(super) fn by_wave(written: &[Option<Written>], pieces: u32) -> Option<Cut> {
     let keys: Vec<_> = sizes.keys().copied().collect();
     let banks = keys.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).map(<[_]>::len).collect();
     Some(Cut { rows: u32::from(sizes.into_values().max()?), banks, places })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_wave;
+
+    #[test]
+    fn waves_that_follow_each_other_lie_apart() {
+        // Two planes, five waves of three rows each.
+        let written: Vec<_> = (0..30u16).map(|r| Some((r / 15, r % 15 / 3))).collect();
+        let cut = by_wave(&written, 2).expect("all rows are written");
+        // Waves 0 and 4 of a plane share a chunk; slices have two banks each.
+        assert_eq!((cut.rows, cut.chunks(), &cut.banks[..]), (6, 8, &[2, 2, 2, 2][..]));
+        let mut places = cut.places.clone();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 30, "two rows in one place");
+        for r in 0..27 {
+            let (a, b) = (cut.chunk_of(r), cut.chunk_of(r + 3));
+            assert_ne!(a, b, "rows {r} and {} of waves that follow each other", r + 3);
+        }
+        assert!(by_wave(&[Some((0, 0)), None], 2).is_none());
+    }
 }

@@ -45,7 +45,7 @@ pub(super) fn fuse(g: &mut TiledGraph) {
         }
     }
     let mut gone = vec![false; g.kernels.len()];
-    for n in 0..g.kernels.len() {
+    for (n, gone) in gone.iter_mut().enumerate() {
         let Kind::Map { ins, .. } = &g.kernels[n].kind else { continue };
         let [read] = &ins[..] else { continue };
         let bytes = g.tensor(read.tensor).ty.bytes() == 1;
@@ -57,7 +57,7 @@ pub(super) fn fuse(g: &mut TiledGraph) {
         let Some((all, then)) = fused(&g.kernels[product], &g.kernels[n]) else { continue };
         if let Kind::MatMul { steps, outs, .. } = &mut g.kernels[product].kind {
             (*steps, *outs) = (all, then);
-            gone[n] = true;
+            *gone = true;
         }
     }
     let mut gone = gone.into_iter();

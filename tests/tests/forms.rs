@@ -5,7 +5,7 @@ use quadrille::compare::Precision;
 use quadrille::machine::{Machine, Target};
 use quadrille::pipeline;
 use quadrille_compiler::ir::eval::eval;
-use quadrille_compiler::ir::{Binary, Graph, Op, Reduce, Unary, ValueId};
+use quadrille_compiler::ir::{Binary, EpilogueStep, Graph, Op, PadMode, Reduce, Unary, ValueId, Window, text};
 use quadrille_compiler::rewrite::{RewriteOptions, optimize, random_inputs};
 use quadrille_runtime::tsp::{check, simulate};
 use quadrille_tests::graphs::Writer;
@@ -287,4 +287,294 @@ fn grouped_heads_are_not_repeated() {
         }
     }
     prove(&rewritten(&grouped(8, 2, true, false), Target::Tsp, &[]), "tsp", 4e-3);
+}
+
+/// A form that a rule recognises: a graph that spells it out, the rules without which it stays as it is, and how to tell.
+struct Form {
+    what: &'static str,
+    rules: &'static [&'static str],
+    graph: fn(&mut Writer) -> ValueId,
+    made: fn(&Graph) -> bool,
+}
+
+fn count(g: &Graph, is: impl Fn(&Op) -> bool) -> usize {
+    g.nodes().iter().filter(|n| is(&n.op)).count()
+}
+
+fn has_step(g: &Graph, step: EpilogueStep) -> bool {
+    count(g, |op| matches!(op, Op::MatMul { epilogue } | Op::Conv { epilogue, .. } if epilogue.contains(&step))) > 0
+}
+
+fn products(g: &Graph) -> usize {
+    count(g, |op| matches!(op, Op::MatMul { .. } | Op::Conv { .. }))
+}
+
+fn is(g: &Graph, op: &Op) -> usize {
+    count(g, |o| o == op)
+}
+
+/// A dense layer for an activation to follow.
+fn layer(w: &mut Writer) -> ValueId {
+    let x = w.input(&[8, 64]);
+    w.dense(x, 48)
+}
+
+fn image(w: &mut Writer) -> ValueId {
+    w.input(&[1, 16, 12, 12])
+}
+
+const FORMS: &[Form] = &[
+    Form {
+        what: "gelu with erf",
+        rules: &["epilogue-gelu"],
+        graph: |w| {
+            let y = layer(w);
+            let (root, one, half) = (w.number(std::f32::consts::SQRT_2), w.number(1.0), w.number(0.5));
+            let u = w.binary(Binary::Div, y, root);
+            let e = w.unary(Unary::Erf, u);
+            let e = w.add(e, one);
+            let y = w.mul(y, half);
+            w.mul(y, e)
+        },
+        made: |g| has_step(g, EpilogueStep::Gelu),
+    },
+    Form {
+        what: "gelu with tanh",
+        rules: &["epilogue-gelu-tanh"],
+        graph: |w| {
+            let y = layer(w);
+            let (three, k, root, one, half) =
+                (w.number(3.0), w.number(0.044715), w.number(0.797_884_6), w.number(1.0), w.number(0.5));
+            let u = w.binary(Binary::Pow, y, three);
+            let u = w.mul(u, k);
+            let u = w.add(y, u);
+            let u = w.mul(u, root);
+            let t = w.unary(Unary::Tanh, u);
+            let t = w.add(t, one);
+            let h = w.mul(y, half);
+            w.mul(h, t)
+        },
+        made: |g| has_step(g, EpilogueStep::GeluTanh),
+    },
+    Form {
+        what: "gelu with a sigmoid",
+        rules: &["epilogue-silu"],
+        graph: |w| {
+            let y = layer(w);
+            let c = w.number(1.702);
+            let u = w.mul(y, c);
+            let s = w.unary(Unary::Sigmoid, u);
+            w.mul(y, s)
+        },
+        made: |g| has_step(g, EpilogueStep::Silu(1.702f32.to_bits())),
+    },
+    Form {
+        what: "silu",
+        rules: &["epilogue-silu"],
+        graph: |w| {
+            let y = layer(w);
+            let s = w.unary(Unary::Sigmoid, y);
+            w.mul(y, s)
+        },
+        made: |g| has_step(g, EpilogueStep::Silu(1f32.to_bits())),
+    },
+    Form {
+        what: "hard swish",
+        rules: &["epilogue-hard-swish"],
+        graph: |w| {
+            let y = layer(w);
+            let (three, zero, six) = (w.number(3.0), w.number(0.0), w.number(6.0));
+            let u = w.add(y, three);
+            let u = w.binary(Binary::Max, u, zero);
+            let u = w.binary(Binary::Min, u, six);
+            let u = w.mul(y, u);
+            w.binary(Binary::Div, u, six)
+        },
+        made: |g| has_step(g, EpilogueStep::HardSwish),
+    },
+    Form {
+        what: "softmax",
+        rules: &["softmax-from-exp"],
+        graph: |w| {
+            let x = w.input(&[8, 64]);
+            let most = w.node(Op::Reduce { kind: Reduce::Max, axes: vec![1], keep: true }, &[x]);
+            let d = w.binary(Binary::Sub, x, most);
+            let e = w.unary(Unary::Exp, d);
+            let s = w.node(Op::Reduce { kind: Reduce::Sum, axes: vec![1], keep: true }, &[e]);
+            w.binary(Binary::Div, e, s)
+        },
+        made: |g| is(g, &Op::Softmax { axis: 1 }) == 1 && is(g, &Op::Unary(Unary::Exp)) == 0,
+    },
+    Form {
+        what: "rotary embedding",
+        rules: &["rotary-sign-into-constant"],
+        graph: |w| {
+            let x = w.input(&[1, 4, 8, 32]);
+            let half = |w: &mut Writer, at: usize| {
+                w.node(Op::Slice { start: vec![0, 0, 0, at], step: vec![1; 4], shape: vec![1, 4, 8, 16] }, &[x])
+            };
+            let (first, second) = (half(w, 0), half(w, 16));
+            let minus = w.unary(Unary::Neg, second);
+            let turned = w.node(Op::Concat { axis: 3 }, &[minus, first]);
+            let (cos, sin) = (w.weight(&[8, 32]), w.weight(&[1, 1, 8, 32]));
+            let (a, b) = (w.mul(x, cos), w.mul(turned, sin));
+            w.add(a, b)
+        },
+        made: |g| is(g, &Op::Unary(Unary::Neg)) == 0,
+    },
+    Form {
+        what: "batch norm behind a convolution",
+        rules: &["fold-scale-into-weights"],
+        graph: |w| {
+            let x = image(w);
+            let y = w.linear(x, 16, [3, 3], 1, 1);
+            let (a, b) = (w.weight(&[16, 1, 1]), w.weight(&[16, 1, 1]));
+            let y = w.mul(y, a);
+            w.add(y, b)
+        },
+        made: |g| g.nodes().len() == 1 && !has_step(g, EpilogueStep::Mul),
+    },
+    Form {
+        what: "a scale in front of a convolution",
+        rules: &["fold-input-scale"],
+        graph: |w| {
+            let x = image(w);
+            let a = w.weight(&[16, 1, 1]);
+            let x = w.mul(x, a);
+            w.linear(x, 16, [3, 3], 1, 1)
+        },
+        made: |g| g.nodes().len() == 1,
+    },
+    Form {
+        what: "a scale moved through a product",
+        rules: &["scale-into-matmul"],
+        graph: |w| {
+            let x = w.input(&[8, 64]);
+            let c = w.number(0.125);
+            let x = w.mul(x, c);
+            w.dense(x, 48)
+        },
+        made: |g| g.nodes().len() == 1,
+    },
+    Form {
+        what: "a padding in front of a convolution",
+        rules: &["pad-into-window"],
+        graph: |w| {
+            let x = image(w);
+            let zero = w.number(0.0);
+            let around = vec![0, 0, 1, 1];
+            let x = w.node(Op::Pad { mode: PadMode::Constant, before: around.clone(), after: around }, &[x, zero]);
+            let k = w.weight(&[16, 16, 3, 3]);
+            w.node(
+                Op::Conv { window: Window { kernel: vec![3, 3], ..Window::pointwise(2) }, groups: 1, epilogue: vec![] },
+                &[x, k],
+            )
+        },
+        made: |g| g.nodes().len() == 1,
+    },
+    Form {
+        what: "bias, residual and rectifier behind a product",
+        rules: &["epilogue-add"],
+        graph: |w| {
+            let y = layer(w);
+            let (b, r) = (w.weight(&[48]), w.input(&[8, 48]));
+            let y = w.add(y, b);
+            let y = w.add(y, r);
+            w.unary(Unary::Relu, y)
+        },
+        made: |g| g.nodes().len() == 1,
+    },
+    Form {
+        what: "a clip behind a product",
+        rules: &["epilogue-clip"],
+        graph: |w| {
+            let y = layer(w);
+            let (zero, six) = (w.number(-1.0), w.number(6.0));
+            let y = w.binary(Binary::Max, y, zero);
+            w.binary(Binary::Min, y, six)
+        },
+        made: |g| g.nodes().len() == 1,
+    },
+    Form {
+        what: "products of one value",
+        rules: &["matmuls-share-input"],
+        graph: |w| {
+            let x = w.input(&[32, 64]);
+            let (a, b) = (w.dense(x, 64), w.dense(x, 48));
+            w.node(Op::Concat { axis: 1 }, &[a, b])
+        },
+        made: |g| products(g) == 1,
+    },
+    Form {
+        what: "convolutions of one value",
+        rules: &["convs-share-input"],
+        graph: |w| {
+            let x = image(w);
+            let (a, b) = (w.conv(x, 16, [1, 1], 1, 1), w.conv(x, 24, [1, 1], 1, 1));
+            w.node(Op::Concat { axis: 1 }, &[a, b])
+        },
+        made: |g| products(g) == 1,
+    },
+    Form {
+        what: "a chain of products",
+        rules: &["matmul-chain"],
+        graph: |w| {
+            // Two tall factors: their product is small, and so are both products then.
+            let (a, b, c) = (w.input(&[320, 8]), w.input(&[8, 320]), w.input(&[320, 8]));
+            let ab = w.matmul(a, b);
+            w.matmul(ab, c)
+        },
+        made: |g| !g.nodes().iter().any(|n| g.shape(n.output) == [320, 320]),
+    },
+    Form {
+        what: "transposes that meet",
+        rules: &["transpose-transpose"],
+        graph: |w| {
+            let x = w.input(&[2, 8, 16]);
+            let y = w.transpose(x, &[0, 2, 1]);
+            let y = w.unary(Unary::Tanh, y);
+            w.transpose(y, &[0, 2, 1])
+        },
+        made: |g| g.nodes().len() == 1,
+    },
+    Form {
+        what: "a flattened image in front of a product",
+        rules: &["matmul-as-window", "flatten-order-into-weights"],
+        graph: |w| {
+            let x = w.input(&[1, 16, 3, 3]);
+            let y = w.transpose(x, &[0, 2, 3, 1]);
+            let y = w.reshape(y, &[1, 144]);
+            w.dense(y, 32)
+        },
+        made: |g| count(g, |op| matches!(op, Op::Transpose { .. })) == 0,
+    },
+    Form {
+        what: "constants that meet",
+        rules: &["constants-meet"],
+        graph: |w| {
+            let x = w.input(&[8, 64]);
+            let (a, b) = (w.weight(&[64]), w.number(3.0));
+            let y = w.mul(x, a);
+            w.mul(y, b)
+        },
+        made: |g| g.nodes().len() == 1,
+    },
+];
+
+#[test]
+fn every_form_is_recognised_and_needs_its_rule() {
+    let mut wrong = Vec::new();
+    for f in FORMS {
+        let mut w = Writer::new("form");
+        let y = (f.graph)(&mut w);
+        let before = w.done(&[y]);
+        let (with, without) = (rewritten(&before, Target::Tsp, &[]), rewritten(&before, Target::Tsp, f.rules));
+        if !(f.made)(&with) {
+            wrong.push(format!("{}: not recognised\n{}", f.what, text::print(&with)));
+        }
+        if (f.made)(&without) {
+            wrong.push(format!("{}: made without {:?}\n{}", f.what, f.rules, text::print(&without)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

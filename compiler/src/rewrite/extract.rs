@@ -5,14 +5,45 @@
 //! cheaper one that has no cycle is improved by local search, and in all but the largest
 //! regions by `exact`, which mostly proves the result the best. Budgets count visits, never seconds.
 
+use super::cost::{Cycles, RESOURCES};
 use super::exact;
+use super::overlap::Bound;
 use std::collections::BTreeMap;
+
+/// Extraction counts in parts of a cycle, so that ties go to the form with fewer operations.
+const UNITS: u64 = 64;
+
+/// Cycles in the extraction's units.
+pub(crate) fn in_units(cycles: u64) -> u64 {
+    cycles.saturating_mul(UNITS)
+}
+
+/// Units in cycles.
+pub(crate) fn to_cycles(units: u64) -> u64 {
+    units / UNITS
+}
+
+/// Cycles of a score by [`Goal::Overlap`].
+pub(crate) fn score_to_cycles(score: u64) -> u64 {
+    score / (2 * UNITS)
+}
+
+/// What a choice is measured by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Goal {
+    /// The sum of its terms' costs.
+    Sum,
+    /// The bound on overlap and the sum, half and half.
+    Overlap,
+}
 
 /// One alternative of a class.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
     /// Its own cost.
     pub(crate) cost: u64,
+    /// What it takes of each resource.
+    pub(crate) cycles: Cycles,
     /// Operand classes, each once.
     pub(crate) children: Vec<u32>,
 }
@@ -24,6 +55,8 @@ pub(crate) struct Problem {
     pub(crate) classes: Vec<Vec<Choice>>,
     /// Classes wanted.
     pub(crate) roots: Vec<u32>,
+    /// Resources that all terms share.
+    pub(crate) shared: [bool; RESOURCES],
 }
 
 /// An alternative by class.
@@ -45,12 +78,11 @@ pub(crate) struct Solved {
     pub(crate) bound: Option<u64>,
 }
 
-/// A cheap solution; `None` when no acyclic choice was found.
-pub(crate) fn solve(p: &Problem) -> Option<Solved> {
+/// Two greedy choices, the cheaper one improved by local search; `None` when neither is acyclic.
+pub(crate) fn cheapest(p: &Problem, walk: &mut Walk) -> Option<(u64, Solution)> {
     let parents = p.parents();
     let tree = bottom_up(p, &parents)?;
     let dag = greedy_dag(p, &parents, &tree);
-    let mut walk = Walk::new(p.classes.len());
     let mut best: Option<(u64, Solution)> = None;
     for s in [dag, tree] {
         if let Some(cost) = walk.cost(p, &s)
@@ -60,7 +92,13 @@ pub(crate) fn solve(p: &Problem) -> Option<Solved> {
         }
     }
     let (cost, solution) = best?;
-    let (greedy, solution) = local_search(p, cost, solution, &mut walk);
+    Some(local_search(p, cost, solution, walk, Goal::Sum))
+}
+
+/// The cheapest solution by the sum; `None` when no acyclic choice was found.
+pub(crate) fn solve(p: &Problem) -> Option<Solved> {
+    let mut walk = Walk::new(p.classes.len());
+    let (greedy, solution) = cheapest(p, &mut walk)?;
     if p.classes.len() > exact::CLASSES {
         return Some(Solved { solution, cost: greedy, greedy, bound: None });
     }
@@ -197,11 +235,27 @@ pub(crate) struct Walk {
     /// Classes that the last walk needed, operands first.
     pub(crate) order: Vec<u32>,
     visits: u64,
+    /// When the chain of fills that ends in a class is over.
+    ready: Vec<u64>,
 }
 
 impl Walk {
-    fn new(n: usize) -> Walk {
-        Walk { mark: vec![0; n], epoch: 0, stack: Vec::new(), order: Vec::new(), visits: 0 }
+    pub(crate) fn new(n: usize) -> Walk {
+        Walk { mark: vec![0; n], epoch: 0, stack: Vec::new(), order: Vec::new(), visits: 0, ready: vec![0; n] }
+    }
+
+    /// A choice by a goal; `None` on a cycle. Leaves the classes needed in `order`, operands first.
+    pub(crate) fn score(&mut self, p: &Problem, s: &Solution, goal: Goal) -> Option<u64> {
+        let sum = self.cost(p, s)?;
+        Some(match goal {
+            Goal::Sum => sum,
+            Goal::Overlap => in_units(self.bound(p, s).cycles()).saturating_add(sum),
+        })
+    }
+
+    /// The bound of the choice that the last walk went over.
+    pub(crate) fn bound(&mut self, p: &Problem, s: &Solution) -> Bound {
+        Bound::of(p, s, &self.order, &mut self.ready)
     }
 
     /// Cost of what the roots need; `None` on a cycle. Leaves the classes needed in `order`,
@@ -245,7 +299,7 @@ impl Walk {
 }
 
 /// Changes one class, or all classes that could share one more class, while that helps.
-fn local_search(p: &Problem, cost: u64, solution: Solution, walk: &mut Walk) -> (u64, Solution) {
+pub(crate) fn local_search(p: &Problem, cost: u64, solution: Solution, walk: &mut Walk, goal: Goal) -> (u64, Solution) {
     let (mut cost, mut solution) = (cost, solution);
     walk.visits = 0;
     loop {
@@ -259,7 +313,7 @@ fn local_search(p: &Problem, cost: u64, solution: Solution, walk: &mut Walk) -> 
                     continue;
                 }
                 solution[c as usize] = i;
-                match walk.cost(p, &solution) {
+                match walk.score(p, &solution, goal) {
                     Some(new) if new < cost => cost = new,
                     _ => solution[c as usize] = old,
                 }
@@ -284,7 +338,7 @@ fn local_search(p: &Problem, cost: u64, solution: Solution, walk: &mut Walk) -> 
             }
             let old: Vec<u32> = moves.iter().map(|&(c, _)| solution[c as usize]).collect();
             moves.iter().for_each(|&(c, i)| solution[c as usize] = i);
-            match walk.cost(p, &solution) {
+            match walk.score(p, &solution, goal) {
                 Some(new) if new < cost => cost = new,
                 _ => moves.iter().zip(old).rev().for_each(|(&(c, _), i)| solution[c as usize] = i),
             }
@@ -315,12 +369,12 @@ mod tests {
                             .collect();
                         children.sort_unstable();
                         children.dedup();
-                        Choice { cost: 1 + below(20) as u64, children }
+                        Choice { cost: 1 + below(20) as u64, cycles: Cycles::default(), children }
                     })
                     .collect()
             })
             .collect();
-        Problem { classes, roots: vec![0, (n / 2) as u32] }
+        Problem { classes, roots: vec![0, (n / 2) as u32], ..Problem::default() }
     }
 
     /// The best of all choices.
@@ -375,17 +429,17 @@ mod tests {
         }
     }
 
+    fn of(cost: u64, children: &[u32]) -> Choice {
+        Choice { cost, cycles: Cycles::default(), children: children.to_vec() }
+    }
+
     #[test]
     fn a_shared_class_is_paid_once() {
         // Two roots, each with a term of cost 10 of its own, or one of cost 1 on a shared class of cost 15.
-        let own = |cost, children| Choice { cost, children };
         let p = Problem {
-            classes: vec![
-                vec![own(10, vec![]), own(1, vec![2])],
-                vec![own(10, vec![]), own(1, vec![2])],
-                vec![own(15, vec![])],
-            ],
+            classes: vec![vec![of(10, &[]), of(1, &[2])], vec![of(10, &[]), of(1, &[2])], vec![of(15, &[])]],
             roots: vec![0, 1],
+            ..Problem::default()
         };
         assert_eq!(solve(&p).unwrap().cost, 17);
     }
@@ -397,17 +451,18 @@ mod tests {
         let mut classes = Vec::new();
         for i in 0..n {
             let next = 3 * (i + 1);
-            classes.push(vec![Choice { cost: 1, children: vec![3 * i + 1, 3 * i + 2] }]);
-            classes.push(vec![Choice { cost: 1, children: vec![next] }]);
-            classes.push(vec![Choice { cost: 1, children: vec![next] }, Choice { cost: 2, children: vec![next] }]);
+            classes.push(vec![of(1, &[3 * i + 1, 3 * i + 2])]);
+            classes.push(vec![of(1, &[next])]);
+            classes.push(vec![of(1, &[next]), of(2, &[next])]);
         }
-        classes.push(vec![Choice { cost: 0, children: vec![] }]);
-        assert_eq!(solve(&Problem { classes, roots: vec![0] }).unwrap().cost, u64::from(3 * n));
+        classes.push(vec![of(0, &[])]);
+        let p = Problem { classes, roots: vec![0], ..Problem::default() };
+        assert_eq!(solve(&p).unwrap().cost, u64::from(3 * n));
     }
 
     #[test]
     fn no_solution_without_a_finite_term() {
-        let p = Problem { classes: vec![vec![Choice { cost: 1, children: vec![0] }]], roots: vec![0] };
+        let p = Problem { classes: vec![vec![of(1, &[0])]], roots: vec![0], ..Problem::default() };
         assert!(solve(&p).is_none());
     }
 }

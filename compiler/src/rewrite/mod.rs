@@ -20,6 +20,7 @@ mod fold;
 mod language;
 mod load;
 mod options;
+mod overlap;
 mod quantised;
 mod rebuild;
 mod region;
@@ -37,16 +38,17 @@ pub use cost::{CostModel, Cycles, GraphCost, Mapping, Operand, Product, RESOURCE
 pub use explain::{Explanation, Group, Made, explain};
 pub use options::RewriteOptions;
 pub use rebuild::{JOINT, Lineage, Step};
-pub use report::{Application, RegionReport, RewriteReport, RuleCount, StopReason};
+pub use report::{Application, Overlap, RegionReport, RewriteReport, RuleCount, StopReason};
 pub use rule::{Rounding, Rule, Theme};
 pub use sequential::optimize_sequentially;
 
 use crate::ir::{Graph, ValueId};
 use analysis::{Read, Region, Terms};
 use egg::{Id, Iteration, Runner, SimpleScheduler};
-use extract::{Choice, Problem, Solved};
+use extract::{Choice, Problem};
 use language::Kind;
 use load::Loaded;
+use overlap::Overlapped;
 use rayon::prelude::*;
 use rebuild::{Builder, Chosen};
 use rule::Limits;
@@ -171,10 +173,15 @@ fn sweep(
                 terms: found.loaded.egraph.total_number_of_nodes(),
                 iterations: found.iterations.len(),
                 stop: StopReason::of(found.stop),
-                cost_cycles: found.cost / COST_UNITS,
-                greedy_cycles: found.greedy / COST_UNITS,
-                bound_cycles: found.bound.map(|b| b / COST_UNITS),
-                proven: found.bound == Some(found.cost),
+                cost_cycles: extract::to_cycles(found.solved.sum.cost),
+                greedy_cycles: extract::to_cycles(found.solved.sum.greedy),
+                bound_cycles: found.solved.sum.bound.map(extract::to_cycles),
+                proven: found.solved.sum.bound == Some(found.solved.sum.cost),
+                overlap: Overlap {
+                    first_cycles: extract::score_to_cycles(found.solved.first),
+                    taken_cycles: extract::score_to_cycles(found.solved.score),
+                    bound_cycles: found.solved.bound.map(extract::score_to_cycles),
+                },
             });
         }
     }
@@ -192,9 +199,7 @@ struct Found {
     loaded: Loaded,
     iterations: Vec<Iteration<()>>,
     stop: Option<egg::StopReason>,
-    cost: u64,
-    greedy: u64,
-    bound: Option<u64>,
+    solved: Overlapped,
     chosen: Chosen,
 }
 
@@ -224,26 +229,24 @@ fn search(
     let classes: HashMap<_, _> = loaded.values.iter().copied().collect();
     let root_classes: Vec<Id> = roots.iter().map(|v| loaded.egraph.find(classes[v])).collect();
     let mut cost_of = |egraph: &Terms, c: Id, t: &language::Term| term_cost(egraph, c, t, model);
-    let (solved, chosen) = extraction(&loaded.egraph, &root_classes, &mut cost_of)
+    let (solved, chosen) = extraction(&loaded.egraph, &root_classes, model.shared(), &mut cost_of)
         .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
-    Ok(Found { roots, loaded, iterations, stop, cost: solved.cost, greedy: solved.greedy, bound: solved.bound, chosen })
+    Ok(Found { roots, loaded, iterations, stop, solved, chosen })
 }
 
-/// Extraction counts in parts of a cycle, so that ties go to the form with fewer operations.
-const COST_UNITS: u64 = 64;
-
-/// Cost of a term in the extraction's units.
-fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostModel) -> u64 {
+/// Cost of a term in the extraction's units, and what it takes of each resource.
+fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostModel) -> (u64, Cycles) {
     match egraph.op(term) {
-        None => 0,
-        Some(_) if rebuild::is_folded(egraph, class, term) => 1,
+        None => (0, Cycles::default()),
+        Some(_) if rebuild::is_folded(egraph, class, term) => (1, Cycles::default()),
         Some(op) => {
             let inputs: Vec<Operand<'_>> = term
                 .children
                 .iter()
                 .map(|&c| Operand { ty: &egraph.facts(c).ty, fixed: egraph.facts(c).fixed })
                 .collect();
-            model.joined(op, &inputs, &egraph.facts(class).ty).alone().saturating_mul(COST_UNITS).saturating_add(2)
+            let cycles = model.joined(op, &inputs, &egraph.facts(class).ty);
+            (extract::in_units(cycles.alone()).saturating_add(2), cycles)
         }
     }
 }
@@ -252,8 +255,9 @@ fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostM
 fn extraction(
     egraph: &Terms,
     roots: &[Id],
-    cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> u64,
-) -> Option<(Solved, Chosen)> {
+    shared: [bool; RESOURCES],
+    cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> (u64, Cycles),
+) -> Option<(Overlapped, Chosen)> {
     let mut number: HashMap<Id, u32> = HashMap::new();
     let mut ids: Vec<Id> = Vec::new();
     let mut of = |c: Id, ids: &mut Vec<Id>| {
@@ -262,7 +266,8 @@ fn extraction(
             ids.len() as u32 - 1
         })
     };
-    let mut problem = Problem { roots: roots.iter().map(|&r| of(r, &mut ids)).collect(), ..Problem::default() };
+    let roots = roots.iter().map(|&r| of(r, &mut ids)).collect();
+    let mut problem = Problem { roots, shared, ..Problem::default() };
     let mut terms: Vec<Vec<&language::Term>> = Vec::new();
     let mut next = 0;
     while next < ids.len() {
@@ -281,13 +286,14 @@ fn extraction(
                 let mut children: Vec<u32> = t.children.iter().map(|&k| of(egraph.find(k), &mut ids)).collect();
                 children.sort_unstable();
                 children.dedup();
-                Choice { cost: cost(egraph, class, t), children }
+                let (cost, cycles) = cost(egraph, class, t);
+                Choice { cost, cycles, children }
             })
             .collect();
         problem.classes.push(choices);
         terms.push(all);
     }
-    let solved = extract::solve(&problem)?;
+    let solved = overlap::solve(&problem)?;
     let picked = ids.iter().zip(terms).zip(&solved.solution);
     let chosen = picked.map(|((&id, ts), &i)| (id, ts[i as usize].clone())).collect();
     Some((solved, chosen))

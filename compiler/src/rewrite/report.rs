@@ -81,14 +81,27 @@ pub struct RegionReport {
     pub iterations: usize,
     /// Why it stopped.
     pub stop: StopReason,
-    /// Cost of what was chosen: sum over its operations, in cycles.
+    /// Cost of the choice by the sum over its operations, in cycles.
     pub cost_cycles: u64,
     /// What greedy choice and local search alone had reached.
     pub greedy_cycles: u64,
     /// No choice of terms costs less; `None` where the region is too large to tell.
     pub bound_cycles: Option<u64>,
-    /// True when the choice is proven the cheapest.
+    /// True when the choice by the sum is proven the cheapest.
     pub proven: bool,
+    /// The choice that was taken: by the bound on overlap.
+    pub overlap: Overlap,
+}
+
+/// Scores in cycles: the mean of the bound on overlap (busiest resource and longest chain of fills) and the sum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Overlap {
+    /// Of the choice by the sum alone.
+    pub first_cycles: u64,
+    /// Of the choice that was taken.
+    pub taken_cycles: u64,
+    /// No choice scores less; `None` where the region is too large to tell.
+    pub bound_cycles: Option<u64>,
 }
 
 /// How often a rule was used.

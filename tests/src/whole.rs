@@ -36,7 +36,7 @@ pub fn imported(files: &corpus::Model) -> (Graph, Feeds, Vec<String>) {
 pub fn prepared(files: &corpus::Model, machine: &Machine) -> (Graph, Feeds, Precision, Vec<String>) {
     let (graph, feeds, outs) = imported(files);
     let precision = pipeline::precision(&graph, machine.target(), None);
-    let ready = pipeline::prepare(&graph, &machine, &Preparation::default()).expect("the passes run");
+    let ready = pipeline::prepare(&graph, machine, &Preparation::default()).expect("the passes run");
     (ready, feeds, precision, outs)
 }
 

@@ -15,7 +15,7 @@ fn digits(machine: &Machine) -> (AnyProgram, Vec<Tensor>) {
     let feeds = Feeds::default();
     let graph = pipeline::import(&path, &model, &BTreeMap::new(), &feeds).expect("it imports");
     let inputs = feeds.for_graph(&graph, 0).expect("seeded inputs");
-    let graph = pipeline::prepare(&graph, &machine, &Preparation::default()).expect("it is rewritten");
+    let graph = pipeline::prepare(&graph, machine, &Preparation::default()).expect("it is rewritten");
     (pipeline::compile(&graph, machine, Precision::F16).expect("it compiles").program, inputs)
 }
 

@@ -79,13 +79,16 @@ struct Driven {
     place: Place,
 }
 
+/// One byte of a tile of weights: tensor, loads, slots, byte.
+type Tile = (TensorId, Vec<(u16, u32)>, (u8, u8), u8);
+
 struct Writer<'a> {
     g: &'a TiledGraph,
     m: &'a Machine,
     tasks: Vec<Task>,
     driven: HashMap<(TensorId, u32), Vec<Driven>>,
     /// Weights that some plane has been loaded with: a plane that still holds them needs no second load.
-    held: Vec<(TensorId, Vec<(u16, u32)>, (u8, u8), u8)>,
+    held: Vec<Tile>,
 }
 
 /// `None` for kernels that are not known here.

@@ -155,7 +155,7 @@ fn attempt(
 ) -> Result<(), Failure> {
     let cheap = imported.nodes().len() <= CHEAP_PRIMITIVES && work.macs <= CHEAP_MACS;
     if q.estimate == Estimate::Compile || q.estimate == Estimate::Auto && cheap {
-        let graph = pipeline::prepare(imported, &machine, q.preparation)?;
+        let graph = pipeline::prepare(imported, machine, q.preparation)?;
         let e = pipeline::compile(&graph, machine, precision)?.estimate;
         s.estimated_by = Some(Estimated::Compiled);
         s.cycles = Some(e.cycles);
@@ -192,9 +192,9 @@ fn attempt(
 /// A graph as a target is asked about it; beyond what is compiled, `prepare` says so.
 fn prepared(q: &Question<'_>, machine: &Machine, graph: &Graph) -> Result<Graph, Failure> {
     if !(REWRITTEN_PRIMITIVES..=pipeline::MAX_PRIMITIVES).contains(&graph.nodes().len()) {
-        return pipeline::prepare(graph, &machine, q.preparation);
+        return pipeline::prepare(graph, machine, q.preparation);
     }
-    pipeline::run_passes(graph, Some(&machine), &["clean".to_string()])
+    pipeline::run_passes(graph, Some(machine), &["clean".to_string()])
 }
 
 /// The model is refused, but part of it was imported: what would be next in the way.

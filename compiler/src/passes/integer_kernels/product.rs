@@ -242,10 +242,15 @@ impl Islands<'_> {
 fn column_sums(w: &Tensor, axis: usize) -> Vec<i32> {
     let channels = w.shape[axis];
     let values = integers(w);
-    let inner = if axis == 0 { values.len() / channels.max(1) } else { 1 };
+    if axis == 0 {
+        let inner = (values.len() / channels.max(1)).max(1);
+        let mut sums: Vec<i32> = values.chunks(inner).map(|c| c.iter().sum()).collect();
+        sums.resize(channels, 0);
+        return sums;
+    }
     let mut sums = vec![0i32; channels];
-    for (i, v) in values.iter().enumerate() {
-        sums[i / inner % channels] += v;
+    for row in values.chunks(channels.max(1)) {
+        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
     }
     sums
 }

@@ -135,7 +135,7 @@ struct Branch<'a> {
 const STRETCH: usize = 2;
 
 /// Branches that are kept.
-const BRANCHES: usize = 4;
+const BRANCHES: usize = 5;
 
 /// Idle cycles that a plane is thought to need beside so many busy ones, when branches are compared.
 const BUSY_FOR_IDLE: i64 = 5;

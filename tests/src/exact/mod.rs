@@ -1,7 +1,7 @@
 //! How short a program of a tiled graph can be: an exhaustive search over start times, for graphs of a few kernels.
 //!
 //! Written from the description of the machine alone. Nothing here comes from the scheduler: what must happen, in
-//! which order and how many cycles apart is in [`work`], the search in [`search`]. Where the machine leaves a choice that would
+//! which order and how many cycles apart is in `work`, the search in `search`. Where the machine leaves a choice that would
 //! make the search large (which slices, which streams, which planes), any number of choices may be made at once;
 //! so what the search finds is never longer than the shortest program, and may be shorter.
 

@@ -4,6 +4,7 @@
 //! colors. All operations are synchronous: a PE does one thing at a time, so no two of its
 //! operations are ever in flight together.
 
+use quadrille_compiler::ir::Binary;
 use quadrille_isa::wafer::{
     Action, Dst, ElemType, InQueue, IssueMode, Machine, Mem, OutQueue, PeClass, PeOp, Src, Task, TaskIx, Trigger, Val,
     VecOp,
@@ -235,6 +236,18 @@ fn src_type(s: Src) -> Option<ElemType> {
         Src::Mem(m) | Src::RowScalar(m) => Some(m.ty),
         Src::Fabric(_, t) | Src::FabricRowScalar(_, t) | Src::Imm(_, t) => Some(t),
     }
+}
+
+/// The operation of a PE that is an elementwise operation of two, if one is.
+pub(crate) fn simple(b: Binary) -> Option<PeOp> {
+    Some(match b {
+        Binary::Add => PeOp::Add,
+        Binary::Sub => PeOp::Sub,
+        Binary::Mul => PeOp::Mul,
+        Binary::Max => PeOp::Max,
+        Binary::Min => PeOp::Min,
+        _ => return None,
+    })
 }
 
 /// Elements a cycle of an operation by its types, memory permitting.

@@ -72,9 +72,7 @@ impl Scheduler<'_> {
         rows: std::ops::Range<usize>,
         part: Part,
     ) -> Result<(), CompileError> {
-        let mut b = Burst::new(k.node.0);
-        let mut e = Effects::default();
-        self.alus(&mut b, &mut e, plan, &[], ins, steps, outs, rows.clone(), 1, part, &mut Shared::default());
+        let (b, e) = self.map_burst(k, plan, ins, steps, outs, rows.clone(), part);
         if rows.len() > 1 && b.collides().is_some() {
             let middle = rows.start + rows.len() / 2;
             self.map_rows(k, plan, ins, steps, outs, rows.start..middle, part)?;
@@ -83,6 +81,23 @@ impl Scheduler<'_> {
         let landing = self.place(k, b, e)?;
         self.times.note_rows(self.now, k.n as usize, rows, landing.start);
         Ok(())
+    }
+
+    /// Rows of an elementwise kernel as one burst.
+    #[allow(clippy::too_many_arguments)]
+    fn map_burst(
+        &self,
+        k: &Kernel,
+        plan: &Plan,
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+        rows: std::ops::Range<usize>,
+        part: Part,
+    ) -> (Burst, Effects) {
+        let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
+        self.alus(&mut b, &mut e, plan, &[], ins, steps, outs, rows, 1, part, &mut Shared::default());
+        (b, e)
     }
 
     /// First step of a burst of rows if it were placed now; none where it is no burst.
@@ -95,8 +110,7 @@ impl Scheduler<'_> {
         outs: &[(Src, Rows)],
         rows: std::ops::Range<usize>,
     ) -> Option<i64> {
-        let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
-        self.alus(&mut b, &mut e, plan, &[], ins, steps, outs, rows, 1, None, &mut Shared::default());
+        let (b, _) = self.map_burst(k, plan, ins, steps, outs, rows, None);
         b.earliest_start(self.m, &mut self.board)
     }
 

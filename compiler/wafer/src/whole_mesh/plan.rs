@@ -397,14 +397,7 @@ impl<'a> Planner<'a> {
     fn binary(&mut self, n: &Node, b: Binary) -> Result<Vector, CompileError> {
         let g = self.g;
         let unknown = || refuse(g, n, "the PEs have no such operation on vectors", REMEDY);
-        let simple = match b {
-            Binary::Add => Some(PeOp::Add),
-            Binary::Sub => Some(PeOp::Sub),
-            Binary::Mul => Some(PeOp::Mul),
-            Binary::Max => Some(PeOp::Max),
-            Binary::Min => Some(PeOp::Min),
-            _ => None,
-        };
+        let simple = crate::code::simple(b);
         let [l, r] = [n.inputs[0], n.inputs[1]];
         let constants = [g.constant(l).is_some(), g.constant(r).is_some()];
         if let Some(side) = constants.iter().position(|&c| c) {

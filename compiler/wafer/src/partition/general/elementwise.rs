@@ -197,14 +197,7 @@ impl Asm {
         if let Some((bits, signed)) = small(d) {
             return self.binary_small(b, x, y, dims, bits, signed);
         }
-        let simple = match b {
-            Binary::Add => Some(PeOp::Add),
-            Binary::Sub => Some(PeOp::Sub),
-            Binary::Mul => Some(PeOp::Mul),
-            Binary::Max => Some(PeOp::Max),
-            Binary::Min => Some(PeOp::Min),
-            _ => None,
-        };
+        let simple = crate::code::simple(b);
         if let Some(op) = simple {
             let t = self.make(d, dims, op, &[A::T(x), A::T(y)]);
             return Ok(self.fit(&t, d));

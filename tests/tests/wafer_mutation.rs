@@ -8,8 +8,8 @@ mod wafer_support;
 
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::{Machine, Program};
-use quadrille_runtime::wafer::{Options, check, simulate, simulate_with};
-use std::collections::BTreeMap;
+use quadrille_runtime::wafer::{CheckReport, Options, Rule, check, check_stepwise, simulate, simulate_with};
+use std::collections::{BTreeMap, BTreeSet};
 use wafer_support::mutate::{Rng, mutate};
 use wafer_support::samples;
 
@@ -24,6 +24,10 @@ enum Verdict {
 
 fn judge(program: &Program, machine: &Machine, inputs: &[Tensor], want: &[Tensor]) -> Verdict {
     let report = check(program, machine);
+    let plain = check_stepwise(program, machine);
+    let rules = |r: &CheckReport| r.errors.iter().map(|e| e.rule).collect::<BTreeSet<Rule>>();
+    assert_eq!(rules(&report), rules(&plain), "{:?}\n{:?}", report.errors, plain.errors);
+    assert!(!report.ok() || report.operations == plain.operations);
     let run = simulate_with(program, machine, inputs, &Options { max_cycles: Some(2_000_000), ..Options::default() });
     match (report.errors.first(), run) {
         (Some(e), _) => Verdict::Rejected(e.rule.id()),

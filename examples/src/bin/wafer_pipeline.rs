@@ -1,13 +1,14 @@
 //! A model as a pipeline on the full mesh: its plan, latency and interval.
 //!
-//! `cargo run --release -p quadrille-examples --bin wafer_pipeline -- MODEL [--images N] [--side N] [--lanes N] [--only-plan]`
+//! `cargo run --release -p quadrille-examples --bin wafer_pipeline -- MODEL [--images N] [--side N] [--lanes N] [--only-plan] [--write FILE]`
 //!
 //! Compiles the model for a batch of N images (extents that the model leaves open are `--side`) with data of their own, checks the program, simulates it and compares every
-//! image with the declared order of sums, bit for bit.
+//! image with the declared order of sums, bit for bit. `--only-plan` compiles alone; `--write` keeps the program.
 
 use quadrille::machine::Target;
 use quadrille::pipeline::{self, Feeds, Preparation};
 use quadrille_compiler::import::{self, ImportOptions};
+use quadrille_isa::container;
 use quadrille_isa::wafer::Machine;
 use quadrille_onnx::{Dim, ValueInfo, ValueType};
 use quadrille_runtime::wafer::{check, simulate};
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "usage: wafer_pipeline MODEL [--images N] [--side N] [--lanes N] [--only-plan]";
+const USAGE: &str = "usage: wafer_pipeline MODEL [--images N] [--side N] [--lanes N] [--only-plan] [--write FILE]";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
 
 fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
     let (mut path, mut images, mut side, mut options, mut only_plan) = (None, 1, 224, Options::default(), false);
+    let mut file = None;
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|a| a.parse::<usize>().ok()).filter(|&n| n > 0).ok_or(USAGE);
         match arg.as_str() {
@@ -37,6 +39,7 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
             "--side" => side = number()?,
             "--lanes" => options.lanes = Some(number()?),
             "--only-plan" => only_plan = true,
+            "--write" => file = Some(args.next().ok_or(USAGE)?),
             _ => path = Some(arg),
         }
     }
@@ -69,6 +72,10 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
         println!("{}", compiled.tiled);
     }
     println!("compiled in {:.1?}: {e:?}", timer.elapsed());
+    if let Some(file) = file {
+        let bytes = container::write(&compiled.program.clone().into()).map_err(|e| e.to_string())?;
+        std::fs::write(&file, bytes).map_err(|e| format!("{file}: {e}"))?;
+    }
     if only_plan {
         return Ok(());
     }

@@ -81,7 +81,7 @@ pub(crate) struct LowOp {
     pub(crate) queues: u16,
     pub(crate) kernel: Kernel,
     /// The execution, when it is the same on all PEs at all times.
-    fixed: Option<Execution>,
+    pub(crate) fixed: Option<Execution>,
 }
 
 impl LowOp {

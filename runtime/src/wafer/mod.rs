@@ -14,6 +14,6 @@ mod rule;
 mod sim;
 mod typing;
 
-pub use check::{CheckReport, check};
+pub use check::{CheckReport, check, check_stepwise};
 pub use rule::{CheckError, Rule};
 pub use sim::{LinkLoad, Options, Peek, SimError, SimResult, TaskSpan, WaitingPe, simulate, simulate_with};

@@ -4,17 +4,24 @@
 //! allow; when no PE and no route can do more, either everything is done or something is
 //! wrong. An asynchronous operation counts as in flight until a task that needs its completion
 //! action starts: only then is its end known to come before what follows.
+//!
+//! The order in which PEs are looked at changes nothing but the time it takes: those whose operation can end go first,
+//! those that can only go on a little wait until there are no others, by when more has come.
 
 use super::super::fabric::{Fabric, NONE};
 use super::super::lower::{self, Access, Execution, Fault, LowClass, LowOp};
 use super::super::ports;
 use super::super::rule::{CheckError, Errors, Rule};
 use super::CheckReport;
-use super::flow::{EndIx, Flows, NetIx, Sink, Source};
+use super::flow::{EndIx, Flows, NetIx, News, Sink, Source};
 use super::overlap::Overlaps;
 use quadrille_isa::wafer::{Action, Color, IssueMode, Machine, Pe, Program, TaskIx};
-use std::collections::BTreeMap;
+use quiet::Quiet;
+use std::collections::{BTreeMap, VecDeque};
+use together::Together;
 
+mod quiet;
+mod together;
 mod verdict;
 
 const SYNC: u8 = 8;
@@ -30,6 +37,8 @@ struct Flight {
     /// Wavelets consumed from each source's queue, and pushed, before it began.
     taken_before: [u64; 3],
     pushed_before: u64,
+    /// Wavelets that operations right after it will take from the same queues, of each.
+    ahead: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +62,8 @@ struct PeState {
     op: u16,
     repeats_left: u32,
     flights: Vec<Flight>,
-    listed: bool,
+    /// The list that it waits in.
+    listed: Option<News>,
     /// Operations since a wavelet last moved here.
     quiet_operations: u64,
 }
@@ -74,8 +84,14 @@ struct Exec<'a> {
     pe_of: Vec<u32>,
     errors: &'a mut Errors,
     overlaps: Overlaps,
-    runnable: Vec<u32>,
-    dirty: Vec<NetIx>,
+    /// By class and task.
+    quiet: Vec<Vec<Quiet>>,
+    runnable: VecDeque<u32>,
+    /// PEs that can do a part of an operation.
+    partly: VecDeque<u32>,
+    together: Together,
+    /// Sites whose queues have changed.
+    changed: Vec<(u32, News)>,
     /// By (PE, input queue).
     assumptions: BTreeMap<(u32, u8), Assumption>,
     operations: u64,
@@ -94,6 +110,7 @@ pub(super) fn run(
     classes: &[LowClass],
     errors: &mut Errors,
     report: &mut CheckReport,
+    looks_ahead: bool,
 ) {
     let offers = |row: u16, color: u8| {
         let ports = program.in_ports.iter().filter(|p| p.row == row && p.color.0 == color);
@@ -103,7 +120,7 @@ pub(super) fn run(
         let ports = program.out_ports.iter().filter(|p| p.row == row && p.color.0 == color);
         ports.map(|p| ports::wavelets(p, program.outputs[p.tensor as usize].dtype)).sum()
     };
-    let flows = Flows::new(fabric, machine, program, offers, takes);
+    let flows = Flows::new(fabric, machine, program, offers, takes, looks_ahead);
     let mut pes = Vec::new();
     let mut pe_of = vec![NONE; fabric.sites.len()];
     let sram = machine.geometry.sram_bytes_per_pe;
@@ -139,7 +156,7 @@ pub(super) fn run(
             op: 0,
             repeats_left: 0,
             flights: Vec::new(),
-            listed: true,
+            listed: Some(News::Whole),
             quiet_operations: 0,
         });
     }
@@ -148,9 +165,12 @@ pub(super) fn run(
     let mut exec = Exec {
         fabric,
         classes,
-        dirty: (0..flows.nets.len() as u32).collect(),
+        quiet: classes.iter().map(|c| c.tasks.iter().map(|t| Quiet::new(t, c.sram_limit)).collect()).collect(),
+        changed: Vec::new(),
+        partly: VecDeque::new(),
+        together: Together::new(flows.nets.len()),
         flows,
-        runnable: (0..pes.len() as u32).rev().collect(),
+        runnable: (0..pes.len() as u32).collect(),
         pes,
         pe_of,
         errors,
@@ -170,32 +190,44 @@ pub(super) fn run(
 
 impl Exec<'_> {
     fn settle(&mut self) {
-        let mut changed = Vec::new();
-        loop {
-            while let Some(pe) = self.runnable.pop() {
-                self.pes[pe as usize].listed = false;
-                if let Err(e) = self.advance(pe as usize) {
-                    self.pes[pe as usize].control = Control::Stopped;
-                    self.errors.push(e);
-                }
-                if self.operations > self.operation_limit {
-                    return;
-                }
+        while let Some(pe) = self.next() {
+            let part = self.pes[pe].listed.take() == Some(News::Part);
+            if part {
+                self.promise_together(pe);
             }
-            if self.dirty.is_empty() {
+            if let Err(e) = self.advance(pe) {
+                self.pes[pe].control = Control::Stopped;
+                self.errors.push(e);
+            }
+            if self.operations > self.operation_limit {
                 return;
             }
-            for net in std::mem::take(&mut self.dirty) {
-                self.flows.update(net, &mut changed);
-                for site in changed.drain(..) {
-                    let pe = self.pe_of[site as usize];
-                    if pe != NONE && !self.pes[pe as usize].listed {
-                        self.pes[pe as usize].listed = true;
-                        self.runnable.push(pe);
-                    }
+            for (site, news) in self.changed.drain(..) {
+                let pe = self.pe_of[site as usize];
+                let Some(state) = self.pes.get_mut(pe as usize) else { continue };
+                // A task starts on a PE that has nothing to do.
+                let concerns = news != News::Start || state.control == Control::Idle;
+                let news = news.max(if news == News::Start { News::Whole } else { news });
+                if concerns && state.listed.is_none_or(|l| l < news) {
+                    state.listed = Some(news);
+                    let list = if news == News::Part { &mut self.partly } else { &mut self.runnable };
+                    list.push_back(pe);
                 }
             }
         }
+    }
+
+    /// The PE to look at next.
+    fn next(&mut self) -> Option<usize> {
+        if let Some(pe) = self.runnable.pop_front() {
+            return Some(pe as usize);
+        }
+        while let Some(pe) = self.partly.pop_front() {
+            if self.pes[pe as usize].listed == Some(News::Part) {
+                return Some(pe as usize);
+            }
+        }
+        None
     }
 
     fn place(&self, i: usize) -> Pe {
@@ -214,14 +246,6 @@ impl Exec<'_> {
     fn waiting(&self, i: usize, queue: u8) -> u64 {
         let e = &self.flows.ends[self.end(i, queue) as usize];
         e.arrived - e.consumed
-    }
-
-    fn soil(&mut self, net: NetIx) {
-        let n = &mut self.flows.nets[net as usize];
-        if !n.dirty {
-            n.dirty = true;
-            self.dirty.push(net);
-        }
     }
 
     fn task_name(&self, i: usize, task: u8) -> &str {
@@ -266,7 +290,9 @@ impl Exec<'_> {
                         }
                         pe.op = 0;
                     }
-                    self.launch(i)?;
+                    if !self.skip(i)? {
+                        self.launch(i)?;
+                    }
                 }
                 Control::Waiting => {
                     let pe = &mut self.pes[i];
@@ -293,14 +319,29 @@ impl Exec<'_> {
         self.act(i, &task.on_end)
     }
 
+    /// Does the operations from here on that need no looking at; false when there are none.
+    fn skip(&mut self, i: usize) -> Result<bool, CheckError> {
+        let pe = &mut self.pes[i];
+        let quiet = &self.quiet[pe.class as usize][usize::from(pe.task)];
+        let Some((run, high)) = quiet.run(pe.op).filter(|_| pe.flights.is_empty()) else { return Ok(false) };
+        self.high_byte = self.high_byte.max(high);
+        pe.op += run;
+        self.count_many(i, run.into())?;
+        Ok(true)
+    }
+
     fn count(&mut self, i: usize) -> Result<(), CheckError> {
-        self.operations += 1;
+        self.count_many(i, 1)
+    }
+
+    fn count_many(&mut self, i: usize, operations: u64) -> Result<(), CheckError> {
+        self.operations += operations;
         if self.operations > self.operation_limit {
             let message = format!("more than {} operations were executed in all", self.operation_limit);
             return Err(self.error(i, Rule::Runaway, message));
         }
         let pe = &mut self.pes[i];
-        pe.quiet_operations += 1;
+        pe.quiet_operations += operations;
         if pe.quiet_operations > QUIET_LIMIT {
             let message = format!("{QUIET_LIMIT} operations here without a wavelet in or out: it does not end");
             return Err(self.error(i, Rule::Runaway, message));
@@ -358,8 +399,18 @@ impl Exec<'_> {
                 self.high_byte = self.high_byte.max(hi as u32);
             }
         }
-        let mut flight =
-            Flight { slot, task: pe.task, op: pe.op, n: ex.n(), ex, done: 0, taken_before: [0; 3], pushed_before: 0 };
+        let ahead = self.quiet[pe.class as usize][usize::from(pe.task)].words_ahead(task, pe.op, &pe.params);
+        let mut flight = Flight {
+            slot,
+            task: pe.task,
+            op: pe.op,
+            n: ex.n(),
+            ex,
+            done: 0,
+            taken_before: [0; 3],
+            pushed_before: 0,
+            ahead,
+        };
         pe.op += 1;
         for (k, operand) in op.operands[..3].iter().enumerate() {
             if let Some(q) = operand.access.queue() {
@@ -392,18 +443,15 @@ impl Exec<'_> {
         }
         let classes = self.classes;
         let op = &classes[pe.class as usize].tasks[usize::from(f.task)].body[usize::from(f.op)];
-        let mut done = f.n;
-        for (operand, before) in op.operands[..3].iter().zip(f.taken_before) {
+        let (n0, n) = (u64::from(f.ex.n0), f.n);
+        // Elements that each operand allows, the destination last.
+        let mut allowed = [n; 4];
+        for ((operand, before), allowed) in op.operands[..3].iter().zip(f.taken_before).zip(&mut allowed) {
             let per = u64::from(operand.ty.per_wavelet());
+            let words = |q| self.flows.ends[self.end(i, q) as usize].arrived - before;
             match operand.access {
-                Access::Fabric(q) => {
-                    let words = self.flows.ends[self.end(i, q) as usize].arrived - before;
-                    done = done.min(words * per);
-                }
-                Access::FabricRow(q) => {
-                    let words = self.flows.ends[self.end(i, q) as usize].arrived - before;
-                    done = done.min((words * per).saturating_mul(u64::from(f.ex.n0)));
-                }
+                Access::Fabric(q) => *allowed = n.min(words(q) * per),
+                Access::FabricRow(q) => *allowed = n.min((words(q) * per).saturating_mul(n0)),
                 _ => {}
             }
         }
@@ -412,35 +460,39 @@ impl Exec<'_> {
         let per_out = u64::from(dst.ty.per_wavelet());
         if let Some(net) = out {
             let space = self.flows.push_limit(net).saturating_sub(f.pushed_before);
-            if space < f.n.div_ceil(per_out) {
+            if space < n.div_ceil(per_out) {
                 // The word being filled waits in the operation's own register.
-                done = done.min((space * per_out + per_out - 1).min(f.n - 1));
+                allowed[3] = (space * per_out + per_out - 1).min(n - 1);
             }
         }
-        if done <= f.done {
-            return;
-        }
-        let (n0, n, before, pushed_before) = (u64::from(f.ex.n0), f.n, f.taken_before, f.pushed_before);
-        for (operand, before) in op.operands[..3].iter().zip(before) {
+        let done = allowed[0].min(allowed[1]).min(allowed[2]).min(allowed[3]);
+        let (before, pushed_before, ahead) = (f.taken_before, f.pushed_before, f.ahead);
+        // What is taken after it comes without conditions where nothing else is waited for.
+        let alone = op.operands[..3].iter().filter(|o| o.access.queue().is_some()).count() == 1;
+        let moves = done > f.done;
+        let done = done.max(f.done);
+        let mut changed = std::mem::take(&mut self.changed);
+        for (o, (operand, before)) in op.operands[..3].iter().zip(before).enumerate() {
             let per = u64::from(operand.ty.per_wavelet());
-            let (q, taken) = match operand.access {
-                Access::Fabric(q) => (q, done.div_ceil(per)),
-                Access::FabricRow(q) => (q, done.div_ceil(n0).div_ceil(per)),
+            // What it would do if this operand were all there.
+            let others = (0..4).filter(|&p| p != o).map(|p| allowed[p]).min().unwrap_or(n).max(done);
+            let (q, [taken, promised, all]) = match operand.access {
+                Access::Fabric(q) => (q, [done, others, n].map(|e| e.div_ceil(per))),
+                Access::FabricRow(q) => (q, [done, others, n].map(|e| e.div_ceil(n0).div_ceil(per))),
                 _ => continue,
             };
-            let end = self.end(i, q) as usize;
-            self.flows.ends[end].consumed = before + taken;
-            let net = self.flows.ends[end].net;
-            self.soil(net);
+            let (promised, all) = (if others == n && alone { promised + ahead } else { promised }, all + ahead);
+            let end = self.end(i, q);
+            self.flows.taken(end, [taken, promised, all].map(|n| before + n), &mut changed);
         }
         if let Some(net) = out {
             let pushed = if done == n { n.div_ceil(per_out) } else { done / per_out };
-            self.flows.nets[net as usize].pushed = pushed_before + pushed;
-            self.soil(net);
+            self.flows.sent(net, [pushed, n.div_ceil(per_out)].map(|n| pushed_before + n), &mut changed);
         }
+        self.changed = changed;
         let pe = &mut self.pes[i];
         pe.flights[k].done = done;
-        if !op.memory_only() {
+        if moves && !op.memory_only() {
             pe.quiet_operations = 0;
         }
     }

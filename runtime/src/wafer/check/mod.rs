@@ -58,6 +58,16 @@ impl CheckReport {
 
 /// Checks a program against a machine description. Never panics, whatever the program holds.
 pub fn check(program: &Program, machine: &Machine) -> CheckReport {
+    check_by(program, machine, true)
+}
+
+/// The same, with wavelets moving no further at a time than queues and buffers hold: slow, and the plainer reading
+/// of the page, which [`check`] is held against.
+pub fn check_stepwise(program: &Program, machine: &Machine) -> CheckReport {
+    check_by(program, machine, false)
+}
+
+fn check_by(program: &Program, machine: &Machine, looks_ahead: bool) -> CheckReport {
     let mut errors = Errors::new();
     let mut report = CheckReport::default();
     structure(program, machine, &mut errors);
@@ -68,7 +78,7 @@ pub fn check(program: &Program, machine: &Machine) -> CheckReport {
         let mut faults = Vec::new();
         let classes: Vec<_> = program.classes.iter().map(|c| lower::lower(c, machine, &mut faults)).collect();
         if faults.is_empty() {
-            exec::run(program, machine, &fabric, &classes, &mut errors, &mut report);
+            exec::run(program, machine, &fabric, &classes, &mut errors, &mut report, looks_ahead);
         }
     }
     report.total_errors = errors.total;

@@ -5,6 +5,7 @@ use super::super::fabric::on_mesh;
 use super::super::lower;
 use super::super::rule::{CheckError, Errors, Rule};
 use quadrille_isa::wafer::{Color, Dst, Machine, Mem, ParamFn, Pe, Program, Region, Src, Trigger, Val, VecOp};
+use std::collections::BTreeSet;
 
 /// Checks structure; see the module header of `check`.
 pub(crate) fn structure(program: &Program, machine: &Machine, errors: &mut Errors) {
@@ -253,30 +254,40 @@ fn check_data(program: &Program, machine: &Machine, errors: &mut Errors) {
             );
         }
     }
-    // Data must stay below the text of the program that runs there.
-    for region in &program.regions {
-        let text = text_bytes(program, machine, region.class.0);
-        let limit = sram.saturating_sub(text);
-        for (ix, data) in program.data.iter().enumerate() {
-            let end = u64::from(data.addr) + u64::from(data.len);
-            if end > limit && end <= sram && meet(region, data.rect) {
-                errors.push(
-                    CheckError::new(
-                        Rule::Sram,
-                        format!(
-                            "data {ix} ends at byte {end}, but {text} of {sram} bytes hold program text: {limit} are left"
-                        ),
-                    )
-                    .at(Pe { x: region.rect.x.max(data.rect.x), y: region.rect.y.max(data.rect.y) }),
-                );
-            }
-        }
-    }
+    check_text(program, machine, errors);
 }
 
-fn meet(region: &Region, b: quadrille_isa::wafer::Rect) -> bool {
-    let a = region.rect;
-    let span = |p: u16, n: u16| (u32::from(p), u32::from(p) + u32::from(n));
-    let cross = |(a0, a1): (u32, u32), (b0, b1): (u32, u32)| a0 < b1 && b0 < a1;
-    cross(span(a.x, a.w), span(b.x, b.w)) && cross(span(a.y, a.h), span(b.y, b.h))
+/// Data must stay below the text of the program that runs there.
+fn check_text(program: &Program, machine: &Machine, errors: &mut Errors) {
+    let sram = u64::from(machine.geometry.sram_bytes_per_pe);
+    let text: Vec<u64> = (0..program.classes.len() as u32).map(|c| text_bytes(program, machine, c)).collect();
+    let text_of = |region: u32| {
+        let class = program.regions[region as usize].class.0;
+        text.get(class as usize).copied().unwrap_or(0)
+    };
+    let most = (0..program.regions.len() as u32).map(text_of).max().unwrap_or(0);
+    let width = machine.geometry.width_pes as usize;
+    let cell = |pe: Pe| usize::from(pe.y) * width + usize::from(pe.x);
+    let mut region_of = vec![u32::MAX; width * machine.geometry.height_pes as usize];
+    for (ix, region) in program.regions.iter().enumerate().filter(|(_, r)| on_mesh(r.rect, machine)) {
+        region.rect.pes().for_each(|pe| region_of[cell(pe)] = ix as u32);
+    }
+    let mut found: BTreeSet<(u32, usize)> = BTreeSet::new();
+    for (ix, data) in program.data.iter().enumerate() {
+        let end = u64::from(data.addr) + u64::from(data.len);
+        if end > sram.saturating_sub(most) && end <= sram && on_mesh(data.rect, machine) {
+            let regions = data.rect.pes().map(|pe| region_of[cell(pe)]).filter(|&r| r != u32::MAX);
+            found.extend(regions.filter(|&r| end > sram.saturating_sub(text_of(r))).map(|r| (r, ix)));
+        }
+    }
+    for (region, ix) in found {
+        let (data, text) = (&program.data[ix], text_of(region));
+        let end = u64::from(data.addr) + u64::from(data.len);
+        let left = sram.saturating_sub(text);
+        let message =
+            format!("data {ix} ends at byte {end}, but {text} of {sram} bytes hold program text: {left} are left");
+        let rect = program.regions[region as usize].rect;
+        let place = Pe { x: rect.x.max(data.rect.x), y: rect.y.max(data.rect.y) };
+        errors.push(CheckError::new(Rule::Sram, message).at(place));
+    }
 }

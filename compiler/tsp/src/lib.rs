@@ -80,19 +80,20 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
         return compile_with(graphs, machine, plan);
     }
     // What packing saves in passes its gathers may cost in ports: the shorter program counts, where it can be shorter.
-    if options.packing == Packing::Best
-        && let Ok(packed) = compile_with(graphs, machine, plan)
-    {
-        return Ok(match tile(&bytes, machine, plain) {
-            // Where nothing was packed the two are the same.
-            Ok(t) if t != packed.tiled && estimate::mapping_bound(&t, machine) < packed.estimate.cycles => {
-                match build(graph, t, machine, plain) {
-                    Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
-                    _ => packed,
+    if options.packing == Packing::Best {
+        let (packed, plainly) = rayon::join(|| compile_with(graphs, machine, plan), || tile(&bytes, machine, plain));
+        if let Ok(packed) = packed {
+            return Ok(match plainly {
+                // Where nothing was packed the two are the same.
+                Ok(t) if t != packed.tiled && estimate::mapping_bound(&t, machine) < packed.estimate.cycles => {
+                    match build(graph, t, machine, plain) {
+                        Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
+                        _ => packed,
+                    }
                 }
-            }
-            _ => packed,
-        });
+                _ => packed,
+            });
+        }
     }
     // Few slices for all constants, then few slices a tensor leave more for what is read with it.
     let tight = Plan { tight: true, ..plain };

@@ -6,6 +6,7 @@
 
 use super::bits::Bits;
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine, MxmPart, QueueId, Slice, Stream, SxmUnit, Thread};
+use std::ops::Range;
 
 /// A stretch of a stream: driven at `from` in cycles `t, t + step, …`, last sampled at `to`.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +24,9 @@ pub(super) struct Flow {
 pub(super) struct Board {
     columns: u32,
     slices: usize,
-    queues: Vec<Bits>,
-    banks: Vec<Bits>,
-    streams: Vec<Bits>,
+    queues: Bits,
+    banks: Bits,
+    streams: Bits,
 }
 
 fn hemi(h: Hemisphere) -> usize {
@@ -38,9 +39,9 @@ impl Board {
         Board {
             columns: u32::from(m.columns()),
             slices,
-            queues: vec![Bits::default(); 4 * slices + 16 + 12 + 2 * 33 * 2],
-            banks: vec![Bits::default(); 4 * slices],
-            streams: vec![Bits::default(); 64 * usize::from(m.columns())],
+            queues: Bits::new(4 * slices + 16 + 12 + 2 * 33 * 2),
+            banks: Bits::new(4 * slices),
+            streams: Bits::new(64 * usize::from(m.columns())),
         }
     }
 
@@ -73,12 +74,12 @@ impl Board {
 
     /// The last cycle of `start .. start + len` in which the queue is taken.
     pub(super) fn queue_taken(&self, q: QueueId, start: u32, len: u32) -> Option<u32> {
-        self.queues[self.queue(q)].last_in(start, len)
+        self.queues.last_in(self.queue(q), start, len)
     }
 
     pub(super) fn take_queue(&mut self, q: QueueId, start: u32, len: u32) {
         let i = self.queue(q);
-        self.queues[i].set(start, len, 1, true);
+        self.queues.set(i..i + 1, start, len, 1, true);
     }
 
     fn bank(&self, s: Slice, bank: u8) -> usize {
@@ -87,30 +88,31 @@ impl Board {
 
     /// The last cycle of `start .. start + len` in which the bank is in use.
     pub(super) fn bank_taken(&self, s: Slice, bank: u8, start: u32, len: u32) -> Option<u32> {
-        self.banks[self.bank(s, bank)].last_in(start, len)
+        self.banks.last_in(self.bank(s, bank), start, len)
     }
 
     pub(super) fn take_bank(&mut self, s: Slice, bank: u8, start: u32, len: u32) {
         let i = self.bank(s, bank);
-        self.banks[i].set(start, len, 1, true);
+        self.banks.set(i..i + 1, start, len, 1, true);
     }
 
-    fn flow(&self, f: &Flow) -> (usize, std::ops::RangeInclusive<usize>, u32) {
+    /// Columns crossed, as sets of diagonals, and the first diagonal.
+    fn flow(&self, f: &Flow) -> (Range<usize>, u32) {
         let (c, d) = (u32::from(f.from.0), self.columns);
         let (lo, hi) = (f.from.0.min(f.to.0), f.from.0.max(f.to.0));
         let side = usize::from(f.stream.dir == Dir::West);
         let diagonal = if f.stream.dir == Dir::East { f.t + d - c } else { f.t + c };
         let base = (side * 32 + usize::from(f.stream.id)) * d as usize;
-        (base, usize::from(lo)..=usize::from(hi), diagonal)
+        (base + usize::from(lo)..base + usize::from(hi) + 1, diagonal)
     }
 
     pub(super) fn stream_free(&self, f: &Flow) -> bool {
-        let (base, columns, diagonal) = self.flow(f);
-        columns.into_iter().all(|c| self.streams[base + c].free(diagonal, f.n, f.step))
+        let (columns, diagonal) = self.flow(f);
+        self.streams.free(columns, diagonal, f.n, f.step)
     }
 
     pub(super) fn mark_stream(&mut self, f: &Flow, on: bool) {
-        let (base, columns, diagonal) = self.flow(f);
-        columns.into_iter().for_each(|c| self.streams[base + c].set(diagonal, f.n, f.step, on));
+        let (columns, diagonal) = self.flow(f);
+        self.streams.set(columns, diagonal, f.n, f.step, on);
     }
 }

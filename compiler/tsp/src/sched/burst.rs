@@ -215,7 +215,9 @@ impl Placements {
 
     /// What will follow these.
     pub(super) fn following(&self) -> Placements {
-        Placements { base: self.next(), ..Placements::default() }
+        // About as many again.
+        let (insts, links) = (Vec::with_capacity(self.insts.len()), Vec::with_capacity(self.links.len()));
+        Placements { base: self.next(), insts, links, ..Placements::default() }
     }
 
     pub(super) fn append(&mut self, mut more: Placements) {
@@ -305,8 +307,8 @@ impl Burst {
 
     /// A queue or bank that two instructions of the burst want in one cycle.
     pub(super) fn collides(&self) -> Option<String> {
-        let mut queues: Vec<(QueueId, i64, i64)> = Vec::new();
-        let mut banks: Vec<(Slice, u8, i64, i64)> = Vec::new();
+        let mut queues: Vec<(QueueId, i64, i64)> = Vec::with_capacity(self.insts.len());
+        let mut banks: Vec<(Slice, u8, i64, i64)> = Vec::with_capacity(self.insts.len());
         for i in &self.insts {
             let end = i.t + i64::from(span(i));
             if let (At::Queue(q), false) = (i.at, matches!(i.proto, Proto::Install)) {

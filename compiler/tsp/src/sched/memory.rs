@@ -150,7 +150,7 @@ pub(crate) struct Memory {
     /// Rows of a chunk at most, so that rows read or written at once are in different slices.
     apart: Vec<u32>,
     /// Hemispheres that load a weights tensor, east last.
-    loaders: Vec<Vec<Hemisphere>>,
+    loaders: Arc<Vec<Vec<Hemisphere>>>,
     /// Weights of second planes, which are loaded while the first ones are.
     second: Vec<bool>,
 }
@@ -259,7 +259,7 @@ impl Memory {
             keeps_some: false,
             beside: vec![None; n],
             apart: vec![u32::MAX; n],
-            loaders: vec![Vec::new(); n],
+            loaders: Arc::new(vec![Vec::new(); n]),
             second: vec![false; n],
         };
         for t in &g.tensors {
@@ -417,7 +417,7 @@ impl Memory {
             self.copies[t.0 as usize] = self.copies[t.0 as usize].max(copies);
         }
         for p in passes {
-            let loaders = &mut self.loaders[p.weights.0 as usize];
+            let loaders = &mut Arc::make_mut(&mut self.loaders)[p.weights.0 as usize];
             loaders.extend(sides);
             loaders.sort_unstable();
             loaders.dedup();
@@ -430,7 +430,7 @@ impl Memory {
         let [west, east] = &chains[..] else { return };
         for (chain, h) in [(west, Hemisphere::West), (east, Hemisphere::East)] {
             for p in chain {
-                let loaders = &mut self.loaders[p.weights.0 as usize];
+                let loaders = &mut Arc::make_mut(&mut self.loaders)[p.weights.0 as usize];
                 loaders.push(h);
                 loaders.sort_unstable();
                 loaders.dedup();

@@ -7,6 +7,7 @@
 mod bits;
 mod board;
 mod burst;
+mod cells;
 mod few_rows;
 mod gather;
 mod int8;

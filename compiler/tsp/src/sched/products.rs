@@ -62,6 +62,8 @@ struct Wave {
     passes: Vec<usize>,
     /// For each of these, when its rows are there, once they are in their place.
     ready: Vec<Option<i64>>,
+    /// And when it could start at the soonest, by the last trial: what is placed since can only delay it.
+    least: Vec<i64>,
     sums: Vec<Vec<Left>>,
     /// Accumulator row, once it has begun.
     row: Option<u16>,
@@ -379,6 +381,7 @@ impl<'a> Scheduler<'a> {
                     job,
                     runs,
                     ready: vec![None; passes.len()],
+                    least: vec![i64::MIN; passes.len()],
                     passes,
                     sums: vec![Vec::new(); planes],
                     row: None,
@@ -406,16 +409,22 @@ impl<'a> Scheduler<'a> {
         found.sort_by_key(|f| (f.0 && self.way.heavy, f.1));
         let mut best: Option<Candidate> = None;
         for (_, number, at, wave, pass) in found {
-            if best.as_ref().is_some_and(|b| b.start < at.saturating_add(SOONER)) {
+            let group = &mut open[number];
+            let w = &group.waves[side][wave];
+            let last = w.passes.len() == 1;
+            // Planes apart are compared by what each would lose, which may shrink.
+            let grows = last || w.runs.len() == 1 || !self.way.apart;
+            let least = if grows { at.max(w.least[pass]) } else { at };
+            if best.as_ref().is_some_and(|b| b.start < least.saturating_add(SOONER)) {
                 continue;
             }
-            let group = &open[number];
-            let w = &group.waves[side][wave];
             let job = &group.jobs[w.job];
-            let last = w.passes.len() == 1;
             let p = &job.passes[w.passes[pass]];
             let parts = parts(w.row.or(group.free[side].last().copied()).unwrap_or(0), &w.runs);
             let start = self.earliest(job.k, h, p, &parts, &w.sums, last.then(|| job.tail()), &job.fills);
+            if grows {
+                group.waves[side][wave].least[pass] = start;
+            }
             if best.as_ref().is_none_or(|b| start.saturating_add(SOONER) <= b.start) {
                 best = Some(Candidate { group: number, wave, pass, start });
             }
@@ -488,6 +497,7 @@ impl<'a> Scheduler<'a> {
         let last = wave.passes.len() == 1;
         let p = &job.passes[wave.passes.remove(c.pass)];
         wave.ready.remove(c.pass);
+        wave.least.remove(c.pass);
         // Only waves that find one may begin.
         let row = wave.row.or_else(|| free[side].pop()).unwrap_or(0);
         wave.row = Some(row);

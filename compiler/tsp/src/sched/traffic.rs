@@ -4,15 +4,20 @@
 //! part of that time. What one burst would want twice is a clash; the rest has a cost, the cycles that would be lost. Knows
 //! the tiled graph and who takes which rows; knows no word and no instruction.
 
+use super::cells::Cells;
 use super::split::{WAVE, cuts, int8_passes, plane_rows, segment, wave_count};
 use super::times::Times;
 use crate::tiled::{FILL, Kind, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Cycles of a cell of the books.
 const CELL: u32 = 16;
+
+/// Cells of a block of the books.
+const BLOCK: usize = 64;
 
 /// Cycles by which what one burst wants at different places may differ.
 const MEASURED: u32 = 24;
@@ -73,10 +78,15 @@ pub(super) struct Traffic {
     burst: Vec<u32>,
     /// Kernels that read or write each tensor.
     users: Arc<Vec<Vec<u32>>>,
-    /// Of each bank of each slice, reads and writes: use of each cell in 1/16.
-    cells: Vec<[Vec<u32>; 2]>,
+    /// Of each bank of each slice, reads, then writes: use of each cell in 1/16.
+    cells: Cells<u32, BLOCK>,
     /// By kernel.
-    booked: Vec<Vec<Booked>>,
+    booked: Vec<Arc<Vec<Booked>>>,
+}
+
+/// Number of a list of cells.
+fn list(slice: usize, bank: u8, write: bool) -> usize {
+    4 * slice + 2 * usize::from(bank) + usize::from(write)
 }
 
 impl Traffic {
@@ -170,13 +180,13 @@ impl Traffic {
             length,
             burst,
             users: Arc::new(users),
-            cells: vec![[Vec::new(), Vec::new()]; 4 * slices],
-            booked: vec![Vec::new(); count],
+            cells: Cells::new(8 * slices),
+            booked: vec![Arc::default(); count],
         }
     }
 
     /// Who takes which rows of a kernel: team, part, rows.
-    fn parts(&self, g: &TiledGraph, number: usize) -> Vec<(u8, u8, std::ops::Range<usize>)> {
+    fn parts(&self, g: &TiledGraph, number: usize) -> Vec<(u8, u8, Range<usize>)> {
         let (k, sides, planes) = (&g.kernels[number], &self.sides[number], self.planes);
         let n = k.n as usize;
         match &k.kind {
@@ -339,29 +349,37 @@ impl Traffic {
                 }
             }
             let (from, to) = self.window(a);
-            let own = &self.cells[2 * slice + usize::from(bank)];
-            let other = &self.cells[2 * slice + usize::from(1 - bank)][usize::from(a.write)];
-            for list in [&own[0], &own[1], other] {
-                let cells = list.iter().skip((from / CELL) as usize).take(((to - from) / CELL + 1) as usize);
-                sum += cells.map(|&c| u64::from(c)).sum::<u64>() * u64::from(a.share);
+            let (own, other) = (list(slice, bank, false), list(slice, 1 - bank, a.write));
+            // As many cells wherever the first begins.
+            let cells = (from / CELL) as usize..(from / CELL + (to - from) / CELL + 1) as usize;
+            for list in [own, own + 1, other] {
+                sum += self.sum(list, cells.clone()) * u64::from(a.share);
             }
         }
         Some(sum)
+    }
+
+    /// Use of some cells of a list.
+    fn sum(&self, list: usize, cells: Range<usize>) -> u64 {
+        let blocks = cells.start / BLOCK..=(cells.end - 1) / BLOCK;
+        let of = |block: usize| {
+            let part = self.cells.part(block, list)?;
+            let (from, to) = (cells.start.max(block * BLOCK), cells.end.min((block + 1) * BLOCK));
+            Some(part[from - block * BLOCK..to - block * BLOCK].iter().map(|&c| u64::from(c)).sum::<u64>())
+        };
+        blocks.filter_map(of).sum()
     }
 
     fn change(&mut self, s: Slice, bank: u8, accesses: &[Access], more: bool) {
         let slice = self.slice(s);
         for &access in accesses {
             let (from, to) = self.window(&access);
-            let cells = &mut self.cells[2 * slice + usize::from(bank)][usize::from(access.write)];
-            let last = (to / CELL) as usize;
-            if cells.len() <= last {
-                cells.resize(last + 64, 0);
-            }
-            for c in &mut cells[(from / CELL) as usize..=last] {
+            let list = list(slice, bank, access.write);
+            for n in (from / CELL) as usize..=(to / CELL) as usize {
+                let c = &mut self.cells.parts_mut(n / BLOCK, list, 1)[0][n % BLOCK];
                 *c = if more { *c + access.share } else { c.saturating_sub(access.share) };
             }
-            let list = &mut self.booked[access.kernel as usize];
+            let list = Arc::make_mut(&mut self.booked[access.kernel as usize]);
             if more {
                 list.push(Booked { slice, bank, access });
             } else if let Some(n) = list.iter().rposition(|b| b.slice == slice && b.bank == bank && b.access == access)

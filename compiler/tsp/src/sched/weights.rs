@@ -74,6 +74,7 @@ impl Scheduler<'_> {
             *f = if wanted {
                 let rows: Vec<u32> = tile.loads.iter().map(|&(_, r)| r * 16 + slot as u32).collect();
                 let stream = b.stream(dir, 1, 1);
+                b.streams[stream.0].uses.reserve(planes.len() * tile.loads.len());
                 self.read_byte(&mut b, &mut e, stream, 0, (tile.tensor, copy, byte), &rows, column, 0);
                 (stream, 0)
             } else {

@@ -95,8 +95,25 @@ impl Memory {
             let mut best: Option<(u64, u32, Vec<Slice>)> = None;
             for bank in only.map_or_else(|| vec![0, 1], |b| vec![b]) {
                 let (mut cost, mut set) = (0, Vec::new());
+                // What the bytes of a copy cost in each slice.
+                let mut costs: Vec<Option<u64>> = Vec::new();
                 for slot in 0..ask.n {
                     let n = (slot / width) as usize;
+                    if slot.is_multiple_of(width) {
+                        let at = |index: u32| {
+                            let s = Slice { hemisphere: h, index: index as u8 };
+                            let before = planned[index as usize];
+                            let each = chunks.iter().enumerate().map(|(c, chunk)| {
+                                let bank = of(bank, c);
+                                let want = (before[bank as usize] + 1) * ask.words;
+                                let again = ask.reuse && before[bank as usize] == 0;
+                                self.room(s, bank, want, again)?;
+                                self.traffic.cost(s, bank as u8, self.uses_of_copy(t, chunk, h, n, first + n))
+                            });
+                            each.sum()
+                        };
+                        costs = (0..inner).map(at).collect();
+                    }
                     let mut least: Option<(u64, u32, Slice)> = None;
                     for k in 0..inner {
                         let index = (turn + slot + k) % inner;
@@ -105,17 +122,7 @@ impl Memory {
                         if set.contains(&s) {
                             continue;
                         }
-                        let mut all = Some(0);
-                        for (c, chunk) in chunks.iter().enumerate() {
-                            let bank = of(bank, c);
-                            let want = (before[bank as usize] + 1) * ask.words;
-                            let again = ask.reuse && before[bank as usize] == 0;
-                            let own = self.uses_of_copy(t, chunk, h, n, first + n);
-                            let room = self.room(s, bank, want, again).is_some();
-                            let cost = if room { self.traffic.cost(s, bank as u8, own) } else { None };
-                            all = all.zip(cost).map(|(a, b)| a + b);
-                        }
-                        let Some(c) = all else { continue };
+                        let Some(c) = costs[index as usize] else { continue };
                         let crowded = before[0] + before[1];
                         if least.is_none_or(|l| (c, crowded) < (l.0, l.1)) {
                             least = Some((c, crowded, s));

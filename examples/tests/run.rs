@@ -92,11 +92,3 @@ fn wafer_gemv_and_wafer_gemm_agree_with_the_declared_order_of_sums() {
         assert!(!out.status.success() && !out.stderr.is_empty(), "{bad:?}");
     }
 }
-
-#[test]
-fn wafer_decoder_refuses_what_is_no_decoder_step() {
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/digits.onnx");
-    let out = run(env!("CARGO_BIN_EXE_wafer_decoder"), &[model, "--grid", "9x9"]);
-    assert_eq!(out.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&out.stderr).contains("not supported on the wafer: node"), "{out:?}");
-}

@@ -83,7 +83,7 @@ fn ask_targets(graph: &Graph) {
         let machine = Machine::load(name).expect("it ships");
         let optimised = pipeline::prepare(graph, &machine, &Preparation::default())
             .unwrap_or_else(|e| panic!("a graph that verifies cannot be rewritten for {name}: {e}"));
-        let problems = pipeline::unsupported_nodes(&optimised, &machine);
+        let problems = pipeline::unsupported_nodes(&optimised, &machine, &Default::default());
         if problems.is_empty() {
             // An error is an answer: it may not fit.
             let precision = pipeline::precision(graph, machine.target(), None);

@@ -21,8 +21,9 @@ fn report(name: &str, machine: &str) -> (tempfile::TempDir, AnyProgram) {
         }
         _ => (Vec::new(), Vec::new(), c.estimate.cycles, None),
     };
-    let known =
-        html::Known { estimate: Some(&c.estimate), account: c.account.as_ref(), cycles, interval, links: &links };
+    let phases = c.whole_mesh().map_or(&[][..], |m| &m.phases);
+    let (estimate, account) = (Some(&c.estimate), c.account.as_ref());
+    let known = html::Known { estimate, account, cycles, interval, links: &links, phases };
     let page = html::of(&c.program, &w.machine, &spans, known).expect("of one target");
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("report.html"), page).expect("written");

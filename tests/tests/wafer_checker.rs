@@ -286,6 +286,47 @@ fn rule_programs() -> Vec<(Rule, &'static str, Builder)> {
     });
     add(Rule::Port, "beyond the tensor", &|| edit(&|b| b.program.in_ports[0].elem0 = 1));
     add(Rule::Traffic, "an input of two wavelets an element", &|| edit(&|b| b.program.inputs[0].dtype = DType::F64));
+    let kept = |f: &dyn Fn(&mut Resident)| {
+        edit(&|b| {
+            b.program.inputs.push(IoTensor { name: "kept".to_owned(), dtype: DType::F32, shape: vec![8] });
+            b.program.in_sram.push(Resident {
+                tensor: 1,
+                rect: Rect::pe(4, 0),
+                addr: 64,
+                ty: F16,
+                len: 4,
+                index: vec![3, Resident::NONE, 0, 7],
+            });
+            b.data(Rect::pe(4, 0), 72, 4, vec![0; 4]);
+            f(b.program.in_sram.last_mut().unwrap());
+        })
+    };
+    let whole = report(&kept(&|_| {}));
+    assert!(whole.ok() && whole.sram_bytes >= 76, "{:?}", whole.errors);
+    add(Rule::Resident, "no program there", &|| kept(&|m| m.rect.w = 2));
+    add(Rule::Resident, "off the mesh", &|| kept(&|m| m.rect.w = 13));
+    add(Rule::Resident, "no such element", &|| kept(&|m| m.index[3] = 8));
+    add(Rule::Resident, "too few elements", &|| kept(&|m| m.len = 5));
+    add(Rule::Resident, "floats as integers", &|| kept(&|m| m.ty = I32));
+    add(Rule::Reference, "no such tensor in SRAM", &|| kept(&|m| m.tensor = 2));
+    add(Rule::Align, "an odd address", &|| kept(&|m| m.addr = 63));
+    add(Rule::Sram, "a tensor in the program text", &|| kept(&|m| m.addr = 48 * 1024 - 8));
+    add(Rule::DataPlace, "a tensor on other data", &|| kept(&|m| m.addr = 66));
+    add(Rule::Output, "an element that leaves is in SRAM, too", &|| {
+        edit(&|b| {
+            let index = vec![5];
+            let m = Resident { tensor: 0, rect: Rect::pe(4, 0), addr: 0, ty: F32, len: 1, index };
+            b.program.out_sram.push(m);
+        })
+    });
+    add(Rule::Output, "an element in SRAM twice", &|| {
+        edit(&|b| {
+            let t = IoTensor { name: "kept".to_owned(), dtype: DType::F32, shape: vec![2] };
+            b.program.outputs.push(t);
+            let m = Resident { tensor: 1, rect: Rect::pe(4, 0), addr: 0, ty: F32, len: 2, index: vec![1, 1] };
+            b.program.out_sram.push(m);
+        })
+    });
     add(Rule::Output, "an element never leaves", &|| edit(&|b| b.program.outputs[0].shape = vec![17]));
     add(Rule::Output, "an element leaves twice", &|| {
         edit(&|b| b.program.out_ports[0].loops = vec![PortLoop { count: 16, elem_step: 0 }])

@@ -6,7 +6,7 @@ use quadrille::pipeline;
 use quadrille_compiler::ir::Graph;
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::Machine;
-use quadrille_runtime::wafer::{Options, Peek, check, simulate_with};
+use quadrille_runtime::wafer::{check, simulate};
 use quadrille_tests::corpus;
 use quadrille_tests::whole::imported;
 use quadrille_wafer::collective::gemv::Grid;
@@ -29,13 +29,11 @@ fn run_with(name: &str, machine: &Machine, grid: Grid, options: &whole_mesh::Opt
     let (graph, feeds, names) = imported(&corpus::model(name));
     let graph = clean(&graph);
     let inputs = feeds.for_graph(&graph, 0).expect("inputs for every input of the graph");
-    let mut mesh = whole_mesh::compile(&graph, machine, grid, options).unwrap_or_else(|e| panic!("{e}"));
-    mesh.fill(&inputs).expect("the inputs are the graph's");
+    let mesh = whole_mesh::compile(&graph, machine, grid, options).unwrap_or_else(|e| panic!("{e}"));
     let report = check(&mesh.program, machine);
     assert!(report.ok(), "{:#?}", report.errors);
-    let peeks = mesh.pieces().iter().map(|p| Peek { pe: p.pe, addr: p.addr, len: p.len }).collect();
-    let r = simulate_with(&mesh.program, machine, &[], &Options { peeks, ..Options::default() }).expect("it ends");
-    let got = mesh.outputs(&r.peeked);
+    let r = simulate(&mesh.program, machine, &inputs).expect("it ends");
+    let got = r.outputs;
     let want = mesh.eval(&inputs).expect("the inputs are the graph's");
     for (name, (a, b)) in names.iter().zip(got.iter().zip(&want)) {
         assert!(a == b, "output `{name}`: simulated bits differ from the declared ones");

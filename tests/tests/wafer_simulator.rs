@@ -57,6 +57,31 @@ fn casts_and_arithmetic_follow_the_types() {
     assert_eq!(r.cycles, 8 + 4 * 4 + 4 + 4 + 2 + 1);
 }
 
+/// Inputs lie in SRAM before the first cycle and outputs after the last, in the types in which they are kept.
+#[test]
+fn tensors_in_sram() {
+    let mut b = Builder::small();
+    let tensor = |name: &str, dtype, n| IoTensor { name: name.to_owned(), dtype, shape: vec![n] };
+    b.program.inputs = vec![tensor("x", DType::F32, 3), tensor("n", DType::I64, 1)];
+    b.program.outputs = vec![tensor("y", DType::F32, 3), tensor("m", DType::I64, 2)];
+    let pes = rect(3, 3, 2, 1);
+    let none = Resident::NONE;
+    let at = |tensor, addr, ty, len, index| Resident { tensor, rect: pes, addr, ty, len, index };
+    // PE 0 has x[2] and x[0], PE 1 has x[1]; both have n.
+    b.program.in_sram = vec![at(0, 0, F16, 2, vec![2, 0, 1, none]), at(1, 8, I32, 1, vec![0])];
+    b.program.out_sram = vec![at(0, 16, F32, 2, vec![2, 0, 1, none]), at(1, 24, I32, 1, vec![1, 0])];
+    let halved = op(PeOp::Mul, 2, dst(mem(F32, 16)), &[src(mem(F16, 0)), f32imm(0.5)]);
+    let less = op(PeOp::Sub, 1, dst(mem(I32, 24)), &[src(mem(I32, 8)), Src::Imm(3, I32)]);
+    b.region(pes, vec![start(vec![halved, less])], &[], &[]);
+    let x = Tensor::new(DType::F32, vec![3], f32_bytes(&[1.0, 1.0 / 3.0, -4.0])).unwrap();
+    let n = Tensor::new(DType::I64, vec![1], 1i64.to_le_bytes().to_vec()).unwrap();
+    let r = run(&b, &[x, n], &[]);
+    let third = half::f16::from_f32(1.0 / 3.0).to_f32();
+    assert_eq!(f32_values(&r.outputs[0].data), [0.5, third * 0.5, -2.0]);
+    assert_eq!(r.outputs[1].data[..], [(-2i64).to_le_bytes(), (-2i64).to_le_bytes()].concat());
+    assert_eq!((r.cycles, r.kernel_cycles, r.interval_cycles), (8 + 4 + 2 + 4 + 1, 4 + 2 + 4 + 1, None));
+}
+
 /// Sends `n` f32 elements from (0, 0) eastwards through the row to every one of `p` PEs.
 fn broadcast(p: u16, n: i32) -> Builder {
     let mut b = Builder::on("wafer");

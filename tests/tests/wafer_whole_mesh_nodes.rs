@@ -4,7 +4,7 @@ use quadrille::compare::{Precision, Tolerance, compare};
 use quadrille::pipeline;
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::Machine;
-use quadrille_runtime::wafer::{Options, Peek, check, simulate_with};
+use quadrille_runtime::wafer::{check, simulate};
 use quadrille_tests::corpus;
 use quadrille_tests::node_cases::{DataSet, NodeCase, node_cases};
 use quadrille_wafer::collective::gemv::Grid;
@@ -20,23 +20,19 @@ fn run(case: &NodeCase, set: &DataSet, machine: &Machine) -> Option<Result<(), S
         return None;
     }
     let grid = Grid { width: 5, height: 4 };
-    let mut mesh = match whole_mesh::compile(&graph, machine, grid, &Default::default()) {
+    let mesh = match whole_mesh::compile(&graph, machine, grid, &Default::default()) {
         Ok(mesh) => mesh,
         Err(e) => {
             let text = e.to_string();
             return (text.len() < 20).then(|| Err(format!("refused with `{text}`")));
         }
     };
-    let mut judge = || -> Result<(), String> {
-        mesh.fill(&set.inputs)?;
+    let judge = || -> Result<(), String> {
         let report = check(&mesh.program, machine);
         if let Some(e) = report.errors.first() {
             return Err(e.to_string());
         }
-        let peeks = mesh.pieces().iter().map(|p| Peek { pe: p.pe, addr: p.addr, len: p.len }).collect();
-        let options = Options { peeks, ..Options::default() };
-        let r = simulate_with(&mesh.program, machine, &[], &options).map_err(|e| e.to_string())?;
-        let got = mesh.outputs(&r.peeked);
+        let got = simulate(&mesh.program, machine, &set.inputs).map_err(|e| e.to_string())?.outputs;
         if got != mesh.eval(&set.inputs)? {
             return Err("simulated bits differ from the declared ones".to_string());
         }

@@ -9,7 +9,7 @@ use crate::compare::{Comparison, Precision, Tolerance, compare};
 use crate::data::{self, Tensors};
 use crate::failure::Failure;
 use crate::machine::Machine;
-use crate::pipeline;
+use crate::pipeline::{self, Mapping};
 use quadrille_compiler::ir::{self, Graph, NodeId, ValueDef};
 use quadrille_isa::Tensor;
 use serde::Serialize;
@@ -90,6 +90,8 @@ pub struct Stages<'a> {
     pub machine: &'a Machine,
     /// Arithmetic there.
     pub precision: Precision,
+    /// How it lies on a mesh.
+    pub mapping: Mapping,
     /// Replaces the tolerances of all stages.
     pub tolerance: Option<Tolerance>,
 }
@@ -103,7 +105,7 @@ pub fn compare_nodes(s: &Stages<'_>) -> Result<NodeReport, Failure> {
     let (oracle, optimized) = (all(s.imported)?, all(s.optimized)?);
     let (before, after) = (named(s.imported), named(s.optimized));
     let mut report = NodeReport::default();
-    let on_machine = probe(s.optimized, s.machine, s.precision, s.inputs).unwrap_or_else(|f| {
+    let on_machine = probe(s, s.inputs).unwrap_or_else(|f| {
         report.notes.push(format!("values on the machine are not known: {}", f.message));
         Tensors::new()
     });
@@ -175,7 +177,8 @@ fn producer(g: &Graph, value: usize) -> Option<NodeId> {
 }
 
 /// Values inside a program: of the tiled graph, with every named float value as an output.
-fn probe(g: &Graph, machine: &Machine, precision: Precision, inputs: &[Tensor]) -> Result<Tensors, Failure> {
+fn probe(s: &Stages<'_>, inputs: &[Tensor]) -> Result<Tensors, Failure> {
+    let g = s.optimized;
     let mut probed = g.clone();
     let mut names: HashSet<String> = g.outputs.iter().map(|o| o.name.clone()).collect();
     for n in g.nodes() {
@@ -185,7 +188,7 @@ fn probe(g: &Graph, machine: &Machine, precision: Precision, inputs: &[Tensor]) 
             probed.add_output(v.name.clone(), n.output);
         }
     }
-    let compiled = pipeline::compile(&probed, machine, precision)?;
+    let compiled = pipeline::compile_as(&probed, s.machine, s.precision, &s.mapping)?;
     let values = compiled.tiled.eval(inputs)?;
     let mut out = Tensors::new();
     for (o, t) in probed.outputs.iter().zip(values) {

@@ -55,6 +55,9 @@ pub struct RunReport {
     pub program_bytes: Option<u64>,
     /// PEs used (wafer).
     pub pes: Option<u64>,
+    /// Only in whole-mesh mode: columns and rows of PEs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<String>,
     /// Cycles between images (wafer).
     pub interval_cycles: Option<u64>,
     /// What planes lost most cycles to; `null` for a program file, and on a mesh.

@@ -324,6 +324,12 @@ mod mesh {
             .prop_map(|(tensor, row, color, elem0, loops)| IoPort { tensor, row, color, elem0, loops })
     }
 
+    fn resident() -> impl Strategy<Value = Resident> {
+        let index = prop_oneof![Just(Resident::NONE), any::<u32>(), 0u32..4];
+        (any::<[u32; 3]>(), rect(), elem(), vec(index, 0..6))
+            .prop_map(|([tensor, addr, len], rect, ty, index)| Resident { tensor, rect, addr, ty, len, index })
+    }
+
     pub(super) fn program() -> impl Strategy<Value = Program> {
         let names = (name(), name(), name(), vec(name(), 0..6));
         let port = proptest::sample::select(vec![Port::North, Port::East, Port::South, Port::West, Port::Ramp]);
@@ -344,13 +350,15 @@ mod mesh {
             vec(t, 0..3)
         };
         let code = (vec(class(), 0..3), vec(region(), 0..3), vec(route, 0..4), vec(data, 0..3));
-        (names, code, [tensor(), tensor()], vec(io_port(), 0..3), vec(io_port(), 0..3)).prop_map(
+        let ports = [vec(io_port(), 0..3), vec(io_port(), 0..3)];
+        let in_place = [vec(resident(), 0..2), vec(resident(), 0..2)];
+        (names, code, [tensor(), tensor()], ports, in_place).prop_map(
             |(
                 (machine, machine_hash, model, nodes),
                 (classes, regions, routes, data),
                 [inputs, outputs],
-                in_ports,
-                out_ports,
+                [in_ports, out_ports],
+                [in_sram, out_sram],
             )| Program {
                 machine,
                 machine_hash,
@@ -364,6 +372,8 @@ mod mesh {
                 outputs,
                 in_ports,
                 out_ports,
+                in_sram,
+                out_sram,
             },
         )
     }

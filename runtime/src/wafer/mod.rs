@@ -10,6 +10,7 @@ mod fabric;
 mod kernel;
 mod lower;
 mod ports;
+mod resident;
 mod rule;
 mod sim;
 mod typing;

@@ -5,7 +5,7 @@
 
 use super::rule::{CheckError, Errors, Rule};
 use quadrille_isa::tensor::element_count;
-use quadrille_isa::wafer::{IoPort, IoTensor, Machine, Pe, Program};
+use quadrille_isa::wafer::{IoPort, IoTensor, Machine, Pe, Program, Resident};
 use quadrille_isa::{DType, Tensor};
 
 /// Elements of a type in one wavelet: two for 16-bit types, else one.
@@ -171,7 +171,7 @@ pub(crate) fn unpack(word: u32, carried: Carried, size: usize, bytes: &mut [u8])
     }
 }
 
-/// Checks tensors and ports: rows, loops, element ranges, and that outputs are covered once.
+/// Checks tensors and ports: rows, loops, element ranges.
 pub(crate) fn check(program: &Program, machine: &Machine, errors: &mut Errors) {
     for (what, tensors) in [("input", &program.inputs), ("output", &program.outputs)] {
         for (ix, t) in tensors.iter().enumerate() {
@@ -214,9 +214,6 @@ pub(crate) fn check(program: &Program, machine: &Machine, errors: &mut Errors) {
             }
         }
     }
-    if errors.is_empty() {
-        check_coverage(program, errors);
-    }
 }
 
 /// Number of elements of a port tensor, up to 2^30.
@@ -224,41 +221,49 @@ pub(crate) fn tensor_len(t: &IoTensor) -> Option<u64> {
     element_count(&t.shape).map(|n| n as u64).filter(|&n| n <= 1 << 30)
 }
 
-fn check_coverage(program: &Program, errors: &mut Errors) {
+/// Checks that every element of every output leaves once, of a program whose ports and tensors in SRAM are legal.
+pub(crate) fn check_coverage(program: &Program, errors: &mut Errors) {
     for (ix, tensor) in program.outputs.iter().enumerate() {
         let len = tensor_len(tensor).unwrap_or(0);
         let ports = || program.out_ports.iter().filter(|p| p.tensor as usize == ix);
+        let resident = || program.out_sram.iter().filter(|m| m.tensor as usize == ix);
+        let kept = || {
+            let all = resident().flat_map(Resident::by_pe).flat_map(|(_, index)| index);
+            all.copied().filter(|&i| i != Resident::NONE).map(u64::from)
+        };
         let named: u128 = ports().map(|p| u128::from(elements(p).unwrap_or(0))).sum();
+        let named = named + kept().count() as u128;
         if named != u128::from(len) {
             errors.push(CheckError::new(
                 Rule::Output,
-                format!("output `{}` has {len} elements, its ports name {named}", tensor.name),
+                format!("output `{}` has {len} elements, its ports and SRAM name {named}", tensor.name),
             ));
             continue;
         }
         // As many names as elements: covered exactly once if and only if no name repeats.
         let mut seen = vec![0u64; (len as usize).div_ceil(64)];
+        let mut again = |e: u64| {
+            let (word, bit) = (&mut seen[e as usize / 64], 1 << (e % 64));
+            let again = *word & bit != 0;
+            *word |= bit;
+            again
+        };
+        let twice = |e: u64| {
+            CheckError::new(Rule::Output, format!("element {e} of output `{}` leaves more than once", tensor.name))
+        };
         for port in ports() {
             let mut cursor = Cursor::new(port, tensor.dtype);
             while let Some(carried) = cursor.next_wavelet() {
-                if !carried.last {
-                    continue;
-                }
-                for &e in carried.elements() {
-                    let (word, bit) = (&mut seen[e as usize / 64], 1 << (e % 64));
-                    if *word & bit != 0 {
-                        errors.push(
-                            CheckError::new(
-                                Rule::Output,
-                                format!("element {e} of output `{}` leaves more than once", tensor.name),
-                            )
-                            .color(port.color),
-                        );
-                        return;
-                    }
-                    *word |= bit;
+                let mut done = carried.elements().iter().copied().filter(|_| carried.last);
+                if let Some(e) = done.find(|&e| again(e)) {
+                    errors.push(twice(e).color(port.color));
+                    return;
                 }
             }
+        }
+        if let Some(e) = kept().find(|&e| again(e)) {
+            errors.push(twice(e));
+            return;
         }
     }
 }

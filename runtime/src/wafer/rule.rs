@@ -54,7 +54,8 @@ rules! {
     Deadlock "deadlock" "With bounded buffers, everything sent is received and every task that starts ends.";
     Runaway "runaway" "The program ends.";
     Port "port" "Ports lie on port rows, name existing elements, and one color of a row carries one direction.";
-    Output "output" "Every element of every output leaves exactly once.";
+    Resident "resident" "Tensors in SRAM lie on PEs that run a program, in a type that can hold them, and name existing elements.";
+    Output "output" "Every element of every output leaves exactly once, by a port or in SRAM.";
 }
 
 impl fmt::Display for Rule {

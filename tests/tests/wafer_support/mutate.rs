@@ -149,6 +149,14 @@ fn slots(p: &mut Program) -> Vec<Slot<'_>> {
             out.push(Slot::I64(&mut l.elem_step));
         }
     }
+    for m in p.in_sram.iter_mut().chain(&mut p.out_sram) {
+        rect_slots(&mut m.rect, &mut out);
+        out.push(Slot::U32(&mut m.tensor));
+        out.push(Slot::U32(&mut m.addr));
+        out.push(Slot::U32(&mut m.len));
+        out.push(Slot::Type(&mut m.ty));
+        out.extend(m.index.first_mut().map(Slot::U32));
+    }
     out
 }
 

@@ -156,7 +156,7 @@ fn attempt(
     let cheap = imported.nodes().len() <= CHEAP_PRIMITIVES && work.macs <= CHEAP_MACS;
     if q.estimate == Estimate::Compile || q.estimate == Estimate::Auto && cheap {
         let graph = pipeline::prepare(imported, machine, q.preparation)?;
-        let e = pipeline::compile(&graph, machine, precision)?.estimate;
+        let e = pipeline::compile_as(&graph, machine, precision, &q.preparation.mapping)?.estimate;
         s.estimated_by = Some(Estimated::Compiled);
         s.cycles = Some(e.cycles);
         s.mapping_bound_cycles = Some(e.mapping_bound_cycles);
@@ -180,7 +180,7 @@ fn attempt(
         return Err(Failure::new(Cause::DoesNotFit, message).with(problem));
     }
     let graph = prepared(q, machine, imported)?;
-    let problems = pipeline::unsupported_nodes(&graph, machine);
+    let problems = pipeline::unsupported_nodes(&graph, machine, &q.preparation.mapping);
     if problems.is_empty() {
         return Ok(());
     }
@@ -201,7 +201,7 @@ fn prepared(q: &Question<'_>, machine: &Machine, graph: &Graph) -> Result<Graph,
 fn partial(q: &Question<'_>, machine: &Machine, graph: &Graph, refused: &Failure) -> Failure {
     let mut all = refused.clone();
     if let Ok(graph) = prepared(q, machine, graph) {
-        all.problems.extend(pipeline::unsupported_nodes(&graph, machine));
+        all.problems.extend(pipeline::unsupported_nodes(&graph, machine, &q.preparation.mapping));
     }
     all
 }

@@ -223,7 +223,7 @@ impl Subject {
     }
 
     fn compile(&self, graph: &Graph) -> Result<pipeline::Compiled, Failure> {
-        pipeline::compile(graph, &self.machine, self.precision)
+        pipeline::compile_as(graph, &self.machine, self.precision, &self.how.mapping)
     }
 
     /// Compiles, checks, simulates and compares.

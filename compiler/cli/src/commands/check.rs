@@ -35,9 +35,9 @@ pub struct Args {
 impl Args {
     /// Runs the command.
     pub fn run(&self) -> Result<u8, Failure> {
-        let machines = match (self.args.target, &self.args.machine) {
-            (None, None) => vec![Machine::full_size(Target::Tsp), Machine::full_size(Target::Wafer)],
-            _ => vec![self.args.machine()?],
+        let machines = match self.args.names_machine() {
+            false => vec![Machine::full_size(Target::Tsp), Machine::full_size(Target::Wafer)],
+            true => vec![self.args.machine()?],
         };
         let progress = Progress::new();
         let (loaded, _) = progress.stage("loading", || {

@@ -85,7 +85,8 @@ impl Args {
             drop(progress);
             return self.output.text(&ir::text::print(&graph)).map(|()| 0);
         }
-        let (compiled, schedule_s) = progress.stage("compiling", || pipeline::compile(&graph, &machine, precision));
+        let (compiled, schedule_s) =
+            progress.stage("compiling", || pipeline::compile_as(&graph, &machine, precision, &self.args.mapping()));
         let compiled = compiled.map_err(|f| f.locate(&model))?;
         drop(progress);
         match (self.emit, &self.output.out) {

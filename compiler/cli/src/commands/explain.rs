@@ -1,13 +1,13 @@
 //! `explain`: which rules made the user's nodes what they are, and what that saves.
 
-use super::explain_text;
 use super::model_args::ModelArgs;
 use super::opt::read_graph;
 use super::output::{self, Format};
 use super::progress::Progress;
+use super::{explain_steps, explain_text};
 use crate::data::extension;
 use crate::failure::Failure;
-use crate::pipeline::{self, Feeds, Rewritten};
+use crate::pipeline::{self, Feeds, Mode, Rewritten};
 use quadrille_compiler::ir::Graph;
 use quadrille_compiler::rewrite::{self, Explanation, Group, Made};
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 ///
 /// Prints, for each of the user's nodes that rules changed, the primitives before, the chain of rules, the
 /// primitives after, and the cost of both in cycles of the target's cost model; then why the rules
-/// stopped and how often each was used. Compiles nothing.
+/// stopped and how often each was used. Compiles nothing. In whole-mesh mode, where no rules are used: the steps
+/// that all PEs do in turn, with declared cycles, and the longest context that fits.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// An ONNX model, or a graph in text form
@@ -51,6 +52,18 @@ impl Args {
     pub fn run(&self) -> Result<u8, Failure> {
         let machine = self.args.machine()?;
         let progress = Progress::new();
+        if self.args.mapping().mode == Mode::WholeMesh {
+            let (compiled, _) = progress.stage("compiling", || {
+                let (graph, _) = read_model(&self.model, &self.args)?;
+                let precision = self.args.precision(&graph, machine.target());
+                let graph = pipeline::prepare(&graph, &machine, &self.args.preparation())?;
+                pipeline::compile_as(&graph, &machine, precision, &self.args.mapping())
+            });
+            let compiled = compiled?;
+            drop(progress);
+            explain_steps::print(&self.model, &machine, &compiled, self.node.as_deref(), self.format)?;
+            return Ok(0);
+        }
         let (done, _) = progress.stage("rewriting", || {
             let (graph, _) = read_model(&self.model, &self.args)?;
             pipeline::prepare_reporting(&graph, &machine, &self.args.preparation())

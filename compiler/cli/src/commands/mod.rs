@@ -15,6 +15,7 @@ pub mod trace;
 pub mod verify;
 
 mod check_text;
+mod explain_steps;
 mod explain_text;
 mod model_args;
 mod output;

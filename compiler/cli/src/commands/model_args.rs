@@ -4,7 +4,7 @@ use crate::compare::Precision;
 use crate::data::Named;
 use crate::failure::Failure;
 use crate::machine::{Machine, Target};
-use crate::pipeline::{self, Preparation};
+use crate::pipeline::{self, Extents, Mapping, Mode, Preparation};
 use clap::Args;
 use quadrille_compiler::ir::Graph;
 use quadrille_compiler::rewrite::RewriteOptions;
@@ -45,6 +45,59 @@ pub struct ModelArgs {
     #[command(flatten)]
     #[allow(missing_docs)] // a doc comment here would become help text
     pub rewrite: RewriteArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub mesh: MeshArgs,
+}
+
+/// How a model lies on a mesh.
+#[derive(Args, Clone, Debug)]
+pub struct MeshArgs {
+    /// How the PEs of a mesh share the work
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+
+    /// PEs of whole-mesh mode [default: the square of least declared cycles]
+    #[arg(long, value_name = "COLUMNSxROWS")]
+    pub grid: Option<Extents>,
+
+    /// Whole-mesh mode: PEs that hold no heads of an attention take more of the other weights
+    #[arg(long)]
+    pub even_memory: bool,
+
+    /// Pipelines on a mesh: images in so many lanes of columns [default: as the planner finds best]
+    #[arg(long, value_name = "N")]
+    pub lanes: Option<usize>,
+}
+
+impl MeshArgs {
+    /// What of it is given, in words.
+    fn given(&self) -> Option<&'static str> {
+        match self {
+            MeshArgs { mode: Mode::WholeMesh, .. } => Some("--mode whole-mesh"),
+            MeshArgs { grid: Some(_), .. } => Some("--grid"),
+            MeshArgs { even_memory: true, .. } => Some("--even-memory"),
+            MeshArgs { lanes: Some(_), .. } => Some("--lanes"),
+            _ => None,
+        }
+    }
+
+    fn check(&self, target: Target) -> Result<(), Failure> {
+        let wrong = |text: String| Err(Failure::usage(text));
+        match (self.given(), self.mode) {
+            (Some(what), _) if target != Target::Wafer => {
+                wrong(format!("{what} is for --target wafer, not for {}", target.name()))
+            }
+            (_, Mode::Pipeline) if self.grid.is_some() || self.even_memory => {
+                let what = if self.grid.is_some() { "--grid" } else { "--even-memory" };
+                wrong(format!("{what} is for --mode whole-mesh"))
+            }
+            (_, Mode::WholeMesh) if self.lanes.is_some() => wrong("--lanes is for --mode pipeline".to_string()),
+            _ if self.lanes == Some(0) => wrong("--lanes 0: give at least one lane".to_string()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Switches of the rewriter.
@@ -93,7 +146,20 @@ pub(super) fn dim(text: &str) -> Result<(String, usize), String> {
 impl ModelArgs {
     /// The machine that was asked for.
     pub fn machine(&self) -> Result<Machine, Failure> {
-        Machine::choose(self.target, self.machine.as_deref())
+        let machine = Machine::choose(self.target, self.machine.as_deref())?;
+        self.mesh.check(machine.target())?;
+        Ok(machine)
+    }
+
+    /// True when only one machine can be meant.
+    pub fn names_machine(&self) -> bool {
+        self.target.is_some() || self.machine.is_some() || self.mesh.given().is_some()
+    }
+
+    /// How the model is to lie on a mesh.
+    pub fn mapping(&self) -> Mapping {
+        let m = &self.mesh;
+        Mapping { mode: m.mode, grid: m.grid, even_memory: m.even_memory, lanes: m.lanes }
     }
 
     /// The precision of a program for an imported graph.
@@ -119,6 +185,11 @@ impl ModelArgs {
 
     /// What happens between import and compilation.
     pub fn preparation(&self) -> Preparation {
-        Preparation { passes: self.passes.clone(), rewrite: self.rewrite.options(), precision: self.precision }
+        Preparation {
+            passes: self.passes.clone(),
+            rewrite: self.rewrite.options(),
+            precision: self.precision,
+            mapping: self.mapping(),
+        }
     }
 }

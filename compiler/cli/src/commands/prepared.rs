@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::pipeline::{self, Account, Estimate, Feeds};
 use quadrille_isa::Tensor;
 use quadrille_isa::container::AnyProgram;
+use quadrille_wafer::whole_mesh::PhaseCost;
 use std::path::Path;
 
 /// What `trace` and `report` start from.
@@ -20,6 +21,8 @@ pub(super) struct Prepared {
     pub(super) estimate: Option<Estimate>,
     /// As well.
     pub(super) account: Option<Account>,
+    /// Of whole-mesh mode: what all PEs do in turn.
+    pub(super) phases: Vec<PhaseCost>,
 }
 
 impl Prepared {
@@ -36,6 +39,7 @@ impl Prepared {
                 inputs: feeds.for_types(&types, 0)?,
                 estimate: None,
                 account: None,
+                phases: Vec::new(),
             });
         }
         let machine = args.machine()?;
@@ -46,11 +50,12 @@ impl Prepared {
             let graph = pipeline::import(path, &model, &args.dims()?, &feeds)?;
             let optimized = pipeline::prepare(&graph, &machine, &args.preparation())?;
             let precision = args.precision(&graph, machine.target());
-            let compiled = pipeline::compile(&optimized, &machine, precision);
+            let compiled = pipeline::compile_as(&optimized, &machine, precision, &args.mapping());
             Ok::<_, Failure>((compiled.map_err(|f| f.locate(&model))?, feeds.for_graph(&graph, 0)?))
         });
         let (compiled, inputs) = compiled?;
+        let phases = compiled.whole_mesh().map_or(Vec::new(), |m| m.phases.clone());
         let (estimate, account) = (Some(compiled.estimate), compiled.account);
-        Ok(Prepared { program: compiled.program, machine, inputs, estimate, account })
+        Ok(Prepared { program: compiled.program, machine, inputs, estimate, account, phases })
     }
 }

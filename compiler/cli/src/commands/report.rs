@@ -45,7 +45,8 @@ impl Args {
         // The length of a chip's program is in the program.
         let cycles = cycles.ok_or_else(|| Failure::wrong("the program has no length: `verify` says what is wrong"))?;
         let account = ready.account.as_ref();
-        let known = html::Known { estimate: ready.estimate.as_ref(), account, cycles, interval, links: &links };
+        let (estimate, phases) = (ready.estimate.as_ref(), &ready.phases);
+        let known = html::Known { estimate, account, cycles, interval, links: &links, phases };
         let page = html::of(&ready.program, &ready.machine, &spans, known)
             .ok_or_else(|| Failure::usage("program and machine are of different targets"))?;
         file::write(&self.out, page.as_bytes())?;

@@ -160,7 +160,7 @@ impl Args {
                 Some(path) => read_optimized(path, &graph)?,
                 None => pipeline::prepare(&graph, &machine, &self.args.preparation())?,
             };
-            let compiled = pipeline::compile(&optimized, &machine, precision)?;
+            let compiled = pipeline::compile_as(&optimized, &machine, precision, &self.args.mapping())?;
             Ok::<_, Failure>((optimized, compiled))
         });
         let (optimized, compiled) = compiled.map_err(|f| f.locate(&model))?;
@@ -240,6 +240,11 @@ impl Args {
             sram_bytes: estimate.map(|e| e.sram_bytes).or(checked.sram_bytes),
             program_bytes: Some(pipeline::text_bytes(&job.program, &job.machine)),
             pes: pipeline::pes(&job.program),
+            grid: job
+                .compiled
+                .as_ref()
+                .and_then(|(_, c)| c.whole_mesh())
+                .map(|m| format!("{}x{}", m.grid.width, m.grid.height)),
             interval_cycles: simulated.as_ref().and_then(|s| s.interval_cycles),
             losses: job.compiled.as_ref().and_then(|(_, c)| {
                 let all = &c.account.as_ref()?.losses;
@@ -300,6 +305,7 @@ impl Args {
             references: &references,
             machine,
             precision,
+            mapping: self.args.mapping(),
             tolerance: given.then(|| Tolerance::numpy(self.rtol, self.atol)),
         })
     }

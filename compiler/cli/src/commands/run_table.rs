@@ -34,7 +34,8 @@ pub(super) fn render(r: &RunReport) -> String {
         rows.push(("program text", bytes(b)));
     }
     if let Some(n) = r.pes {
-        rows.push(("PEs", grouped(n)));
+        let grid = r.grid.as_ref().map_or(String::new(), |g| format!(" (whole mesh of {g})"));
+        rows.push(("PEs", grouped(n) + &grid));
     }
     rows.push(("check", if r.check.ok { "clean".into() } else { format!("{} errors", r.check.errors.len()) }));
     if let Some(e) = r.exact {

@@ -41,6 +41,12 @@ pub(super) fn data(p: &Program, m: &Machine, spans: &[TaskSpan], known: &Known<'
     for d in &p.data {
         d.rect.pes().filter_map(at).for_each(|ix| sram[ix] += u64::from(d.len));
     }
+    for t in &p.in_sram {
+        t.rect.pes().filter_map(at).for_each(|ix| sram[ix] += t.bytes());
+    }
+    let starts = std::iter::once(0).chain(known.phases.iter().map(|s| s.end));
+    let phases = known.phases.iter().zip(starts);
+    let phases = phases.map(|(s, start)| json!({"name": s.node, "what": s.what, "start": start, "end": s.end}));
     // Directions in which colors leave a router, the ramp aside.
     let mut links = vec![0u32; pes];
     for r in &p.routes {
@@ -98,6 +104,7 @@ pub(super) fn data(p: &Program, m: &Machine, spans: &[TaskSpan], known: &Known<'
     json!({
         "hottest": hottest.collect::<Vec<_>>(),
         "kind": "mesh",
+        "phases": phases.collect::<Vec<_>>(),
         "mesh": [m.geometry.width_pes, m.geometry.height_pes],
         "frame": [f.x, f.y, f.w, f.h],
         "sram_bytes": m.geometry.sram_bytes_per_pe,

@@ -10,6 +10,7 @@ use crate::machine::Machine;
 use crate::pipeline::{Account, Estimate};
 use quadrille_isa::container::AnyProgram;
 use quadrille_runtime::wafer::{LinkLoad, TaskSpan};
+use quadrille_wafer::whole_mesh::PhaseCost;
 use serde_json::{Value, json};
 
 /// What is known about a program besides itself.
@@ -25,6 +26,8 @@ pub struct Known<'a> {
     pub interval: Option<u64>,
     /// The links with most wavelets (mesh).
     pub links: &'a [LinkLoad],
+    /// Whole-mesh mode: what all PEs do in turn, with declared cycles.
+    pub phases: &'a [PhaseCost],
 }
 
 /// The page of a chip's program.

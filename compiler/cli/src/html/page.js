@@ -317,6 +317,11 @@ function mesh() {
   timeControls(tc);
   tc.addEventListener('pointermove', (ev) => { const n = D.nodes[Math.floor((ev.offsetY - 20) / RH)]; showTip(ev, n && !ev.buttons && `${n.name}\n${n.pes} PEs, busiest ${fmt(n.busiest)} cycles, mean ${fmt(n.busy)}\ncycle ${fmt(cycleAt(ev.offsetX, tc.clientWidth))}`); });
   tc.addEventListener('pointerleave', (ev) => showTip(ev));
+  if (D.phases.length) {
+    const steps = section('Steps', 'What all PEs do in turn, and the cycles in which the last PE ends the step before and this one, as declared.');
+    const lines = $('tbody'); steps.append($('div', { className: 'scroll' }, $('table', {}, $('thead', {}, $('tr', {}, ...['node', 'step', 'from', 'to', 'cycles'].map((c) => $('th', {}, c)))), lines)));
+    for (const s of D.phases) { const tr = $('tr', {}, ...[s.name, s.what, fmt(s.start), fmt(s.end), fmt(s.end - s.start)].map((v) => $('td', {}, v))); tr.dataset.step = s.what; lines.append(tr); }
+  }
   const hot = section('Hottest links', 'Wavelets over the whole run; a link takes one a cycle. Click: single out the kernel there.');
   const rows = $('tbody'); hot.append($('div', { className: 'scroll' }, $('table', {}, $('thead', {}, $('tr', {}, ...['from PE', 'to the', 'wavelets', 'of the cycles', 'colors', 'kernel there'].map((c) => $('th', {}, c)))), rows)));
   for (const l of D.hottest) { const tr = $('tr', { onclick: () => choose(l.node ?? -1) }, ...[`(${l.x}, ${l.y})`, l.port, fmt(l.wavelets), pct(l.share), l.colors.join(', '), l.node === null ? 'routes alone' : D.names[l.node]].map((v) => $('td', {}, v))); tr.dataset.link = l.port; rows.append(tr); }

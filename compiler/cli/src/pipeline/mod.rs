@@ -7,13 +7,15 @@
 mod account;
 mod backend;
 mod feeds;
+mod mapping;
 
 pub use account::{Account, Loss, NAMED, NodeAccount};
 pub use backend::{
-    Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, cost_model,
+    Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, compile_as, cost_model,
     declared_inputs, pes, simulate, spans, text_bytes, unsupported_nodes,
 };
 pub use feeds::{Feeds, input_names, output_names};
+pub use mapping::{Extents, Mapping, Mode};
 
 use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
@@ -137,6 +139,8 @@ pub struct Preparation {
     pub rewrite: RewriteOptions,
     /// The precision asked for, if one was.
     pub precision: Option<Precision>,
+    /// How it is to lie on a mesh.
+    pub mapping: Mapping,
 }
 
 /// The precision of a program: the one asked for, else the integers of a quantised model where the
@@ -187,6 +191,10 @@ fn prepare_into(
         return Err(unsupported("the model is too large to compile").with(problem));
     }
     let mut standard = vec!["clean".to_string(), REWRITE.to_string(), "clean".to_string()];
+    // Whole-mesh mode knows attention and norms as models spell them out.
+    if how.mapping.mode == Mode::WholeMesh {
+        standard.truncate(1);
+    }
     if precision(graph, machine.target(), how.precision) == Precision::Int8 {
         if how.passes.is_none() && !passes::integer_kernels::applies(graph) {
             return Err(unsupported("--precision int8 wants a quantised model (QuantizeLinear and the like); use f16"));

@@ -31,6 +31,13 @@ pub(crate) fn usage(p: &Program, m: &Machine, spans: &[TaskSpan]) -> Usage {
             }
         }
     }
+    for t in &p.in_sram {
+        for pe in t.rect.pes() {
+            if let Some(&node) = owner.get(&pe) {
+                u.add(name(node), None, &[0, 0, 0, t.bytes()]);
+            }
+        }
+    }
     for s in spans {
         if let Some(&node) = owner.get(&s.pe) {
             u.add(name(node), Some((s.start, s.end.max(s.start + 1) - 1)), &[0, s.end - s.start, 0, 0]);

@@ -43,6 +43,32 @@ pub(super) fn declared(plan: &Plan, wiring: &Wiring, machine: &Machine) -> Vec<P
     out
 }
 
+/// Cycles that the elements of an operation on a PE's own buffers take.
+pub(super) fn elements(plan: &Plan, machine: &Machine, o: &LocalOp) -> u64 {
+    let r = &machine.rate;
+    let ty = |v: super::phase::View| plan.buf(v.buf).ty;
+    let half = |a: &super::phase::Arg| match a {
+        super::phase::Arg::View(v) | super::phase::Arg::Row(v) => ty(*v) == ElemType::F16,
+        super::phase::Arg::Imm(_) => false,
+    };
+    let all_half = o.args.iter().all(half) && ty(o.dst) == ElemType::F16;
+    let rate = match o.op {
+        PeOp::Mov if o.args.first().is_some_and(half) != (ty(o.dst) == ElemType::F16) => r.cast,
+        PeOp::Mov if all_half => r.f16_mov,
+        PeOp::Mov => r.f32_mov,
+        PeOp::Add | PeOp::Sub if all_half => r.f16_add,
+        PeOp::Add | PeOp::Sub => r.f32_add,
+        PeOp::Mul if all_half => r.f16_mul,
+        PeOp::Mul => r.f32_mul,
+        PeOp::Fma if all_half => r.f16_fma,
+        PeOp::Fma if o.args.iter().take(2).all(half) => r.f16_mixed_fma,
+        PeOp::Fma => r.f32_fma,
+        _ => 1,
+    };
+    let n = (o.n1 * o.n0) as u64;
+    n.div_ceil(u64::from(rate.max(1)))
+}
+
 impl Clock<'_> {
     fn at(&self, axis: Axis, place: u16, line: u16) -> usize {
         let (x, y) = if axis == Axis::Row { (place, line) } else { (line, place) };
@@ -50,28 +76,7 @@ impl Clock<'_> {
     }
 
     fn local(&self, o: &LocalOp) -> u64 {
-        let r = &self.machine.rate;
-        let ty = |v: super::phase::View| self.plan.buf(v.buf).ty;
-        let half = |a: &super::phase::Arg| match a {
-            super::phase::Arg::View(v) | super::phase::Arg::Row(v) => ty(*v) == ElemType::F16,
-            super::phase::Arg::Imm(_) => false,
-        };
-        let all_half = o.args.iter().all(half) && ty(o.dst) == ElemType::F16;
-        let rate = match o.op {
-            PeOp::Mov if o.args.first().is_some_and(half) != (ty(o.dst) == ElemType::F16) => r.cast,
-            PeOp::Mov if all_half => r.f16_mov,
-            PeOp::Mov => r.f32_mov,
-            PeOp::Add | PeOp::Sub if all_half => r.f16_add,
-            PeOp::Add | PeOp::Sub => r.f32_add,
-            PeOp::Mul if all_half => r.f16_mul,
-            PeOp::Mul => r.f32_mul,
-            PeOp::Fma if all_half => r.f16_fma,
-            PeOp::Fma if o.args.iter().take(2).all(half) => r.f16_mixed_fma,
-            PeOp::Fma => r.f32_fma,
-            _ => 1,
-        };
-        let n = (o.n1 * o.n0) as u64;
-        self.wiring.costs.launch + n.div_ceil(u64::from(rate.max(1)))
+        self.wiring.costs.launch + elements(self.plan, self.machine, o)
     }
 
     fn add(&mut self, at: &Place, cycles: u64) {

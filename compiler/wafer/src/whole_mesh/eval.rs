@@ -83,16 +83,7 @@ pub(super) fn eval(plan: &Plan, wiring: &Wiring, inputs: &[Tensor]) -> Result<Ve
             }
         }
     }
-    let bytes: Vec<Vec<u8>> = plan
-        .outs
-        .iter()
-        .flat_map(|o| {
-            let b = plan.buf(o.buf);
-            let bits = &s.bits[o.buf.0];
-            (0..b.at.len()).map(move |pe| packed(b.ty, &bits[pe * b.len + o.offset..][..o.len])).collect::<Vec<_>>()
-        })
-        .collect();
-    Ok(host::outputs(plan, &bytes))
+    Ok(host::outputs(plan, |b| &s.bits[b.0]))
 }
 
 fn unpacked(ty: ElemType, bytes: &[u8]) -> Vec<u32> {
@@ -100,11 +91,6 @@ fn unpacked(ty: ElemType, bytes: &[u8]) -> Vec<u32> {
         ElemType::F16 => bytes.chunks_exact(2).map(|c| u32::from(u16::from_le_bytes([c[0], c[1]]))).collect(),
         _ => bytes.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect(),
     }
-}
-
-fn packed(ty: ElemType, bits: &[u32]) -> Vec<u8> {
-    let size = ty.bytes() as usize;
-    bits.iter().flat_map(|b| b.to_le_bytes().into_iter().take(size)).collect()
 }
 
 impl State<'_> {

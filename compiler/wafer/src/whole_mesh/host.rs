@@ -1,10 +1,9 @@
-//! Tensors into SRAM before a run, and out of it after.
+//! Which elements of inputs, constants and outputs lie where in SRAM.
 
-use super::Piece;
-use super::phase::{Buffer, Init, NONE, Plan};
+use super::phase::{BufId, Buffer, Init, NONE, Out, Place, Plan};
 use quadrille_compiler::ir::{DType, Tensor};
 use quadrille_isa::numerics::{f16_to_f32, f32_to_f16};
-use quadrille_isa::wafer::{Data, ElemType, Pe, Rect};
+use quadrille_isa::wafer::{Data, ElemType, IoTensor, Program, Rect, Resident};
 
 /// The inputs are those of the graph.
 pub(super) fn check(plan: &Plan, inputs: &[Tensor]) -> Result<(), String> {
@@ -44,7 +43,7 @@ fn element(t: &Tensor, at: usize, ty: ElemType) -> u32 {
 pub(super) fn start(b: &Buffer, inputs: &[Tensor]) -> Vec<u8> {
     match &b.init {
         Init::Free | Init::Zero => Vec::new(),
-        Init::Bytes(bytes) => bytes.clone(),
+        Init::Bytes(bytes) => bytes.to_vec(),
         Init::Input(i, index) => {
             let size = b.ty.bytes() as usize;
             let value = |&at: &u32| if at == NONE { 0 } else { element(&inputs[*i], at as usize, b.ty) };
@@ -65,66 +64,82 @@ fn runs(places: &[u16]) -> Vec<(u16, u16)> {
     out
 }
 
-/// SRAM contents of all PEs.
-pub(super) fn data(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Data>, String> {
-    check(plan, inputs)?;
+/// The rectangle that a place is, if it is one.
+fn whole(at: &Place) -> Option<Rect> {
+    match (&runs(&at.x)[..], &runs(&at.y)[..]) {
+        (&[(x, w)], &[(y, h)]) => Some(Rect { x, y, w, h }),
+        _ => None,
+    }
+}
+
+/// Rectangles of a place, each with what belongs to its PEs of `all`, `n` items a PE.
+fn parts<T: Clone>(at: &Place, all: &[T], n: usize) -> Vec<(Rect, Vec<T>)> {
+    if let Some(rect) = whole(at) {
+        return vec![(rect, all.to_vec())];
+    }
+    let (columns, rows) = (runs(&at.x), runs(&at.y));
     let mut out = Vec::new();
-    for b in plan.bufs.iter().filter(|b| b.is_given()) {
-        let bytes = start(b, inputs);
-        let size = b.len * b.ty.bytes() as usize;
-        let (columns, rows) = (runs(&b.at.x), runs(&b.at.y));
-        let data = |rect, bytes: bytes::Bytes| Data { rect, addr: b.addr, len: size as u32, bytes };
-        if let ([(x, w)], [(y, h)]) = (&columns[..], &rows[..]) {
-            out.push(data(Rect { x: *x, y: *y, w: *w, h: *h }, bytes.into()));
-            continue;
-        }
-        for &(y, h) in &rows {
-            for &(x, w) in &columns {
-                let rect = Rect { x, y, w, h };
-                let mut part = Vec::with_capacity(rect.area() as usize * size);
-                for pe in rect.pes() {
-                    let at = b.at.number(pe.x, pe.y).unwrap_or(0) * size;
-                    part.extend(&bytes[at..at + size]);
-                }
-                out.push(data(rect, part.into()));
+    for &(y, h) in &rows {
+        for &(x, w) in &columns {
+            let rect = Rect { x, y, w, h };
+            let mut part = Vec::with_capacity(rect.area() as usize * n);
+            for pe in rect.pes() {
+                let k = at.number(pe.x, pe.y).unwrap_or(0) * n;
+                part.extend_from_slice(&all[k..k + n]);
             }
+            out.push((rect, part));
         }
     }
-    Ok(out)
+    out
 }
 
-/// Where the outputs lie.
-pub(super) fn pieces(plan: &Plan) -> Vec<Piece> {
-    let piece = |o: &super::phase::Out| {
-        let b = plan.buf(o.buf);
-        let size = b.ty.bytes();
-        let (addr, len) = (b.addr + o.offset as u32 * size, o.len as u32 * size);
-        b.at.pes().map(move |(x, y)| Piece { pe: Pe { x, y }, addr, len }).collect::<Vec<_>>()
-    };
-    plan.outs.iter().flat_map(piece).collect()
+/// Constants, where inputs lie, and where outputs.
+pub(super) fn fill(plan: &Plan, program: &mut Program) {
+    for b in &plan.bufs {
+        match &b.init {
+            Init::Free | Init::Zero => {}
+            Init::Bytes(bytes) => {
+                let size = b.len * b.ty.bytes() as usize;
+                let data =
+                    |(rect, bytes): (Rect, Vec<u8>)| Data { rect, addr: b.addr, len: size as u32, bytes: bytes.into() };
+                match whole(&b.at) {
+                    Some(rect) => {
+                        program.data.push(Data { rect, addr: b.addr, len: size as u32, bytes: bytes.clone() })
+                    }
+                    None => program.data.extend(parts(&b.at, bytes, size).into_iter().map(data)),
+                }
+            }
+            Init::Input(i, index) => program.in_sram.extend(resident(b, 0, b.len, *i, index)),
+        }
+    }
+    for (i, o) in plan.outs.iter().enumerate() {
+        program.out_sram.extend(resident(plan.buf(o.buf), o.offset, o.len, i, &o.index));
+    }
+    let tensor = |name: &str, dtype, shape: &[usize]| IoTensor { name: name.to_string(), dtype, shape: shape.to_vec() };
+    program.inputs = plan.inputs.iter().map(|t| tensor(&t.name, t.dtype, &t.shape)).collect();
+    program.outputs = plan.outs.iter().map(|t| tensor(&t.name, t.dtype, &t.shape)).collect();
 }
 
-/// Outputs from the bytes of [`pieces`].
-pub(super) fn outputs(plan: &Plan, bytes: &[Vec<u8>]) -> Vec<Tensor> {
-    let mut next = bytes.iter();
-    let output = |o: &super::phase::Out| {
-        let b = plan.buf(o.buf);
-        let (from, to) = (b.ty.bytes() as usize, o.dtype.size());
+/// `len` elements of a buffer from `offset` on, as elements of a tensor.
+fn resident(b: &Buffer, offset: usize, len: usize, tensor: usize, index: &[u32]) -> Vec<Resident> {
+    let addr = b.addr + offset as u32 * b.ty.bytes();
+    let one = |(rect, index)| Resident { tensor: tensor as u32, rect, addr, ty: b.ty, len: len as u32, index };
+    parts(&b.at, index, len).into_iter().map(one).collect()
+}
+
+/// Outputs from the bits of their buffers' elements, PE by PE of the buffers' places.
+pub(super) fn outputs<'s>(plan: &Plan, bits: impl Fn(BufId) -> &'s [u32]) -> Vec<Tensor> {
+    let output = |o: &Out| {
+        let (b, bits, to) = (plan.buf(o.buf), bits(o.buf), o.dtype.size());
         let mut data = vec![0u8; o.shape.iter().product::<usize>() * to];
         for (pe, index) in o.index.chunks_exact(o.len).enumerate() {
-            let Some(bytes) = next.next() else { break };
-            debug_assert!(pe < b.at.len());
-            for (&at, v) in index.iter().zip(bytes.chunks_exact(from)).filter(|(at, _)| **at != NONE) {
+            let kept = &bits[pe * b.len + o.offset..][..o.len];
+            for (&at, &v) in index.iter().zip(kept).filter(|(at, _)| **at != NONE) {
                 let dst = &mut data[at as usize * to..(at as usize + 1) * to];
                 match (b.ty, o.dtype) {
-                    (ElemType::F16, DType::F32) => {
-                        dst.copy_from_slice(&f16_to_f32(u16::from_le_bytes([v[0], v[1]])).to_le_bytes());
-                    }
-                    (ElemType::F32, DType::F16) => {
-                        let bits = f32_to_f16(f32::from_le_bytes([v[0], v[1], v[2], v[3]]));
-                        dst.copy_from_slice(&bits.to_le_bytes());
-                    }
-                    _ => dst.copy_from_slice(v),
+                    (ElemType::F16, DType::F32) => dst.copy_from_slice(&f16_to_f32(v as u16).to_le_bytes()),
+                    (ElemType::F32, DType::F16) => dst.copy_from_slice(&f32_to_f16(f32::from_bits(v)).to_le_bytes()),
+                    _ => dst.copy_from_slice(&v.to_le_bytes()[..to]),
                 }
             }
         }

@@ -55,7 +55,7 @@ impl Planner<'_> {
                 }
             }
         }
-        let table = self.alloc(ElemType::F32, held * piece, at.clone(), Init::Bytes(bytes));
+        let table = self.alloc(ElemType::F32, held * piece, at.clone(), Init::Bytes(bytes.into()));
         let part = self.alloc(ElemType::F32, piece, at.clone(), Init::Zero);
         let mut ops = Vec::new();
         let here = Pos::Op(PeOp::CmpEq, vec![Pos::Whole((0..rows as i32).collect()), Pos::Input(r.input)]);

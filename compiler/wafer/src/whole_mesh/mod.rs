@@ -17,8 +17,10 @@
 //! lookup     rows of constant tables at run-time places: embeddings, tables of rotary embeddings
 //! emit       phases -> colors, routes, bodies of operations
 //! cost       phases -> declared cycles
+//! figures    phases -> bounds and sizes; the grid that costs least
+//! text       phases -> text
 //! eval       phases -> the results, bit for bit
-//! host       inputs into SRAM, outputs out of it
+//! host       which elements of inputs, constants and outputs lie where in SRAM
 //! ```
 //!
 //! Inputs lie in SRAM before the first cycle, outputs after the last. Caches of keys and values stay there, in f16.
@@ -27,6 +29,7 @@ mod attention;
 mod cost;
 mod emit;
 mod eval;
+mod figures;
 mod host;
 mod layout;
 mod lookup;
@@ -36,14 +39,16 @@ mod plan;
 mod position;
 mod product;
 mod recognise;
+mod text;
 
+pub use crate::collective::gemv::Grid;
 pub use cost::PhaseCost;
+pub use figures::best_grid;
 
-use crate::CompileError;
-use crate::collective::gemv::Grid;
+use crate::{CompileError, Estimate};
 use phase::Plan;
 use quadrille_compiler::ir::{Graph, Tensor};
-use quadrille_isa::wafer::{Machine, Pe, Program};
+use quadrille_isa::wafer::{Machine, Program};
 
 /// What the user may decide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,27 +60,20 @@ pub struct Options {
 /// A compiled graph.
 #[derive(Debug)]
 pub struct WholeMesh {
-    /// What the machine runs; inputs are zero until [`WholeMesh::fill`].
+    /// The graph's name.
+    pub name: String,
+    /// What the machine runs; inputs and outputs lie in SRAM.
     pub program: Program,
     /// PEs used.
     pub grid: Grid,
     /// Bytes of SRAM that the fullest PE gives to data and program.
     pub sram_bytes: u32,
+    /// What it will cost.
+    pub estimate: Estimate,
     /// Declared cycles, phase by phase: when the last PE is done with it.
     pub phases: Vec<PhaseCost>,
     plan: Plan,
     wiring: emit::Wiring,
-}
-
-/// Results in a PE's SRAM.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Piece {
-    /// The PE.
-    pub pe: Pe,
-    /// First byte.
-    pub addr: u32,
-    /// Bytes.
-    pub len: u32,
 }
 
 /// Compiles a graph for the PEs of `grid` in the north-west corner.
@@ -85,25 +83,18 @@ pub struct Piece {
 pub fn compile(graph: &Graph, machine: &Machine, grid: Grid, options: &Options) -> Result<WholeMesh, CompileError> {
     let plan = plan::plan(graph, machine, grid, options.even_memory)?;
     let wiring = emit::Wiring::new(&plan, machine)?;
-    let program = emit::emit(&graph.name, &plan, &wiring, machine);
+    let mut program = emit::emit(&graph.name, &plan, &wiring, machine);
+    host::fill(&plan, &mut program);
     let sram_bytes = emit::sram_bytes(&plan, &program, machine)?;
     let phases = cost::declared(&plan, &wiring, machine);
-    Ok(WholeMesh { program, grid, sram_bytes, phases, plan, wiring })
+    let estimate = figures::estimate(&plan, &wiring, &program, &phases, sram_bytes, machine);
+    Ok(WholeMesh { name: graph.name.clone(), program, grid, sram_bytes, estimate, phases, plan, wiring })
 }
 
 impl WholeMesh {
     /// Declared cycles of all phases.
     pub fn declared_cycles(&self) -> u64 {
         self.phases.last().map_or(0, |p| p.end)
-    }
-
-    /// Gives inputs and constants to the PEs.
-    ///
-    /// # Errors
-    /// Says which input is not of the graph's type.
-    pub fn fill(&mut self, inputs: &[Tensor]) -> Result<(), String> {
-        self.program.data = host::data(&self.plan, inputs)?;
-        Ok(())
     }
 
     /// Positions for which SRAM suffices, this token's included, when `layers` layers like those of the graph are
@@ -122,20 +113,20 @@ impl WholeMesh {
         (low > 0).then_some(low * a.rows)
     }
 
-    /// Where the results lie after a run, in the order of [`WholeMesh::outputs`].
-    pub fn pieces(&self) -> Vec<Piece> {
-        host::pieces(&self.plan)
+    /// True when the graph has an attention, whose context may be longer or shorter.
+    pub fn has_context(&self) -> bool {
+        self.plan.attentions.is_some()
     }
 
-    /// The graph's outputs from the bytes of [`WholeMesh::pieces`].
-    pub fn outputs(&self, bytes: &[Vec<u8>]) -> Vec<Tensor> {
-        host::outputs(&self.plan, bytes)
+    /// The plan as text.
+    pub fn print(&self) -> String {
+        text::print(&self.name, &self.plan, &self.phases)
     }
 
     /// What the program computes, bit for bit: every product, sum and rounding in its declared order.
     ///
     /// # Errors
-    /// As [`WholeMesh::fill`].
+    /// Says which input is not of the graph's type.
     pub fn eval(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         eval::eval(&self.plan, &self.wiring, inputs)
     }

@@ -103,7 +103,7 @@ pub(super) enum Init {
     Free,
     /// Zeros, at the start or when its turn comes.
     Zero,
-    Bytes(Vec<u8>),
+    Bytes(bytes::Bytes),
     /// Elements of a graph input.
     Input(usize, Arc<Vec<u32>>),
 }
@@ -292,6 +292,7 @@ impl Groups {
 /// A graph output: element numbers PE by PE of the buffers' places.
 #[derive(Clone, Debug)]
 pub(super) struct Out {
+    pub(super) name: String,
     pub(super) dtype: DType,
     pub(super) shape: Vec<usize>,
     pub(super) buf: BufId,

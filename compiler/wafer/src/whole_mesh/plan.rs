@@ -6,7 +6,7 @@ use super::phase::{
     Arg, BufId, Buffer, Groups, In, Init, LocalOp, Mesh, NONE, Out, Phase, Place, Plan, View, Work, other,
 };
 use super::position::Pos;
-use super::recognise::{self, Attention, Factor, Found, Rope, constant, keeps_order, refuse, scalar};
+use super::recognise::{self, Attention, Factor, Found, REMEDY, Rope, constant, keeps_order, refuse, scalar};
 use super::{attention, memory};
 use crate::CompileError;
 use crate::collective::gemv::Grid;
@@ -16,8 +16,6 @@ use quadrille_compiler::ir::{Binary, DType, Graph, Node, NodeId, Op, Reduce, Una
 use quadrille_isa::wafer::{ElemType, Machine, PeOp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-const REMEDY: &str = "compile the model as a pipeline";
 
 /// A vector in pieces along the middle line of an axis; a scalar is the same on all of the line.
 #[derive(Clone, Debug)]
@@ -233,7 +231,7 @@ impl<'a> Planner<'a> {
             while let Some(n) = g.producer(v).filter(|n| !self.values.contains_key(&v) && keeps_order(g, n)) {
                 v = n.inputs[0];
             }
-            let (dtype, shape) = (g.ty(o.value).dtype, g.shape(o.value).to_vec());
+            let (name, dtype, shape) = (o.name.clone(), g.ty(o.value).dtype, g.shape(o.value).to_vec());
             // Caches are kept in f16, whatever their type in the model.
             let mut whole = v;
             while let Some(n) = g.producer(whole).filter(|n| matches!(n.op, Op::Cast(_))) {
@@ -246,10 +244,10 @@ impl<'a> Planner<'a> {
             let out = match (self.values.get(&v), self.caches.get(&whole)) {
                 (_, Some((buf, index))) => {
                     let len = self.plan.buf(*buf).len;
-                    Out { dtype, shape, buf: *buf, offset: 0, len, index: index.clone() }
+                    Out { name, dtype, shape, buf: *buf, offset: 0, len, index: index.clone() }
                 }
                 (Some(Vector { layout: Some(l), buf, offset, .. }), _) => {
-                    Out { dtype, shape, buf: *buf, offset: *offset, len: l.piece, index: l.index.clone() }
+                    Out { name, dtype, shape, buf: *buf, offset: *offset, len: l.piece, index: l.index.clone() }
                 }
                 _ => {
                     let n = g.producer(v).or(g.nodes().last());
@@ -521,7 +519,7 @@ impl<'a> Planner<'a> {
             }
         }
         let line = self.plan.mesh.line(axis);
-        let buf = self.alloc(ElemType::F32, heads.slots(), line, Init::Bytes(bytes));
+        let buf = self.alloc(ElemType::F32, heads.slots(), line, Init::Bytes(bytes.into()));
         self.plan.bufs[buf.0].shared = true;
         self.tables.push((*heads, values.to_vec(), buf));
         buf

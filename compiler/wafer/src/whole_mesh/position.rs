@@ -154,7 +154,7 @@ impl Planner<'_> {
         for pe in h.at.pes() {
             (0..h.held).for_each(|slot| bytes.extend(value(h.position(pe, slot)).to_le_bytes()));
         }
-        let buf = self.alloc(ty, h.held, h.at.clone(), Init::Bytes(bytes));
+        let buf = self.alloc(ty, h.held, h.at.clone(), Init::Bytes(bytes.into()));
         self.of_position(buf, usize::from(h.of_caches), true);
         View::dense(buf, 0)
     }

@@ -6,7 +6,7 @@
 use super::layout::Layout;
 use super::phase::{BufId, Init, NONE, Place, Work, other};
 use super::plan::{Planner, Vector, elem};
-use super::recognise::refuse;
+use super::recognise::{REMEDY, refuse};
 use crate::CompileError;
 use crate::collective::wires::Axis;
 use quadrille_compiler::ir::{DType, Node, Op, Tensor};
@@ -14,8 +14,6 @@ use quadrille_isa::numerics::f32_to_f16;
 use quadrille_isa::wafer::{ElemType, PeOp};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-
-const REMEDY: &str = "compile the model as a pipeline";
 
 /// The columns of all results on the places of a line.
 struct Columns<'a> {
@@ -84,7 +82,7 @@ impl<'a> Planner<'a> {
             for (width, places) in alike(&ns) {
                 let at = self.plan.mesh.place(axis, places, lines.clone());
                 let bytes = self.weights(&columns, &of, &rows, (&at, axis), (k, width));
-                let buf = self.alloc(ElemType::F16, k * width, at.clone(), Init::Bytes(bytes));
+                let buf = self.alloc(ElemType::F16, k * width, at.clone(), Init::Bytes(bytes.into()));
                 blocks.push((at, buf));
             }
         }

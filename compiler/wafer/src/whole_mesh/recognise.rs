@@ -91,7 +91,8 @@ pub(super) fn refuse(g: &Graph, node: &Node, reason: impl Into<String>, remedy: 
     problem.into()
 }
 
-const REMEDY: &str = "compile the model as a pipeline";
+/// For what no grid would help.
+pub(super) const REMEDY: &str = "compile the model as a pipeline";
 
 /// The operand behind nodes that keep the row-major order of elements.
 pub(super) fn behind_views(g: &Graph, mut v: ValueId) -> ValueId {

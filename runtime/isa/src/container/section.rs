@@ -28,7 +28,7 @@ pub(super) const MEMORY: Kind = Kind(6, 1, "memory provenance");
 pub(super) const MAPS: Kind = Kind(7, 1, "maps");
 pub(super) const IMAGE_TABLE: Kind = Kind(8, 1, "image table");
 pub(super) const IMAGE: Kind = Kind(9, 1, "image");
-pub(super) const MESH_CODE: Kind = Kind(16, 1, "mesh code");
+pub(super) const MESH_CODE: Kind = Kind(16, 2, "mesh code");
 pub(super) const DATA_TABLE: Kind = Kind(17, 1, "data table");
 pub(super) const DATA: Kind = Kind(18, 1, "data");
 

@@ -18,6 +18,7 @@ pub(super) fn write(p: &Program) -> Result<Vec<u8>, WriteError> {
             .collect::<Result<Vec<_>, _>>()
     };
     let rects = p.regions.iter().map(|r| r.rect).chain(p.routes.iter().map(|r| r.rect));
+    let rects = rects.chain(p.in_sram.iter().chain(&p.out_sram).map(|m| m.rect));
     if let Some(r) = rects.chain(p.data.iter().map(|d| d.rect)).find(|r| !r.is_possible()) {
         return Err(WriteError::Impossible(format!("rectangle {r} lies beyond the largest coordinate")));
     }

@@ -1,5 +1,5 @@
-//! The binary form of a `wafer` program's code: classes, regions, routes and ports as
-//! variable-length fields, one tag byte for each choice.
+//! The binary form of a `wafer` program's code: classes, regions, routes, ports and tensors in
+//! SRAM as variable-length fields, one tag byte for each choice.
 //!
 //! Names, tensors and SRAM data are in sections of their own ([`crate::container`]).
 
@@ -15,7 +15,7 @@ pub struct DecodeError {
     pub reason: &'static str,
 }
 
-/// Encodes classes, regions, routes and ports.
+/// Encodes classes, regions, routes, ports and tensors in SRAM.
 pub fn encode(p: &Program) -> Vec<u8> {
     let mut w = Writer::default();
     w.list(&p.classes, |w, c| {
@@ -31,6 +31,8 @@ pub fn encode(p: &Program) -> Vec<u8> {
     });
     w.list(&p.in_ports, put_io_port);
     w.list(&p.out_ports, put_io_port);
+    w.list(&p.in_sram, put_resident);
+    w.list(&p.out_sram, put_resident);
     w.0
 }
 
@@ -62,6 +64,8 @@ fn get_program(r: &mut Reader<'_>) -> Result<Program, Bad> {
         })?,
         in_ports: r.list(get_io_port)?,
         out_ports: r.list(get_io_port)?,
+        in_sram: r.list(get_resident)?,
+        out_sram: r.list(get_resident)?,
         ..Program::default()
     })
 }
@@ -308,4 +312,30 @@ fn get_io_port(r: &mut Reader<'_>) -> Result<IoPort, Bad> {
         elem0: r.var()?,
         loops: r.list(|r| Ok(PortLoop { count: r.unsigned()?, elem_step: r.signed()? }))?,
     })
+}
+
+fn put_resident(w: &mut Writer, m: &Resident) {
+    w.var(m.tensor.into());
+    put_rect(w, m.rect);
+    w.var(m.addr.into());
+    w.u8(m.ty.code());
+    w.var(m.len.into());
+    // Mostly one after the other, so the difference to the next is zero.
+    let mut next = 0;
+    w.list(&m.index, |w, &i| {
+        w.signed(i64::from(i) - next);
+        next = i64::from(i) + 1;
+    });
+}
+
+fn get_resident(r: &mut Reader<'_>) -> Result<Resident, Bad> {
+    let (tensor, rect, addr, ty, len) = (r.unsigned()?, get_rect(r)?, r.unsigned()?, get_elem(r)?, r.unsigned()?);
+    let mut next = 0i64;
+    let index = r.list(|r| {
+        let step: i64 = r.signed()?;
+        let i = step.checked_add(next).and_then(|i| u32::try_from(i).ok()).ok_or("an element out of range")?;
+        next = i64::from(i) + 1;
+        Ok(i)
+    })?;
+    Ok(Resident { tensor, rect, addr, ty, len, index })
 }

@@ -1,10 +1,10 @@
 //! A `wafer` program: classes and the regions that run them, routes, data, and the ports by
-//! which tensors enter and leave.
+//! which tensors enter and leave, or the SRAM in which they lie.
 //!
 //! Everything is stored by rectangle: a program for the full mesh holds no per-PE copy of
 //! anything but data that differs from PE to PE.
 
-use super::pe::{Color, PeClass, Val};
+use super::pe::{Color, ElemType, PeClass, Val};
 use crate::tensor::DType;
 use bytes::Bytes;
 
@@ -189,6 +189,49 @@ pub struct IoPort {
     pub loops: Vec<PortLoop>,
 }
 
+/// Elements of a tensor in SRAM: of an input before the first cycle, of an output after the last.
+///
+/// The host rounds floats to the type in which they are kept and keeps the low word of 64-bit
+/// integers, which come out sign-extended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resident {
+    /// Index into `inputs` or `outputs`.
+    pub tensor: u32,
+    /// The PEs.
+    pub rect: Rect,
+    /// Byte address of the first element, the same on every PE.
+    pub addr: u32,
+    /// Type in SRAM.
+    pub ty: ElemType,
+    /// Elements a PE, one after the other.
+    pub len: u32,
+    /// Which element of the tensor each is, or [`Resident::NONE`]: `len` numbers shared by all PEs, or `len` for each
+    /// PE, row by row.
+    pub index: Vec<u32>,
+}
+
+impl Resident {
+    /// No element: zero in an input, and left out of an output.
+    pub const NONE: u32 = u32::MAX;
+
+    /// Bytes a PE.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.len) * u64::from(self.ty.bytes())
+    }
+
+    /// One past the last byte.
+    pub fn end(&self) -> u64 {
+        u64::from(self.addr) + self.bytes()
+    }
+
+    /// Elements of each PE, row by row.
+    pub fn by_pe(&self) -> impl Iterator<Item = (Pe, &[u32])> {
+        let len = self.len as usize;
+        let of = move |k: usize| if self.index.len() == len { 0 } else { k * len };
+        self.rect.pes().enumerate().map(move |(k, pe)| (pe, &self.index[of(k)..of(k) + len]))
+    }
+}
+
 /// An input or an output of the model.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
@@ -223,6 +266,10 @@ pub struct Program {
     pub outputs: Vec<IoTensor>,
     /// Where inputs enter.
     pub in_ports: Vec<IoPort>,
-    /// Where outputs leave; over all ports of a tensor every element is named exactly once.
+    /// Where outputs leave; over all ports and SRAM of a tensor every element is named exactly once.
     pub out_ports: Vec<IoPort>,
+    /// Inputs that lie in SRAM before the first cycle.
+    pub in_sram: Vec<Resident>,
+    /// Outputs that lie in SRAM after the last cycle.
+    pub out_sram: Vec<Resident>,
 }

@@ -178,7 +178,7 @@ pub(super) fn run(
         assumptions: BTreeMap::new(),
         operations: 0,
         operation_limit: expected.min(1 << 31),
-        high_byte: program.data.iter().map(|d| d.addr.saturating_add(d.len)).max().unwrap_or(0),
+        high_byte: held_to(program),
     };
     exec.settle();
     report.operations = exec.operations;
@@ -186,6 +186,13 @@ pub(super) fn run(
     if exec.errors.is_empty() {
         exec.judge();
     }
+}
+
+/// One past the highest byte that data or tensors take on any PE.
+fn held_to(program: &Program) -> u32 {
+    let data = program.data.iter().map(|d| d.addr.saturating_add(d.len));
+    let tensors = program.in_sram.iter().chain(&program.out_sram).map(|m| m.end() as u32);
+    data.chain(tensors).max().unwrap_or(0)
 }
 
 impl Exec<'_> {

@@ -6,10 +6,11 @@
 //! 1. *Structure* (`structure.rs`): `machine`, `reference`, `param`, `queue-color`,
 //!    `data-place`, `sram` (data, text), and, per class, `operand`, `type`, `microthread`,
 //!    `queue-use`, `activation`.
-//! 2. *Ports* (`ports.rs`): `port`, `output` (each element named once).
+//! 2. *Ports* (`ports.rs`): `port`.
 //! 3. *Routes* (`fabric.rs`): `region-place`, `route-place`, `route-port`, `route-source`,
 //!    `route-two-inputs`, `route-sink`, `route-loop`.
-//! 4. *Execution* (`exec.rs`): every PE's tasks run untimed, burst by burst, with the real
+//! 4. *Tensors in SRAM* (`resident.rs`): `resident`, `sram`, `align`, `data-place`; then `output` (each element named once).
+//! 5. *Execution* (`exec.rs`): every PE's tasks run untimed, burst by burst, with the real
 //!    capacities of queues, ramps and links (`flow.rs`), and no values. Decides `sram`,
 //!    `align`, `operand`, `param` (per execution), `microthread`, `queue-use`, `in-flight`
 //!    (`overlap.rs`), `task-order`, `activation`, `traffic`, `deadlock`, `runaway`, `output`.
@@ -26,6 +27,7 @@ mod structure;
 use super::fabric;
 use super::lower;
 use super::ports;
+use super::resident;
 use super::rule::{CheckError, Errors};
 use quadrille_isa::wafer::{Machine, Program};
 
@@ -56,6 +58,16 @@ impl CheckReport {
     }
 }
 
+/// Stage 4: where tensors lie in SRAM, and that outputs are complete.
+pub(super) fn tensors_in_sram(program: &Program, machine: &Machine, fabric: &fabric::Fabric, errors: &mut Errors) {
+    if errors.is_empty() {
+        resident::check(program, machine, fabric, errors);
+    }
+    if errors.is_empty() {
+        ports::check_coverage(program, errors);
+    }
+}
+
 /// Checks a program against a machine description. Never panics, whatever the program holds.
 pub fn check(program: &Program, machine: &Machine) -> CheckReport {
     check_by(program, machine, true)
@@ -73,6 +85,7 @@ fn check_by(program: &Program, machine: &Machine, looks_ahead: bool) -> CheckRep
     structure(program, machine, &mut errors);
     ports::check(program, machine, &mut errors);
     let fabric = fabric::build(program, machine, &mut errors);
+    tensors_in_sram(program, machine, &fabric, &mut errors);
     if errors.is_empty() {
         report.pes = fabric.sites.len() as u64;
         let mut faults = Vec::new();

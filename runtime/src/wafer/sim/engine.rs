@@ -7,6 +7,7 @@
 use super::super::fabric::{Fabric, NONE};
 use super::super::lower::{self, Execution, Fault, LowClass, LowOp};
 use super::super::ports;
+use super::super::resident;
 use super::super::rule::{CheckError, Rule};
 use super::host::Host;
 use super::network::{Effects, Event, Network};
@@ -218,6 +219,10 @@ impl<'a> Engine<'a> {
                 memory[at..at + len].copy_from_slice(&data.bytes[from..from + len]);
             }
         }
+        resident::load(program, inputs, &mut memory, |pe, addr| {
+            let core = fabric.site(pe).map(|s| core_of[s as usize]).filter(|&c| c != NONE)?;
+            Some(cores[core as usize].mem_base + addr as usize)
+        });
         let plan = Plan {
             program,
             fabric,
@@ -759,8 +764,13 @@ impl<'a> Engine<'a> {
             let range = p.addr as usize..(p.addr + p.len) as usize;
             peeked.push(range.map(|at| held.get(at).copied().unwrap_or(0)).collect());
         }
+        let mut taken = self.host.take_outputs();
+        resident::unload(self.plan.program, &mut taken, &self.memory, |pe, addr| {
+            let core = self.plan.fabric.site(pe).map(|s| self.core_of[s as usize]).filter(|&c| c != NONE)?;
+            Some(self.cores[core as usize].mem_base + addr as usize)
+        });
         let mut outputs = Vec::new();
-        for (t, bytes) in self.plan.program.outputs.iter().zip(self.host.take_outputs()) {
+        for (t, bytes) in self.plan.program.outputs.iter().zip(taken) {
             outputs.push(Tensor::new(t.dtype, t.shape.clone(), bytes).map_err(|e| SimError::Input(e.to_string()))?);
         }
         let end = self.last_event + 1;
@@ -778,13 +788,19 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// One past the last byte of initial data, by site.
+/// One past the last byte of initial data and of tensors, by site.
 fn data_ends(program: &Program, fabric: &Fabric) -> Vec<u32> {
     let mut ends = vec![0u32; fabric.sites.len()];
     for data in &program.data {
         for site in data.rect.pes().filter_map(|pe| fabric.site(pe)) {
             let end = &mut ends[site as usize];
             *end = (*end).max(data.addr + data.len);
+        }
+    }
+    for m in program.in_sram.iter().chain(&program.out_sram) {
+        for site in m.rect.pes().filter_map(|pe| fabric.site(pe)) {
+            let end = &mut ends[site as usize];
+            *end = (*end).max(m.end() as u32);
         }
     }
     ends

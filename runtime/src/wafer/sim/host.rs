@@ -61,7 +61,9 @@ impl<'a> Host<'a> {
         let lens: Vec<u64> = program.outputs.iter().map(|t| ports::tensor_len(t).unwrap_or(0)).collect();
         let sizes: Vec<usize> = program.outputs.iter().map(|t| t.dtype.size()).collect();
         let batch = program.outputs.first().and_then(|t| t.shape.first()).copied().unwrap_or(1);
-        let batched = batch >= 2 && program.outputs.iter().all(|t| t.shape.first() == Some(&batch));
+        let batched = batch >= 2
+            && program.out_sram.is_empty()
+            && program.outputs.iter().all(|t| t.shape.first() == Some(&batch));
         let image_len: Vec<u64> = if batched { lens.iter().map(|&l| l / batch as u64).collect() } else { Vec::new() };
         Host {
             inputs,

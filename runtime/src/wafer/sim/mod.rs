@@ -193,6 +193,7 @@ pub fn simulate_with(
     super::check::structure(program, machine, &mut errors);
     ports::check(program, machine, &mut errors);
     let fabric = fabric::build(program, machine, &mut errors);
+    super::check::tensors_in_sram(program, machine, &fabric, &mut errors);
     if !errors.is_empty() {
         return Err(SimError::Invalid(errors.list));
     }

@@ -3,7 +3,7 @@
 mod tsp;
 mod wafer;
 
-use super::{Account, unsupported};
+use super::{Account, Mapping, Mode, unsupported};
 use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
@@ -35,6 +35,7 @@ pub struct Estimate {
 pub enum Tiled {
     Tsp(Box<quadrille_tsp::TiledGraph>),
     Wafer(Box<quadrille_wafer::TiledGraph>),
+    WholeMesh(Box<quadrille_wafer::whole_mesh::WholeMesh>),
 }
 
 impl Tiled {
@@ -43,6 +44,7 @@ impl Tiled {
         match self {
             Tiled::Tsp(t) => t.eval(inputs).map_err(|e| e.to_string()),
             Tiled::Wafer(t) => t.eval(inputs).map_err(|e| e.to_string()),
+            Tiled::WholeMesh(t) => t.eval(inputs),
         }
         .map_err(|e| Failure::wrong(format!("the tiled graph cannot be evaluated: {e}")))
     }
@@ -52,6 +54,7 @@ impl Tiled {
         match self {
             Tiled::Tsp(t) => t.to_string(),
             Tiled::Wafer(t) => t.to_string(),
+            Tiled::WholeMesh(t) => t.print(),
         }
     }
 }
@@ -64,6 +67,16 @@ pub struct Compiled {
     pub estimate: Estimate,
     /// Where the cycles went (chip).
     pub account: Option<Account>,
+}
+
+impl Compiled {
+    /// The plan of whole-mesh mode.
+    pub fn whole_mesh(&self) -> Option<&quadrille_wafer::whole_mesh::WholeMesh> {
+        match &self.tiled {
+            Tiled::WholeMesh(m) => Some(m),
+            _ => None,
+        }
+    }
 }
 
 /// One broken rule.
@@ -121,13 +134,14 @@ pub(super) fn rewrite(
     })
 }
 
-/// Problems of all nodes that a machine cannot run; empty when it can run all.
-pub fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem> {
+/// Problems of all nodes that a machine cannot run; empty when it can run all. In whole-mesh mode, the first.
+pub fn unsupported_nodes(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Vec<Problem> {
     if let Some(problem) = oversized(graph) {
         return vec![problem];
     }
     match machine {
         Machine::Tsp(m) => tsp::unsupported_nodes(graph, m),
+        Machine::Wafer(m) if mapping.mode == Mode::WholeMesh => wafer::unsupported_in_turn(graph, m, mapping),
         Machine::Wafer(m) => wafer::unsupported_nodes(graph, m),
     }
 }
@@ -190,8 +204,18 @@ fn does_not_fit(machine: &str, what: &str, (need, have): (u64, u64), reason: Str
     })
 }
 
-/// Compiles an optimised graph.
+/// Compiles an optimised graph; on a mesh, as a pipeline.
 pub fn compile(graph: &Graph, machine: &Machine, precision: Precision) -> Result<Compiled, Failure> {
+    compile_as(graph, machine, precision, &Mapping::default())
+}
+
+/// Compiles an optimised graph.
+pub fn compile_as(
+    graph: &Graph,
+    machine: &Machine,
+    precision: Precision,
+    mapping: &Mapping,
+) -> Result<Compiled, Failure> {
     if precision != Precision::F16 && machine.target() != Target::Tsp {
         return Err(unsupported(format!("--precision {} is not supported on this target; use f16", precision.name())));
     }
@@ -200,7 +224,8 @@ pub fn compile(graph: &Graph, machine: &Machine, precision: Precision) -> Result
     }
     match machine {
         Machine::Tsp(m) => tsp::compile(graph, m),
-        Machine::Wafer(m) => wafer::compile(graph, m),
+        Machine::Wafer(m) if mapping.mode == Mode::WholeMesh => wafer::compile_in_turn(graph, m, mapping),
+        Machine::Wafer(m) => wafer::compile(graph, m, mapping),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The `wafer` side of a pipeline.
 
 use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, does_not_fit, problem, unsupported_on};
-use crate::failure::{Failure, Problem};
+use crate::failure::{Cause, Failure, Problem};
+use crate::pipeline::Mapping;
 use quadrille_compiler::ir::Graph;
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::{Machine, Program};
 use quadrille_runtime::wafer::{self as runtime, SimError, TaskSpan};
+use quadrille_wafer::whole_mesh::{self, Grid};
 use quadrille_wafer::{self as compiler, CompileError};
 
 pub(super) fn check(program: &Program, machine: &Machine) -> Checked {
@@ -26,22 +28,42 @@ pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) 
     run(program, machine, inputs, &runtime::Options::default()).map(|(_, simulated)| simulated)
 }
 
-pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Failure> {
-    let c = compiler::compile(graph, machine, &compiler::Options::default()).map_err(|e| failure(graph, machine, e))?;
-    let e = c.estimate;
-    Ok(Compiled {
-        account: None,
-        program: c.program.into(),
-        tiled: Tiled::Wafer(Box::new(c.tiled)),
-        estimate: Estimate {
-            bound_cycles: e.bound_cycles,
-            mapping_bound_cycles: e.mapping_bound_cycles,
-            cycles: e.cycles,
-            sram_bytes: e.sram_bytes,
-            program_bytes: e.program_bytes,
-            pes: Some(e.pes),
-        },
-    })
+pub(super) fn compile(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
+    let options = compiler::Options { lanes: mapping.lanes, ..compiler::Options::default() };
+    let c = compiler::compile(graph, machine, &options)
+        .map_err(|e| failure(machine, e, || unsupported_nodes(graph, machine)))?;
+    let (program, tiled) = (c.program.into(), Tiled::Wafer(Box::new(c.tiled)));
+    Ok(Compiled { account: None, program, tiled, estimate: estimate(&c.estimate) })
+}
+
+/// Whole-mesh mode.
+pub(super) fn compile_in_turn(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
+    let failed = |e| failure(machine, e, Vec::new);
+    let options = whole_mesh::Options { even_memory: mapping.even_memory };
+    let grid = match mapping.grid {
+        Some(g) => Grid { width: g.width, height: g.height },
+        None => whole_mesh::best_grid(graph, machine, &options).map_err(failed)?,
+    };
+    let mut c = whole_mesh::compile(graph, machine, grid, &options).map_err(failed)?;
+    let (program, estimate) = (std::mem::take(&mut c.program).into(), estimate(&c.estimate));
+    Ok(Compiled { account: None, program, tiled: Tiled::WholeMesh(Box::new(c)), estimate })
+}
+
+fn estimate(e: &compiler::Estimate) -> Estimate {
+    Estimate {
+        bound_cycles: e.bound_cycles,
+        mapping_bound_cycles: e.mapping_bound_cycles,
+        cycles: e.cycles,
+        sram_bytes: e.sram_bytes,
+        program_bytes: e.program_bytes,
+        pes: Some(e.pes),
+    }
+}
+
+/// The first node in the way of whole-mesh mode.
+pub(super) fn unsupported_in_turn(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Vec<Problem> {
+    let refused = compile_in_turn(graph, machine, mapping).err().filter(|f| f.cause == Cause::Unsupported);
+    refused.map_or(Vec::new(), |f| f.problems)
 }
 
 pub(super) fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem> {
@@ -49,11 +71,11 @@ pub(super) fn unsupported_nodes(graph: &Graph, machine: &Machine) -> Vec<Problem
     nodes.filter_map(|n| n.problem).map(|p| problem(p.node, p.op, p.shape, p.reason, p.remedy)).collect()
 }
 
-fn failure(graph: &Graph, machine: &Machine, e: CompileError) -> Failure {
+fn failure(machine: &Machine, e: CompileError, all: impl FnOnce() -> Vec<Problem>) -> Failure {
     match e {
         CompileError::Unsupported { node, op, shape, reason, remedy } => {
             let first = problem(node, op, shape, reason, remedy);
-            unsupported_on(&machine.name, first, unsupported_nodes(graph, machine))
+            unsupported_on(&machine.name, first, all())
         }
         CompileError::DoesNotFit { what, need, have, reason, remedy } => {
             does_not_fit(&machine.name, &what, (need, have), reason, remedy)
@@ -75,10 +97,10 @@ fn run(
 ) -> Result<(Vec<TaskSpan>, Simulated), Failure> {
     fits_lanes(program, inputs)?;
     let r = runtime::simulate_with(program, machine, inputs, options).map_err(stopped)?;
-    Ok((
-        r.spans,
-        Simulated { outputs: r.outputs, cycles: r.cycles, interval_cycles: r.interval_cycles, links: r.links },
-    ))
+    // Where nothing crosses the edge, the run begins with the first launch.
+    let ports = !program.in_ports.is_empty() || !program.out_ports.is_empty();
+    let cycles = if ports { r.cycles } else { r.kernel_cycles };
+    Ok((r.spans, Simulated { outputs: r.outputs, cycles, interval_cycles: r.interval_cycles, links: r.links }))
 }
 
 /// Compiled programs read the low words of 64-bit inputs.

@@ -196,7 +196,7 @@ fn val(s: &mut Scanner<'_>) -> Result<Val, TextError> {
     }
 }
 
-fn elem(s: &mut Scanner<'_>) -> Result<ElemType, TextError> {
+pub(super) fn elem(s: &mut Scanner<'_>) -> Result<ElemType, TextError> {
     match ELEM_TYPES.iter().find(|r| r.2 == s.peek()) {
         Some(r) => {
             s.word("an element type")?;

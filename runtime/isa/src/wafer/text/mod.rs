@@ -1,4 +1,4 @@
-//! The text form of a `wafer` program: classes, regions, routes, data and ports.
+//! The text form of a `wafer` program: classes, regions, routes, data, ports and tensors in SRAM.
 //!
 //! `parse(&print(p)) == p` for every program whose rectangles and tensors can exist; whether
 //! the program is right is the checker's business.
@@ -114,7 +114,42 @@ fn write_program(out: &mut String, p: &Program) -> fmt::Result {
             out.push('\n');
         }
     }
+    for (keyword, residents) in [("in_sram", &p.in_sram), ("out_sram", &p.out_sram)] {
+        for m in residents {
+            write!(out, "{keyword} tensor {} {} addr {} {} len {} [", m.tensor, m.rect, m.addr, m.ty.name(), m.len)?;
+            write_index(out, &m.index)?;
+            out.push_str("]\n");
+        }
+    }
     Ok(())
+}
+
+fn write_index(out: &mut String, index: &[u32]) -> fmt::Result {
+    for (k, &i) in index.iter().enumerate() {
+        out.push_str(if k > 0 { " " } else { "" });
+        if i == Resident::NONE { out.push('_') } else { write!(out, "{i}")? }
+    }
+    Ok(())
+}
+
+fn index_list(s: &mut Scanner<'_>) -> Result<Vec<u32>, TextError> {
+    let mut index = Vec::new();
+    s.punct("[")?;
+    while !s.eat("]") {
+        index.push(if s.eat_word("_") { Resident::NONE } else { s.number("an element, `_` or `]`")? });
+    }
+    Ok(index)
+}
+
+fn resident(s: &mut Scanner<'_>) -> Result<Resident, TextError> {
+    s.keyword("tensor")?;
+    let tensor = s.number("a tensor number")?;
+    let rect = rect(s)?;
+    s.keyword("addr")?;
+    let addr = s.number("a byte address")?;
+    let ty = class::elem(s)?;
+    s.keyword("len")?;
+    Ok(Resident { tensor, rect, addr, ty, len: s.number("a count")?, index: index_list(s)? })
 }
 
 fn write_colors(out: &mut String, colors: &[Option<Color>]) -> fmt::Result {
@@ -189,8 +224,13 @@ pub fn parse(text: &str) -> Result<Program, TextError> {
             ports.push(io_port(s)?);
         }
     }
+    for (keyword, residents) in [("in_sram", &mut p.in_sram), ("out_sram", &mut p.out_sram)] {
+        while s.eat_word(keyword) {
+            residents.push(resident(s)?);
+        }
+    }
     if !s.at_end() {
-        return s.expected("a section in the order node, input, output, class, region, route, data, in_port, out_port");
+        return s.expected("a section in the order node, input, output, class, region, route, data, in_port, out_port, in_sram, out_sram");
     }
     Ok(p)
 }

@@ -27,7 +27,9 @@ pub(super) fn print(
         return Err(Failure::usage("whole-mesh mode is for --target wafer"));
     };
     let starts = std::iter::once(0).chain(mesh.phases.iter().map(|p| p.end));
-    let of = |s: &Step<'_>| node.is_none_or(|n| s.1.node == n);
+    // A node of the user may be several primitives: `q/matmul` is a part of `q`.
+    let is = |own: &str, n: &str| own.strip_prefix(n).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let of = |s: &Step<'_>| node.is_none_or(|n| is(&s.1.node, n));
     let steps: Vec<Step<'_>> = starts.zip(&mesh.phases).filter(of).collect();
     if let (Some(node), true) = (node, steps.is_empty()) {
         let mut names: Vec<&str> = mesh.phases.iter().map(|p| p.node.as_str()).collect();

@@ -83,6 +83,24 @@ impl MeshArgs {
         }
     }
 
+    /// As words of a command line.
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.mode == Mode::WholeMesh {
+            out.extend(["--mode".to_string(), "whole-mesh".to_string()]);
+        }
+        if let Some(g) = self.grid {
+            out.extend(["--grid".to_string(), g.to_string()]);
+        }
+        if self.even_memory {
+            out.push("--even-memory".to_string());
+        }
+        if let Some(n) = self.lanes {
+            out.extend(["--lanes".to_string(), n.to_string()]);
+        }
+        out
+    }
+
     fn check(&self, target: Target) -> Result<(), Failure> {
         let wrong = |text: String| Err(Failure::usage(text));
         match (self.given(), self.mode) {

@@ -134,6 +134,7 @@ impl Args {
         if let Some(seed) = a.rewrite.check_rewrites {
             out.push(format!("--check-rewrites={seed}").into());
         }
+        out.extend(a.mesh.words().into_iter().map(OsString::from));
         out
     }
 

@@ -1,4 +1,4 @@
-"""ResNet-50 and MobileNetV2 for 224x224 images with seeded weights, the batch norms folded into the
+"""ResNets and MobileNetV2 for 224x224 images with seeded weights, the batch norms folded into the
 convolutions as exporters do, quantised to int8 QDQ."""
 
 import numpy as np
@@ -32,23 +32,33 @@ def finish(net, y):
     return quantize(model, [{"x": image} for image in images[:2]]), {"x": images[2]}
 
 
-def resnet50():
-    """Bottlenecks of 1x1, 3x3 (which carries the stride) and 1x1; 53 convolutions, 4.09 G MACs."""
-    net = Network("resnet50", 50)
+# Blocks of each stage.
+RESNETS = {18: [2, 2, 2, 2], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
+
+
+def resnet(depth):
+    """Blocks of two 3x3 (depth 18), or bottlenecks of 1x1, 3x3 (which carries the stride) and 1x1; of depth 50: 53
+    convolutions, 4.09 G MACs."""
+    net = Network(f"resnet{depth}", depth)
     x = net.input("x", [1, 3, SIDE, SIDE])
     x = net.node("Relu", [conv(net, x, "stem", 3, 64, 7, 2)], "stem/relu")
     x = net.node("MaxPool", [x], "stem/pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
-    width = 64
-    for stage, blocks in enumerate([3, 4, 6, 3]):
+    width, wider = 64, 1 if depth < 50 else 4
+    for stage, blocks in enumerate(RESNETS[depth]):
         inner = 64 << stage
         for block in range(blocks):
             p, stride = f"stage{stage + 1}.{block}", 2 if stage > 0 and block == 0 else 1
-            y = net.node("Relu", [conv(net, x, f"{p}/reduce", width, inner, 1)], f"{p}/relu1")
-            y = net.node("Relu", [conv(net, y, f"{p}/spatial", inner, inner, 3, stride)], f"{p}/relu2")
-            y = conv(net, y, f"{p}/expand", inner, 4 * inner, 1, gain=0.5)
-            skip = conv(net, x, f"{p}/project", width, 4 * inner, 1, stride, gain=1.0) if block == 0 else x
+            if wider > 1:
+                y = net.node("Relu", [conv(net, x, f"{p}/reduce", width, inner, 1)], f"{p}/relu1")
+                y = net.node("Relu", [conv(net, y, f"{p}/spatial", inner, inner, 3, stride)], f"{p}/relu2")
+                y = conv(net, y, f"{p}/expand", inner, wider * inner, 1, gain=0.5)
+            else:
+                y = net.node("Relu", [conv(net, x, f"{p}/first", width, inner, 3, stride)], f"{p}/relu1")
+                y = conv(net, y, f"{p}/second", inner, inner, 3, gain=0.5)
+            same = stride == 1 and width == wider * inner
+            skip = x if same else conv(net, x, f"{p}/project", width, wider * inner, 1, stride, gain=1.0)
             x = net.node("Relu", [net.node("Add", [y, skip], f"{p}/add")], f"{p}/relu3")
-            width = 4 * inner
+            width = wider * inner
     return finish(net, classifier(net, x, width))
 
 

@@ -24,5 +24,8 @@ MODELS = {
     "llama-tiny": transformers.llama_tiny,
     "lstm-gru": recurrent.lstm_gru,
     "mobilenet-v2-int8-qdq": convnets.mobilenet_v2,
-    "resnet50-int8-qdq": convnets.resnet50,
+    "resnet18-int8-qdq": lambda: convnets.resnet(18),
+    "resnet50-int8-qdq": lambda: convnets.resnet(50),
+    "resnet101-int8-qdq": lambda: convnets.resnet(101),
+    "resnet152-int8-qdq": lambda: convnets.resnet(152),
 }

@@ -13,6 +13,7 @@ pub mod graphs;
 pub mod listed;
 pub mod machine_cases;
 pub mod machine_lists;
+pub mod measure;
 pub mod node_cases;
 pub mod operator_cases;
 pub mod scope;

@@ -32,8 +32,11 @@ pub fn imported(files: &corpus::Model) -> (Graph, Feeds, Vec<String>) {
     (graph, feeds, outs)
 }
 
-/// The graph that is compiled for a machine, with its data set and precision.
-pub fn prepared(files: &corpus::Model, machine: &Machine) -> (Graph, Feeds, Precision, Vec<String>) {
+/// The graph that is compiled for a machine, its data set, its precision, and the names of the model's outputs.
+pub type Prepared = (Graph, Feeds, Precision, Vec<String>);
+
+/// See [`Prepared`].
+pub fn prepared(files: &corpus::Model, machine: &Machine) -> Prepared {
     let (graph, feeds, outs) = imported(files);
     let precision = pipeline::precision(&graph, machine.target(), None);
     let ready = pipeline::prepare(&graph, machine, &Preparation::default()).expect("the passes run");
@@ -45,7 +48,14 @@ pub fn prepared(files: &corpus::Model, machine: &Machine) -> (Graph, Feeds, Prec
 /// Panics with the compiler's words.
 pub fn whole(files: &corpus::Model, machine: &str) -> Whole {
     let machine = Machine::load(machine).expect("a machine that ships with the compiler");
-    let (graph, feeds, precision, outputs) = prepared(files, &machine);
+    compiled(prepared(files, &machine), machine)
+}
+
+/// Compiles what was prepared for the machine.
+///
+/// Panics with the compiler's words.
+pub fn compiled(ready: Prepared, machine: Machine) -> Whole {
+    let (graph, feeds, precision, outputs) = ready;
     let compiled = pipeline::compile(&graph, &machine, precision).unwrap_or_else(|e| panic!("{e}"));
     let inputs = feeds.for_graph(&graph, 0).expect("inputs for every input of the graph");
     Whole { machine, feeds, graph, compiled, inputs, outputs }

@@ -125,6 +125,12 @@ fn resnet50_int8_on_tsp() {
     assert_snapshot!(run_int8(&corpus::model("resnet50-int8-qdq")));
 }
 
+/// Its first maximum is made in parts, each of other rows, that are scheduled side by side.
+#[test]
+fn resnet18_int8_on_tsp() {
+    assert_snapshot!(run_int8(&corpus::model("resnet18-int8-qdq")));
+}
+
 #[test]
 fn mobilenet_v2_int8_on_tsp() {
     assert_snapshot!(run_int8(&corpus::model("mobilenet-v2-int8-qdq")));

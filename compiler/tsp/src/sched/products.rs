@@ -247,7 +247,12 @@ impl<'a> Scheduler<'a> {
             if first.done() {
                 for n in first.kernels.clone() {
                     self.memory.release(g, n);
-                    g.kernels[n].each_write(|t| _ = self.pending.remove(&t));
+                    // Groups that are open may write other rows of the same tensor.
+                    g.kernels[n].each_write(|t| {
+                        if self.pending.get(&t).is_some_and(|waits| !waits.contains(&true)) {
+                            self.pending.remove(&t);
+                        }
+                    });
                 }
                 run.done += usize::from(first.takes_planes());
                 open.pop_front();

@@ -448,6 +448,93 @@ fn concatenations_and_slices() {
     }
 }
 
+/// A part of an input is what its port sends: with windows behind it, with steps, beside the whole, in lanes.
+#[test]
+fn slices_of_inputs() {
+    for lanes in [1, 2, 5] {
+        let mut n = Net::new("slices of inputs");
+        let x = n.input(&[2, 5, 9, 24]);
+        let part = |start: [usize; 4], step: [isize; 4], shape: [usize; 4]| Op::Slice {
+            start: start.to_vec(),
+            step: step.to_vec(),
+            shape: shape.to_vec(),
+        };
+        let a = n.op(part([0, 1, 2, 3], [1, 2, 1, 1], [2, 2, 7, 20]), &[x]);
+        let a = n.conv(a, 3, [3, 3], [1, 1], 1, 1);
+        n.output(a);
+        let b = n.op(part([1, 0, 0, 1], [1, 1, 4, 3], [1, 5, 3, 8]), &[x]);
+        let b = n.relu(b);
+        n.output(b);
+        let all = n.relu(x);
+        n.output(all);
+        let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
+        run(&n.g, "wafer", &Options { lanes: Some(lanes), ..Options::default() }, &inputs);
+    }
+    // Much more than a PE holds.
+    let mut n = Net::new("a long input");
+    let x = n.input(&[1, 40000]);
+    let y = n.op(Op::Slice { start: vec![0, 5], step: vec![1, 1], shape: vec![1, 30000] }, &[x]);
+    let y = n.op(Op::Reshape { shape: vec![300, 100] }, &[y]);
+    let y = n.dense(y, 4);
+    n.output(y);
+    n.run("wafer-small");
+}
+
+/// Cells that become more cells, with a bias and elementwise nodes after it, on few PEs and many, in lanes.
+#[test]
+fn transposed_convolutions() {
+    for (c, m, k, lanes) in
+        [(3, 4, [2, 2], 1), (5, 1, [2, 3], 1), (4, 6, [3, 2], 2), (2, 3, [2, 2], 4), (3, 2, [1, 4], 3)]
+    {
+        let mut n = Net::new("transposed");
+        let x = n.input(&[2, c, 5, 16]);
+        let x = n.conv(x, c, [3, 3], [1, 1], 1, 1);
+        let w = n.constant(&[c, m, k[0], k[1]], 0.5);
+        let window = Window {
+            kernel: k.to_vec(),
+            stride: k.to_vec(),
+            dilation: vec![1; 2],
+            before: vec![0; 2],
+            after: vec![0; 2],
+        };
+        let y = n.op(Op::ConvTranspose { window, groups: 1, extra: vec![0; 2] }, &[x, w]);
+        let bias = n.constant(&[m, 1, 1], 0.3);
+        let y = n.op(Op::Binary(Binary::Add), &[y, bias]);
+        let y = n.relu(y);
+        let z = n.conv(y, 2, [3, 3], [1, 1], 1, 1);
+        n.output(z);
+        n.output(y);
+        let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
+        for most in [None, Some(1)] {
+            run(&n.g, "wafer", &Options { lanes: Some(lanes), max_pes_per_kernel: most }, &inputs);
+        }
+    }
+}
+
+/// Products of bytes less their zero points with constants larger than a PE: exact, the sum cut where f32 would not hold it.
+#[test]
+fn products_of_whole_numbers() {
+    let ints = |shape: &[usize], f: &dyn Fn(usize) -> i32| {
+        let data: Vec<u8> = (0..shape.iter().product()).flat_map(|i| f(i).to_le_bytes()).collect();
+        Tensor::new(DType::I32, shape.to_vec(), data).expect("as many values as elements")
+    };
+    for (k, m) in [(40, 3), (512, 96), (1100, 40)] {
+        let mut n = Net::new("whole numbers");
+        let x = n.g.add_input("x", TensorType::new(DType::U8, vec![2, k]));
+        let z = n.g.add_input("z", TensorType::new(DType::U8, vec![1]));
+        let xi = n.op(Op::Cast(DType::I32), &[x]);
+        let zi = n.op(Op::Cast(DType::I32), &[z]);
+        let d = n.op(Op::Binary(Binary::Sub), &[xi, zi]);
+        let w = n.g.add_const("w", ints(&[k, m], &|i| (i * 89 % 255) as i32 - 127));
+        let y = n.op(Op::MatMul { epilogue: vec![] }, &[d, w]);
+        n.output(y);
+        let bytes: Vec<u8> = (0..2 * k).map(|i| if i < k { 255 } else { (i * 37 % 256) as u8 }).collect();
+        let x = Tensor::new(DType::U8, vec![2, k], bytes).expect("as many values as elements");
+        let z = Tensor::new(DType::U8, vec![1], vec![3]).expect("one");
+        run(&n.g, "wafer", &Options::default(), &[x, z]);
+    }
+}
+
 /// A part that is dense in memory but does not begin where its buffer does.
 #[test]
 fn slices_of_integers() {

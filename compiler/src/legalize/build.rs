@@ -180,6 +180,32 @@ impl<'a> Builder<'a> {
         if self.dtype(x) == to { Ok(x) } else { self.op(Op::Cast(to), &[x]) }
     }
 
+    /// A constant in f32.
+    pub(super) fn float_constant(&mut self, x: ValueId) -> Made {
+        self.computed(Op::Cast(DType::F32), x)
+    }
+
+    /// Part of a constant along an axis.
+    pub(super) fn constant_part(&mut self, x: ValueId, axis: usize, first: usize, count: usize) -> Made {
+        let mut shape = self.shape(x);
+        if first == 0 && count == shape[axis] {
+            return Ok(x);
+        }
+        let mut start = vec![0; shape.len()];
+        start[axis] = first;
+        shape[axis] = count;
+        let step = vec![1; shape.len()];
+        self.computed(Op::Slice { start, step, shape }, x)
+    }
+
+    /// An operation on a constant: a constant.
+    fn computed(&mut self, op: Op, x: ValueId) -> Made {
+        match self.folded(&op, &[x])? {
+            Some(t) => Ok(self.constant(t)),
+            None => self.raw(op, &[x]),
+        }
+    }
+
     pub(super) fn unary(&mut self, u: Unary, x: ValueId) -> Made {
         self.op(Op::Unary(u), &[x])
     }

@@ -17,6 +17,7 @@ mod integer;
 mod narrow;
 mod norm;
 mod pad;
+mod products;
 mod rank;
 mod scan;
 mod scatter;
@@ -27,6 +28,7 @@ use crate::ir::{Graph, Op, TypeError, ValueId};
 use build::Builder;
 pub use norm::without_norms;
 pub use pad::taken_over;
+pub use products::exact_products;
 
 /// Elements that a rule may make at most where it compares everything with everything.
 const MAX_ELEMENTS: usize = 1 << 22;

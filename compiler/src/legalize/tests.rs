@@ -245,3 +245,31 @@ fn nothing_to_do_is_nothing_done() {
     let g = graph(Op::Binary(Binary::Add), &[(DType::F32, &[3]), (DType::F32, &[3])]);
     assert_eq!(legalize(&g).expect("legal").graph, g);
 }
+
+/// Products of whole numbers become products of floats, in as many parts as keep every sum exact; at the very bound, too.
+#[test]
+fn products_of_whole_numbers_in_floats() {
+    let i32s = |shape: &[usize], f: &dyn Fn(usize) -> i32| {
+        let data: Vec<u8> = (0..shape.iter().product()).flat_map(|i| f(i).to_le_bytes()).collect();
+        Tensor { dtype: DType::I32, shape: shape.to_vec(), data: data.into() }
+    };
+    for (k, parts) in [(3, 1), (514, 1), (515, 2), (700, 2), (1600, 4)] {
+        let mut g = Graph::new("product");
+        let origin = g.add_origin("product");
+        let x = g.add_input("x", TensorType::new(DType::I32, [2, k]));
+        let w = g.add_const("w", i32s(&[k, 3], &|i| if i % 3 == 0 { -128 } else { (i % 251) as i32 - 125 }));
+        let y = g.add_node(Op::MatMul { epilogue: Vec::new() }, &[x, w], origin).expect("typed");
+        g.add_output("y", y);
+        let bound = |v: crate::ir::ValueId| Some(if v == x { 255.0 } else { 128.0 });
+        let legal = super::exact_products(&g, &bound).expect("legal").graph;
+        let products = legal.nodes().iter().filter(|n| matches!(n.op, Op::MatMul { .. }));
+        assert!(products.clone().all(|n| legal.ty(n.output).dtype == DType::F32), "{k}");
+        assert_eq!(products.count(), parts, "{k}");
+        let extreme = i32s(&[2, k], &|i| if i < k { -255 } else { (i * 37 % 511) as i32 - 255 });
+        let (want, got) = (eval(&g, std::slice::from_ref(&extreme)), eval(&legal, std::slice::from_ref(&extreme)));
+        assert_eq!(got.expect("evaluates"), want.expect("evaluates"), "{k}");
+        // Without bounds, or with numbers that f16 does not hold, it stays as it is.
+        assert_eq!(super::exact_products(&g, &|_| None).expect("legal").graph, g);
+        assert_eq!(super::exact_products(&g, &|_| Some(2049.0)).expect("legal").graph, g);
+    }
+}

@@ -35,8 +35,8 @@ pub use estimate::Estimate;
 pub use lane::beyond_lane;
 pub use tiled::{TiledEvalError, TiledGraph};
 
-use quadrille_compiler::ir::{Graph, NodeId};
-use quadrille_compiler::legalize::{Legal, without_norms};
+use quadrille_compiler::ir::{Graph, NodeId, ValueId};
+use quadrille_compiler::legalize::{Legal, exact_products, without_norms};
 use quadrille_isa::wafer::{Machine, Program};
 use std::collections::HashMap;
 use streams::WaferGraph;
@@ -95,8 +95,13 @@ pub fn check(graph: &Graph, _machine: &Machine) -> Vec<NodeSupport> {
 /// The graph in operations that have kernels.
 fn in_kernels(graph: &Graph) -> Legal {
     // What is ill-typed meets its node's own error.
-    let as_it_is = || Legal { graph: graph.clone(), from: (0..graph.nodes().len()).collect() };
-    without_norms(graph).unwrap_or_else(|_| as_it_is())
+    let as_it_is = |g: &Graph| Legal { graph: g.clone(), from: (0..g.nodes().len()).collect() };
+    let first = without_norms(graph).unwrap_or_else(|_| as_it_is(graph));
+    let ranges = partition::ranges(&first.graph);
+    let largest = |v: ValueId| ranges[v.0 as usize].map(|(lo, hi)| lo.unsigned_abs().max(hi.unsigned_abs()) as f64);
+    let second = exact_products(&first.graph, &largest).unwrap_or_else(|_| as_it_is(&first.graph));
+    let from = second.from.iter().map(|&n| first.from.get(n).copied().unwrap_or(n)).collect();
+    Legal { graph: second.graph, from }
 }
 
 /// Compiles a graph for a mesh.

@@ -308,10 +308,13 @@ impl Weaver<'_> {
         let known = self.carriers[s.0].parts.get(&key).copied();
         let stream = known.unwrap_or_else(|| {
             let old = self.old.stream(s);
-            let mut part = old.layout.clone().unwrap_or_else(|| layout.clone());
+            let (from, mut part) = match (&old.part, &old.layout) {
+                (Some((first, part)), _) => (*first, part.clone()),
+                (None, all) => (0, all.clone().unwrap_or_else(|| layout.clone())),
+            };
             let last = part.loops.len() - 1;
             part.loops[last].count = columns.len();
-            let first = columns.start * part.loops[last].step;
+            let first = from + columns.start * part.loops[last].step;
             let shape = vec![dims[0], dims[1], dims[2], columns.len()];
             let id = self.new.add_stream(old.producer, shape, Some(layout.clone()));
             self.new.streams[id.0].part = Some((first, part));
@@ -413,6 +416,7 @@ impl Weaver<'_> {
             _ => {
                 let id = self.new.add_stream(old.producer, old.shape.clone(), old.layout.clone());
                 self.new.streams[id.0].fixed = old.fixed;
+                self.new.streams[id.0].part = old.part.clone();
                 id
             }
         };

@@ -1,7 +1,7 @@
 //! Convolution and pooling: windows over images.
 
 use super::{Obstacle, Partitioner, Source};
-use crate::kernels::{Conv, Geometry, Halo, Pool, PoolKind};
+use crate::kernels::{Conv, ConvTranspose, Geometry, Halo, Pool, PoolKind};
 use crate::layout::Layout;
 use quadrille_compiler::ir::{EpilogueStep, Node, Pool as IrPool, Window};
 use quadrille_isa::numerics::f32_to_f16;
@@ -55,6 +55,36 @@ impl Partitioner<'_> {
         };
         let (_, source) = self.add(node, Box::new(core), vec![input]);
         self.epilogue(node, source, epilogue)
+    }
+
+    /// One whose windows do not overlap.
+    pub(super) fn conv_transpose(
+        &mut self,
+        node: &Node,
+        window: &Window,
+        groups: usize,
+        extra: &[usize],
+    ) -> Result<Source, Obstacle> {
+        let (x, w) = (node.inputs[0], node.inputs[1]);
+        let padding = window.before.iter().chain(&window.after).chain(extra).any(|&n| n != 0);
+        let apart = window.kernel == window.stride && window.dilation.iter().all(|&d| d == 1);
+        let (shape, out) = (self.g.shape(x).to_vec(), self.g.shape(node.output).to_vec());
+        let (&[n, c, h, wd], &[kh, kw]) = (&shape[..], &window.kernel[..]) else {
+            return Err(Obstacle::new("it has not two spatial axes", "reshape the node, or use --target tsp"));
+        };
+        if groups != 1 || padding || !apart {
+            return Err(Obstacle::new(
+                "windows of a transposed convolution that overlap, are padded or have groups have no kernel",
+                "use a kernel as large as its stride, or --target tsp",
+            ));
+        }
+        let weights = self.constant_f32(w).ok_or_else(|| {
+            Obstacle::new("the weights are not constant", "export the model with its weights as initializers")
+        })?;
+        let input = self.want(x, &Layout::image([n, c, h, wd]))?;
+        let weights = Arc::new(weights.iter().map(|&v| f32_to_f16(v)).collect());
+        let core = ConvTranspose::new([n, c, h, wd], out[1], [kh, kw], weights);
+        Ok(self.add(node, Box::new(core), vec![input]).1)
     }
 
     pub(super) fn pool(&mut self, node: &Node, kind: IrPool, window: &Window) -> Result<Source, Obstacle> {

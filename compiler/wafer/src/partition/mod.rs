@@ -17,6 +17,7 @@ use super::kernels::{Copy, Core, Reorder};
 use super::lane::{is_plain, lane};
 use super::layout::Layout;
 use super::streams::{Exit, KernelId, Operand, Producer, StreamId, WaferGraph};
+pub(crate) use general::range::ranges;
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
 use quadrille_compiler::ir::eval::eval_op;
 use quadrille_compiler::ir::{DType, Graph, Node, Op, Tensor, ValueDef, ValueId};
@@ -194,6 +195,7 @@ impl Partitioner<'_> {
             Op::Unary(u) => self.unary(node, *u),
             Op::Binary(b) => self.binary(node, *b),
             Op::Conv { window, groups, epilogue } => self.conv(node, window, *groups, epilogue),
+            Op::ConvTranspose { window, groups, extra } => self.conv_transpose(node, window, *groups, extra),
             Op::Pool { kind, window } => self.pool(node, *kind, window),
             Op::MatMul { epilogue } => self.matmul(node, epilogue),
             Op::Softmax { axis } => self.softmax(node, *axis),

@@ -2,9 +2,9 @@
 
 use super::{Obstacle, Partitioner, Source};
 use crate::kernels::{Concat, Reduce, ReduceKind, Slice, Softmax};
-use crate::layout::{Layout, Loop};
-use crate::streams::Operand;
-use quadrille_compiler::ir::{Node, Reduce as IrReduce};
+use crate::layout::{Layout, Loop, strides};
+use crate::streams::{Operand, Producer};
+use quadrille_compiler::ir::{Node, Reduce as IrReduce, ValueDef};
 
 /// Largest block of a softmax, elements of f32.
 const SOFTMAX_BLOCK: usize = 8192;
@@ -116,6 +116,9 @@ impl Partitioner<'_> {
         out: &[usize],
     ) -> Result<Source, Obstacle> {
         let x = node.inputs[0];
+        if let Some(source) = self.slice_of_input(node, start, step, out) {
+            return Ok(source);
+        }
         let shape = self.g.shape(x).to_vec();
         let mut order = self.axis_order(x)?.unwrap_or_else(|| (0..shape.len()).collect());
         let (mut shape, mut start, mut step, mut out) = (shape, start.to_vec(), step.to_vec(), out.to_vec());
@@ -135,6 +138,27 @@ impl Partitioner<'_> {
         }
         let input = self.want(x, &Layout::axes(&shape, &order))?;
         Ok(self.add(node, Box::new(core), vec![input]).1)
+    }
+}
+
+impl Partitioner<'_> {
+    /// Part of an input of the model: a port sends just that, as often as it is wanted.
+    fn slice_of_input(&mut self, node: &Node, start: &[usize], step: &[isize], out: &[usize]) -> Option<Source> {
+        let x = node.inputs[0];
+        let ValueDef::Input(input) = self.g.value(x).def else { return None };
+        let forward: Vec<usize> = step.iter().map(|&s| usize::try_from(s).ok()).collect::<Option<_>>()?;
+        let (order, layout) = match *out {
+            [n, c, h, w] if self.goes_to_window(node.output) => (vec![0, 2, 1, 3], Layout::image([n, c, h, w])),
+            _ => ((0..out.len()).collect(), Layout::row_major(out)),
+        };
+        let there = strides(self.g.shape(x));
+        let first = start.iter().zip(&there).map(|(a, s)| a * s).sum();
+        let part = order.iter().map(|&a| Loop { count: out[a], step: forward[a] * there[a] });
+        let part = Layout { loops: part.collect() };
+        let id = self.out.add_stream(Producer::Input(input as usize), out.to_vec(), Some(layout));
+        self.out.streams[id.0].part = Some((first, part));
+        let solo = self.uses[node.output.0 as usize] == 1;
+        Some(Source::Stream { id, views: Vec::new(), solo })
     }
 }
 

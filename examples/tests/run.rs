@@ -85,8 +85,8 @@ fn wafer_gemv_and_wafer_gemm_agree_with_the_declared_order_of_sums() {
     assert!(out.contains("all 300 results equal"), "{out}");
     let out = text(&run(env!("CARGO_BIN_EXE_wafer_gemv"), &["300", "--chained", "--grid", "12x9"]));
     assert!(out.contains("all 300 results equal"), "{out}");
-    let out = text(&run(env!("CARGO_BIN_EXE_wafer_gemm"), &["3"]));
-    assert!(out.contains("78.0 % of peak") && out.contains("bit for bit"), "{out}");
+    let out = text(&run(env!("CARGO_BIN_EXE_wafer_gemm"), &["3", "16", "--compare"]));
+    assert!(out.contains("78.0 % of peak") && out.contains("| SUMMA |") && out.contains("bit for bit"), "{out}");
     for bad in [&["0"][..], &["many"], &["300", "--grid", "2x2"], &["300", "--grid", "9"]] {
         let out = run(env!("CARGO_BIN_EXE_wafer_gemv"), bad);
         assert!(!out.status.success() && !out.stderr.is_empty(), "{bad:?}");

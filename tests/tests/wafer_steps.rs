@@ -6,7 +6,7 @@ mod wafer_support;
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::*;
 use quadrille_runtime::wafer::{Options, Peek, simulate_with};
-use quadrille_wafer::collective::{self, Kind, Scheme, gemm, gemv};
+use quadrille_wafer::collective::{self, Kind, Scheme, gemm, gemv, summa};
 use wafer_support::*;
 
 use ElemType::{F16, F32, I16, I32};
@@ -228,6 +228,53 @@ fn matrix_products_are_right_and_take_what_is_declared() {
     }
     for (side, block) in [(1, 16), (4, 15), (4, 0), (4, 64), (751, 16)] {
         let e = gemm::compile(&machine, side, block).unwrap_err().to_string();
+        assert!(e.contains("does not fit"), "{e}");
+    }
+}
+
+/// SUMMA and Cannon's algorithm with the same local product: right, clean, and never faster.
+#[test]
+fn other_algorithms_for_products_take_longer() {
+    let machine = Machine::builtin("wafer").unwrap();
+    for (side, block) in [(2, 2), (3, 8), (5, 16), (9, 16), (12, 16), (7, 40)] {
+        let n = usize::from(side) * block as usize;
+        let values = |salt: usize| -> Vec<u16> {
+            let value = |k: usize| ((k * 7919 + salt * 104_729) % 4093) as f32 / 2046.5 - 1.0;
+            (0..n * n).map(|k| half::f16::from_f32(value(k)).to_bits()).collect()
+        };
+        let (a, b) = (values(1), values(2));
+        let mut s = summa::compile(&machine, side, block).unwrap();
+        s.fill(&a, &b);
+        let mut cycles = vec![];
+        let mut run = |program: &Program, (addr, len): (u32, u32), expected: &dyn Fn(Pe) -> Vec<u32>| {
+            let report = quadrille_runtime::wafer::check(program, &machine);
+            assert!(report.ok(), "{side} x {block}: {:?}", report.errors);
+            let pes: Vec<Pe> = rect(0, 0, side, side).pes().collect();
+            let peeks: Vec<Peek> = pes.iter().map(|&pe| Peek { pe, addr, len }).collect();
+            let [stepwise, together] = both(program, &machine, &[], &peeks);
+            assert!(stepwise == together, "{side} x {block}");
+            let r = simulate_with(program, &machine, &[], &Options { peeks, ..Options::default() }).unwrap();
+            for (&pe, bytes) in pes.iter().zip(&r.peeked) {
+                let got: Vec<u32> = bytes.chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
+                assert!(got == expected(pe), "{side} x {block} at {pe:?}");
+            }
+            cycles.push(r.kernel_cycles);
+        };
+        run(&s.program, s.result(), &|pe| s.expected(pe, &a, &b));
+        // Longer columns than buffers hold go round no ring.
+        if block <= 32 {
+            for ring in [gemm::Ring::Wrapped, gemm::Ring::Folded] {
+                let mut g = gemm::compile_on(&machine, side, block, ring).unwrap();
+                g.fill(&a, &b);
+                run(&g.program, g.result(), &|pe| g.expected(pe, &a, &b));
+            }
+            // On 2 x 2 PEs nobody has anything to pass on.
+            assert!(cycles[2] <= cycles[1] && (side == 2 || cycles[2] <= cycles[0]), "{cycles:?}");
+        }
+        println!("side {side}, block {block}: SUMMA, Cannon, folded: {cycles:?}");
+    }
+    for (side, block) in [(1, 16), (4, 15), (4, 0), (4, 90), (751, 16)] {
+        let e = summa::compile(&machine, side, block).unwrap_err().to_string();
         assert!(e.contains("does not fit"), "{e}");
     }
 }

@@ -30,6 +30,16 @@ use quadrille_isa::wafer::{
 /// The output queues of the two operands: the deep ones.
 const OUT: [u8; 2] = [2, 3];
 
+/// How the places of a line make a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ring {
+    /// Folded: every message goes over at most two hops.
+    #[default]
+    Folded,
+    /// From place to place and from the first back to the last, as in Cannon's algorithm.
+    Wrapped,
+}
+
 /// A program for one product.
 #[derive(Clone, Debug)]
 pub struct Gemm {
@@ -57,6 +67,15 @@ fn fold(n: u16) -> Vec<u16> {
 /// When PEs, SRAM, queues or colors do not suffice, or a column of a block does not fit the buffers between two
 /// PEs.
 pub fn compile(machine: &Machine, side: u16, block: u32) -> Result<Gemm, CompileError> {
+    compile_on(machine, side, block, Ring::Folded)
+}
+
+/// [`compile`] on rings of any kind.
+///
+/// # Errors
+/// As there.
+pub fn compile_on(machine: &Machine, side: u16, block: u32, ring: Ring) -> Result<Gemm, CompileError> {
+    let folded = ring == Ring::Folded;
     super::fits(machine, side, side, 1)?;
     // Words of a column wait in the sender's queue and ramp, and in the receiver's, while both compute.
     let room = out_depth(machine) + 2 * machine.router.ramp_cycles + machine.router.link_buffer_wavelets;
@@ -78,7 +97,7 @@ pub fn compile(machine: &Machine, side: u16, block: u32) -> Result<Gemm, Compile
             remedy: "use blocks of an even size that fit, on at least 2 x 2 PEs".to_owned(),
         });
     }
-    let order = fold(side);
+    let order = if folded { fold(side) } else { (0..side).collect() };
     let mut ring = vec![0; usize::from(side)];
     for (at, &place) in order.iter().enumerate() {
         ring[usize::from(place)] = at;
@@ -119,7 +138,10 @@ pub fn compile(machine: &Machine, side: u16, block: u32) -> Result<Gemm, Compile
             });
         }
     }
-    let declared_cycles = u64::from(side) * u64::from(block) * step_cycles(machine, block);
+    let steps = u64::from(side) * u64::from(block);
+    // The last of a line waits once for what comes over the whole of it.
+    let way = if folded { 0 } else { super::Costs::of(machine).hop * u64::from(side.saturating_sub(2)) };
+    let declared_cycles = steps * step_cycles(machine, block) + way;
     Ok(Gemm { program, declared_cycles, side, block, ring })
 }
 

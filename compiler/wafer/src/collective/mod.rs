@@ -10,6 +10,7 @@
 //! program  bodies of operations -> classes and regions
 //! gemv     vector times matrices, with the same trees
 //! gemm     matrix times matrix, on rings
+//! summa    the same by columns and rows passed on from their owners, for comparison
 //! ```
 //!
 //! The sum at a PE is its own vector, then its children's in the order of [`Tree::children`], each
@@ -20,6 +21,7 @@ pub mod gemm;
 pub mod gemv;
 pub(crate) mod program;
 pub mod search;
+pub mod summa;
 pub mod tree;
 pub(crate) mod wires;
 

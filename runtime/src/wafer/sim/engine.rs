@@ -103,6 +103,8 @@ pub(super) struct Engine<'a> {
     next_active: Sites,
     popped: Vec<(u32, u8)>,
     pushed: Vec<(u32, u8)>,
+    /// Words taken off the ramp at once.
+    taken: Vec<u32>,
     cycle: u64,
     last_event: u64,
     first_launch: Option<u64>,
@@ -249,6 +251,7 @@ impl<'a> Engine<'a> {
             active: Vec::new(),
             popped: Vec::new(),
             pushed: Vec::new(),
+            taken: Vec::new(),
             cycle: 0,
             last_event: 0,
             first_launch: None,
@@ -343,8 +346,12 @@ impl<'a> Engine<'a> {
     fn settle(&mut self) -> Result<(), SimError> {
         let (now, ramp) = (self.cycle, self.plan.ramp);
         let mut effects = std::mem::take(&mut self.effects);
-        if !effects.to_input.is_empty() || !effects.to_node.is_empty() || !effects.out.is_empty() {
-            self.last_event = now;
+        let moved = !effects.to_input.is_empty() || !effects.drained.is_empty();
+        if moved || !effects.to_node.is_empty() || !effects.out.is_empty() {
+            self.last_event = self.last_event.max(now);
+        }
+        for (site, word) in effects.drained.drain(..) {
+            self.take(self.core_of[site as usize], word, now + ramp);
         }
         for (site, queue) in effects.to_input.drain(..) {
             self.at(now + ramp, Event::Input(site, queue));
@@ -411,7 +418,9 @@ impl<'a> Engine<'a> {
         match event {
             Event::Node(node) => self.network.node_ready(node),
             Event::Input(site, queue) => {
-                self.network.input_ready(site, queue);
+                if !self.network.input_ready(site, queue) {
+                    return;
+                }
                 let core = self.core_of[site as usize];
                 if core != NONE {
                     let c = &self.cores[core as usize];
@@ -591,7 +600,12 @@ impl<'a> Engine<'a> {
                 chosen = Some((at, m));
             }
         }
-        let Some((at, m)) = chosen else { return Ok(()) };
+        let Some((at, m)) = chosen else {
+            if count == 1 && !self.stepwise {
+                self.drain(i, site);
+            }
+            return Ok(());
+        };
         let flight = &core.flights[at];
         let op = op_of(flight);
         let slot = flight.slot;
@@ -612,6 +626,46 @@ impl<'a> Engine<'a> {
         self.advance(i, at, u64::from(m))?;
         self.wake(ix);
         Ok(())
+    }
+
+    /// Where a core waits for the words of one operation alone, each is taken in the cycle that it comes in: nobody
+    /// else sees when. So it is done as soon as the word is on the ramp, and the core wakes after the last.
+    fn drain(&mut self, i: usize, site: u32) {
+        let core = &self.cores[i];
+        let flight = &core.flights[0];
+        if flight.slot != SYNC || core.control != Control::Waiting {
+            return;
+        }
+        let op = &self.plan.classes[core.class as usize].tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        let Some((queue, words)) = flight.drains(op) else { return };
+        if self.network.can_drain(site, queue, words, self.plan.ramp) {
+            let mut taken = std::mem::take(&mut self.taken);
+            self.network.drain(site, queue, words, &mut taken);
+            // The last of those on the ramp came on it in the cycle before, at the latest.
+            let last = self.cycle + self.plan.ramp - 1;
+            for word in taken.drain(..) {
+                self.take(i as u32, word, last);
+            }
+            self.taken = taken;
+        }
+    }
+
+    /// An operation takes a word that comes in cycle `at`.
+    fn take(&mut self, core: u32, word: u32, at: u64) {
+        let c = &mut self.cores[core as usize];
+        let class = &self.plan.classes[c.class as usize];
+        let Some(flight) = c.flights.first_mut() else { return };
+        let op = &class.tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        flight.take(op, word, &mut self.memory[c.mem_base..c.mem_base + c.mem_len as usize]);
+        self.core_cycles += 1;
+        self.last_event = self.last_event.max(at);
+        if flight.done == flight.n {
+            c.flights.clear();
+            c.queues_in_use = 0;
+            c.next_slot = 0;
+            c.busy_until = at + 1;
+            self.wake_at(core, at + 1);
+        }
     }
 
     /// Does `m` elements of a flight, and its actions when that was all.

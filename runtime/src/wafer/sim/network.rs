@@ -23,13 +23,17 @@ pub(super) struct Fifo {
     pub(super) len: u16,
     /// Wavelets that may leave.
     pub(super) ready: u16,
+    /// Wavelets that are taken as they come, without waiting here: see `Engine::drain`.
+    drained: u32,
+    /// Wavelets still on the ramp that were taken already.
+    gone: u16,
 }
 
 impl Fifo {
     fn new(arena: &mut Vec<u32>, cap: u32) -> Fifo {
         let base = arena.len() as u32;
         arena.resize(arena.len() + cap as usize, 0);
-        Fifo { base, cap: cap as u16, head: 0, len: 0, ready: 0 }
+        Fifo { base, cap: cap as u16, ..Fifo::default() }
     }
 
     pub(super) fn has_space(&self) -> bool {
@@ -214,6 +218,8 @@ struct HostRow {
 pub(super) struct Effects {
     /// Words that reach an input queue after the ramp: (site, queue).
     pub(super) to_input: Vec<(u32, u8)>,
+    /// Words that an operation takes as they come: (site, word).
+    pub(super) drained: Vec<(u32, u32)>,
     /// Nodes that get a wavelet after the ramp.
     pub(super) to_node: Vec<u32>,
     /// Wavelets that left by an output port: (row, color, word).
@@ -430,9 +436,35 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// A wavelet on the ramp reaches an input queue.
-    pub(super) fn input_ready(&mut self, site: u32, queue: u8) {
-        self.queues[site as usize].input[usize::from(queue)].ready += 1;
+    /// A wavelet on the ramp reaches an input queue; false when it was taken already.
+    pub(super) fn input_ready(&mut self, site: u32, queue: u8) -> bool {
+        let fifo = &mut self.queues[site as usize].input[usize::from(queue)];
+        if fifo.gone > 0 {
+            fifo.gone -= 1;
+            return false;
+        }
+        fifo.ready += 1;
+        true
+    }
+
+    /// True when that many wavelets of this queue can be taken as they come: none wait, more come than are on the
+    /// ramp, and those on the ramp, one a cycle, are never so many that there is no space.
+    pub(super) fn can_drain(&self, site: u32, queue: u8, words: u32, ramp: u64) -> bool {
+        let fifo = &self.queues[site as usize].input[usize::from(queue)];
+        let waits = fifo.drained == 0 && fifo.gone == 0 && fifo.ready == 0;
+        waits && u32::from(fifo.len) < words && u64::from(fifo.len) < ramp && u64::from(fifo.cap) > ramp + 1
+    }
+
+    /// From now on so many wavelets are taken as they come. Those on the ramp are taken at once.
+    pub(super) fn drain(&mut self, site: u32, queue: u8, words: u32, taken: &mut Vec<u32>) {
+        let fifo = &mut self.queues[site as usize].input[usize::from(queue)];
+        fifo.drained = words - u32::from(fifo.len);
+        while fifo.len > 0 {
+            taken.push(fifo.front(&self.arena));
+            fifo.ready += 1;
+            fifo.pop();
+            fifo.gone += 1;
+        }
     }
 
     /// The host has a wavelet of this color for a row.
@@ -592,6 +624,11 @@ impl<'a> Network<'a> {
             To::Node(next) => self.arrive(next, word),
             To::Queue(q) => {
                 let fifo = &mut self.queues[site as usize].input[usize::from(q)];
+                if fifo.drained > 0 {
+                    fifo.drained -= 1;
+                    effects.drained.push((site, word));
+                    return;
+                }
                 fifo.push(&mut self.arena, word);
                 if !fifo.has_space() {
                     self.routers[site as usize].space[Port::Ramp as usize] &= !bit;

@@ -86,6 +86,39 @@ impl Flight {
         m as u32
     }
 
+    /// Queue and words left of an operation that takes from one queue and does nothing else with the fabric, at a
+    /// word a cycle at least, and starts nothing; `None` for others.
+    pub(super) fn drains(&self, op: &LowOp) -> Option<(u8, u32)> {
+        let mut queue = None;
+        for operand in &op.operands[..3] {
+            match operand.access {
+                Access::Fabric(q) if queue.is_none() => queue = Some((q, u64::from(operand.ty.per_wavelet()))),
+                Access::Fabric(_) | Access::FabricRow(_) => return None,
+                _ => {}
+            }
+        }
+        let (q, per) = queue?;
+        let stays = op.operands[3].access.queue().is_none() && op.on_done.is_empty();
+        let keeps_up = u64::from(op.rate) >= per && self.done.is_multiple_of(per);
+        let words = u32::try_from((self.n - self.done).div_ceil(per)).ok()?;
+        (stays && keeps_up).then_some((q, words))
+    }
+
+    /// Takes one word of an operation that [`Flight::drains`].
+    pub(super) fn take(&mut self, op: &LowOp, word: u32, mem: &mut [u8]) {
+        /// The word, and nowhere to send anything.
+        struct Word(u32);
+        impl Queues for Word {
+            fn pop(&mut self, _: u8) -> u32 {
+                self.0
+            }
+            fn push(&mut self, _: u8, _: u32) {}
+        }
+        let mut from = op.operands[..3].iter().filter(|o| matches!(o.access, Access::Fabric(_)));
+        let per = from.next().map_or(1, |o| u64::from(o.ty.per_wavelet()));
+        self.step(op, per.min(self.n - self.done), mem, &mut Word(word));
+    }
+
     /// Elements from here on that take no word from a queue and give none: what a PE does by itself, however
     /// its queues stand.
     pub(super) fn quiet(&self, op: &LowOp) -> u64 {

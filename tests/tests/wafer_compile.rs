@@ -690,7 +690,7 @@ fn branches_that_meet_in_a_concatenation() {
 
 #[test]
 fn wide_rows_are_shared_by_several_pes() {
-    for (w, stride, groups) in [(40, 1, 1), (37, 1, 1), (75, 2, 1), (41, 1, 2)] {
+    for (w, stride, groups) in [(40, 1, 1), (37, 1, 1), (151, 2, 1), (41, 1, 2)] {
         let mut n = Net::new(&format!("wide {w} {stride} {groups}"));
         let x = n.input(&[2, 8, 6, w]);
         let y = n.conv(x, 2, [3, 3], [stride, stride], 1, groups);

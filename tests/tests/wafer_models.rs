@@ -1,10 +1,14 @@
 //! Real models on the full-size mesh: the checker finds nothing, simulated bits equal the tiled
-//! graph's, and every output agrees with ONNX Runtime's.
+//! graph's, and every output agrees with ONNX Runtime's. ResNet-50 for a batch of images.
 
+use quadrille::machine::Target;
+use quadrille::pipeline::{self, Preparation};
 use quadrille_compiler::import::{self, ImportOptions};
 use quadrille_compiler::ir::Tensor;
+use quadrille_compiler::ir::{DType, Graph, eval};
 use quadrille_compiler::rewrite::{self, RewriteOptions};
 use quadrille_isa::wafer::Machine;
+use quadrille_onnx::{Dim, ValueInfo, ValueType};
 use quadrille_runtime::wafer as rt;
 use quadrille_tests::corpus;
 use quadrille_wafer::{self as wafer, Options};
@@ -71,4 +75,69 @@ fn mtcnn_onet() {
 #[test]
 fn oww_embedding() {
     check("oww-embedding", 5e-3);
+}
+
+/// ResNet-50 for so many images of so many rows and columns, rewritten for the wafer.
+fn resnet50(images: usize, side: usize) -> Graph {
+    let mut onnx = quadrille_onnx::load(&corpus::model("resnet50-int8-qdq").path).expect("the model loads");
+    let extent = |v: &mut ValueInfo, axis: usize, n: usize| {
+        if let ValueType::Tensor { shape: Some(dims), .. } = &mut v.ty {
+            dims[axis] = Dim::Fixed(n);
+        }
+    };
+    for v in &mut onnx.graph.inputs {
+        [(0, images), (2, side), (3, side)].map(|(axis, n)| extent(v, axis, n));
+    }
+    onnx.graph.outputs.iter_mut().for_each(|v| extent(v, 0, images));
+    let graph = import::import(&onnx, &ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let machine = quadrille::machine::Machine::full_size(Target::Wafer);
+    pipeline::prepare(&graph, &machine, &Preparation::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+#[ignore = "a plan for 380,000 PEs and its check: three minutes on a quiet core, 5 GiB"]
+fn resnet50_for_four_images_fills_half_of_the_mesh_and_is_sound() {
+    let m = Machine::builtin("wafer").expect("built in");
+    let c = wafer::compile(&resnet50(4, 224), &m, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    let e = c.estimate;
+    let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
+    println!(
+        "{} of {all} PEs, interval {} expected, {} at least",
+        e.pes,
+        e.interval_cycles,
+        e.mapping_bound_cycles / 4
+    );
+    assert!(2 * e.pes > all && e.interval_cycles < 46_000 && e.mapping_bound_cycles <= 4 * e.interval_cycles);
+    let report = rt::check(&c.program, &m);
+    assert!(report.ok(), "{:?}", report.errors.first().map(ToString::to_string));
+    println!("checked: {} PEs with programs or routes, {} operations", report.pes, report.operations);
+}
+
+#[test]
+#[ignore = "five minutes on a quiet core"]
+fn resnet50_on_four_small_images_keeps_twice_its_bound() {
+    let m = Machine::builtin("wafer").expect("built in");
+    let graph = resnet50(4, 64);
+    let options = Options { lanes: Some(16), ..Options::default() };
+    let c = wafer::compile(&graph, &m, &options).unwrap_or_else(|e| panic!("{e}"));
+    assert!(rt::check(&c.program, &m).ok());
+    let mut state = 1u32;
+    let values: Vec<f32> = (0..4 * 3 * 64 * 64)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 22) as f32 - 2.0
+        })
+        .collect();
+    let inputs = [Tensor::from_f32(&[4, 3, 64, 64], &values)];
+    let sim = rt::simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("{e}"));
+    let tiled = c.tiled.eval(&inputs).expect("inputs fit");
+    assert!(sim.outputs[0].dtype == DType::F32 && sim.outputs[0].data == tiled[0].data, "not the tiled graph's bits");
+    let oracle = eval::eval(&graph, &inputs).expect("the oracle evaluates");
+    let (s, w) = (sim.outputs[0].as_f32().expect("f32"), oracle[0].as_f32().expect("f32"));
+    let scale = w.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let worst = s.iter().zip(&w).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    let interval = sim.interval_cycles.expect("four images");
+    println!("{} cycles, interval {interval}, {:?}; off by {worst:.2e} of {scale:.2e}", sim.cycles, c.estimate);
+    assert!(worst <= 5e-2 * scale, "off by {worst} of {scale}");
+    assert!(4 * interval <= 2 * c.estimate.mapping_bound_cycles);
 }

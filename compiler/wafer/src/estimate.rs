@@ -23,13 +23,19 @@ pub struct Estimate {
     pub pes: u64,
 }
 
-/// The figures of a planned graph.
-pub(crate) fn estimate(g: &WaferGraph, m: &Machine) -> Estimate {
+/// Images of a batch: the leading extent that all inputs and outputs have in common; without one the run is one.
+pub(crate) fn images<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> u64 {
+    let mut leading = shapes.map(|s| if s.len() > 1 { s[0] } else { 1 });
+    let first = leading.next().unwrap_or(1);
+    if leading.all(|n| n == first) { first.max(1) as u64 } else { 1 }
+}
+
+/// The figures of a planned graph for a run of so many images.
+pub(crate) fn estimate(g: &WaferGraph, images: u64, m: &Machine) -> Estimate {
     let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
     let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
     let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
     let busy: Vec<u64> = g.kernels.iter().map(|k| busy_cycles(g, k, k.cut, m)).collect();
-    let images = g.kernels.iter().map(|k| k.core.firings()).max().unwrap_or(1).max(1) as u64;
     let wires = g.streams.iter().map(|s| {
         let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
         match s.producer {

@@ -121,9 +121,10 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     };
     let inputs: Vec<Named> = graph.inputs.iter().map(|&v| named(v, &graph.value(v).name)).collect();
     let outputs: Vec<Named> = graph.outputs.iter().map(|o| named(o.value, &o.name)).collect();
-    let (g, placement, wires) = widths::fastest(g, machine, options)?;
+    let images = estimate::images(inputs.iter().chain(&outputs).map(|n| &n.shape[..]));
+    let (g, placement, wires) = widths::fastest(g, images, machine, options)?;
     let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
-    let estimate = estimate::estimate(&g, machine);
+    let estimate = estimate::estimate(&g, images, machine);
     let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
     Ok(Compiled { program, tiled, estimate })
 }
@@ -211,8 +212,8 @@ fn lay_out_by(
             };
             match emit::wires(g, &placement, way > 0, machine) {
                 Ok(w) => return Ok((placement, w)),
-                Err(e @ emit::NoWires::Colors(_)) => crowded = Some(e),
-                Err(e) => return Err(e.error(machine)),
+                // Further apart there may be colors and paths enough.
+                Err(e) => crowded = Some(e),
             }
         }
         match (need, crowded.take()) {

@@ -425,6 +425,49 @@ pub(crate) fn clamp_before_rounding(steps: &mut Vec<Step>) {
     }
 }
 
+/// All values that steps can end with, when they round between bounds and then compute with what they have alone.
+pub(crate) fn values(steps: &[Step]) -> Option<Vec<f32>> {
+    let micros: Vec<&Micro> = steps.iter().flat_map(|s| &s.micros).collect();
+    let bound = |m: &Micro, op: PeOp| match m.args[..] {
+        [X, Arg::Imm(v)] if m.dst == 0 && m.op == op && v.fract() == 0.0 && v.abs() < 65536.0 => Some(v as i64),
+        _ => None,
+    };
+    let rounding = super::functions::round_small();
+    let (at, lo, hi) = (0..micros.len()).rev().find_map(|i| {
+        let (lo, hi) = (bound(micros[i], PeOp::Max)?, bound(micros.get(i + 1)?, PeOp::Min)?);
+        let rounds = micros[i + 2..].iter().zip(&rounding).filter(|(a, b)| **a == *b).count() == rounding.len();
+        rounds.then_some((i + 2, lo, hi))
+    })?;
+    let all: Option<Vec<f32>> = (lo..=hi).map(|v| constant(&micros[at..], v as f32)).collect();
+    let mut all = all?;
+    all.push(constant(&micros[at - 2..], f32::NAN)?);
+    Some(all)
+}
+
+/// True when steps leave all of these values as they are, bit for bit.
+pub(crate) fn keep(steps: &[Step], values: &[f32]) -> bool {
+    let micros: Vec<&Micro> = steps.iter().flat_map(|s| &s.micros).collect();
+    values.iter().all(|&v| constant(&micros, v).is_some_and(|r| r.to_bits() == v.to_bits()))
+}
+
+/// The result of operations on one value; `None` when an operand is a table.
+fn constant(micros: &[&Micro], v: f32) -> Option<f32> {
+    let mut regs = [0f32; 8];
+    regs[0] = v;
+    for m in micros {
+        let mut args = [0f32; 3];
+        for (slot, a) in args.iter_mut().zip(&m.args) {
+            *slot = match a {
+                Arg::Reg(r) => regs[usize::from(*r)],
+                Arg::Imm(v) => *v,
+                Arg::Table(_) => return None,
+            };
+        }
+        regs[usize::from(m.dst)] = scalar(m.op, args[0], args[1], args[2]);
+    }
+    Some(regs[0])
+}
+
 /// The meaning of one vector operation on f32 operands.
 pub(crate) fn scalar(op: PeOp, a: f32, b: f32, c: f32) -> f32 {
     use numerics::*;

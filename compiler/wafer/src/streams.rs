@@ -269,6 +269,23 @@ impl WaferGraph {
         }
     }
 
+    /// Drops steps that change nothing: what only moves or compares the values of one stream makes none that were
+    /// not there, and rounding what is rounded already in the same way leaves it as it is.
+    pub(crate) fn drop_idle_steps(&mut self) {
+        for k in self.order() {
+            let kernel = &self.kernels[k.0];
+            let [operand] = &kernel.inputs[..] else { continue };
+            let Producer::Kernel(maker) = self.streams[operand.stream.0].producer else { continue };
+            if kernel.steps.is_empty() || kernel.core.input_use(0) != InputUse::Passes {
+                continue;
+            }
+            let values = super::steps::values(&self.kernels[maker.0].steps);
+            if values.is_some_and(|v| super::steps::keep(&kernel.steps, &v)) {
+                self.kernels[k.0].steps.clear();
+            }
+        }
+    }
+
     /// The stream.
     pub(crate) fn stream(&self, s: StreamId) -> &Stream {
         &self.streams[s.0]

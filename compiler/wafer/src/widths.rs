@@ -26,6 +26,7 @@ const ATTEMPTS: usize = 3;
 /// Places the model in as many lanes as make it fastest.
 pub(crate) fn fastest(
     mut g: WaferGraph,
+    images: u64,
     m: &Machine,
     options: &Options,
 ) -> Result<(WaferGraph, Placement, Wires), CompileError> {
@@ -33,12 +34,12 @@ pub(crate) fn fastest(
     let cost = |g: &mut WaferGraph| -> Result<(u64, bool), CompileError> {
         let choices = plan::all_choices(g, m, options.max_pes_per_kernel)?;
         plan::choose(g, &choices, 1.0);
-        let mut e = estimate::estimate(g, m);
+        let mut e = estimate::estimate(g, images, m);
         let mut slack = 1.0;
         while e.pes > room && slack < 64.0 {
             slack *= 1.25;
             plan::choose(g, &choices, slack);
-            e = estimate::estimate(g, m);
+            e = estimate::estimate(g, images, m);
         }
         Ok((e.cycles, e.pes <= room))
     };

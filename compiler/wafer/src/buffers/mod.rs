@@ -13,9 +13,9 @@ mod flow;
 use super::error::CompileError;
 use super::kernels::Delay;
 use super::layout::{Layout, Loop};
-use super::streams::{KernelId, Operand, Stream, WaferGraph};
+use super::streams::{KernelId, Lane, Operand, Stream, WaferGraph};
 use flow::{Network, Stop};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Blocks that one model may buffer before the compiler gives up.
 const MAX_BLOCKS: usize = 100_000;
@@ -44,10 +44,24 @@ pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
     found
 }
 
+/// Rows of an image that a lane's short branch can hold beyond what keeps it from a deadlock: about as many as a
+/// long one works on at a time, so that the two need not wait for each other at every row.
+const SPARE_ROWS: usize = 6;
+
 /// Puts buffers where the graph would deadlock without them.
 ///
 /// Runs the graph a few times, however many buffers it needs.
 pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
+    let mut buffered = BTreeSet::new();
+    until_done(g, &mut buffered)?;
+    for (k, i) in buffered {
+        spare_rows(g, k, i);
+    }
+    Ok(())
+}
+
+/// Adds buffers until the graph runs to its end.
+fn until_done(g: &mut WaferGraph, buffered: &mut BTreeSet<(KernelId, usize)>) -> Result<(), CompileError> {
     let mut left = MAX_BLOCKS;
     loop {
         let mut added: BTreeMap<(KernelId, usize), usize> = BTreeMap::new();
@@ -69,8 +83,26 @@ pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
             return Ok(());
         }
         for ((k, i), blocks) in added {
+            buffered.insert((k, i));
             insert(g, k, i, blocks);
         }
+    }
+}
+
+/// PEs of one block each before an operand of a lane's kernel: a row of such PEs holds any number of blocks.
+fn spare_rows(g: &mut WaferGraph, k: KernelId, i: usize) {
+    let stream = g.stream(g.kernels[k.0].inputs[i].stream);
+    let [_, c, _, w] = stream.shape[..] else { return };
+    if g.kernels[k.0].lane == Lane::WHOLE {
+        return;
+    }
+    let Some((layout, images)) = in_blocks(stream) else { return };
+    let n = layout.loops.len();
+    let runs = layout.loops[n - 2].count;
+    let block = (runs * layout.loops[n - 1].count).max(1);
+    let outer: usize = layout.loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
+    for _ in 0..SPARE_ROWS * (c * w).div_ceil(block) {
+        insert_one(g, k, i, Delay { depth: 1, images, blocks: outer, runs, layout: layout.clone() });
     }
 }
 

@@ -50,6 +50,17 @@ impl Conv {
         self.cg() == 1 && self.mg() == 1
     }
 
+    /// True when it pays to have the channels of a column side by side.
+    fn mixes(&self) -> bool {
+        self.groups == 1 && self.g.dw == 1 && self.g.kw > 1 && self.g.c > 1
+    }
+
+    /// The operands of the rows of a window whose columns and channels are one loop each.
+    fn window_rows(&self, cx: &PeContext<'_>, win: &Window) -> Option<Vec<quadrille_isa::wafer::Mem>> {
+        let (g, left) = (self.g, cx.columns.start * self.g.sw);
+        (0..g.kh).map(|kh| win.columns_and_channels(kh * g.dh, left, g.sw)).collect()
+    }
+
     /// Multiply-adds of a PE's channels for one row of results.
     fn sums(&self, cx: &PeContext<'_>, b: &mut Builder, win: &Window, acc: &steps::Block) -> Vec<VecOp> {
         let (g, first) = (self.g, cx.units.start);
@@ -87,7 +98,12 @@ impl Conv {
             let channel = (m / self.mg() - first_group) * cg;
             let dst = acc.base + (j * acc.pitch * 4) as u32;
             let w = w + (j * taps * cg * 2) as u32;
-            if cg == 1 {
+            if let Some(rows) = self.window_rows(cx, win) {
+                // Taps of a window row and channels are one loop.
+                for (kh, a) in rows.into_iter().enumerate() {
+                    fma(g.kw * cg, a, w + (kh * g.kw * cg * 2) as u32, dst, 0);
+                }
+            } else if cg == 1 {
                 // With one input channel the taps of a window row are the sum's inner loop.
                 for kh in 0..g.kh {
                     let a = win.columns(kh * g.dh, channel, left, (g.dw, g.sw));
@@ -200,6 +216,7 @@ impl Core for Conv {
         let (cg, mg) = (self.cg(), self.mg());
         let channels = cx.units.start / mg * cg..(cx.units.end - 1) / mg * cg + cg;
         let win = Window::new(b, cx, self.g, ElemType::F16, channels, 0, self.halo);
+        let win = if self.mixes() { win.mixed() } else { win };
         let acc = cx.block(b, cx.units.clone(), cx.columns.clone());
         let start = match &self.bias {
             Some(v) => {

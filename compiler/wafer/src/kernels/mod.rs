@@ -365,6 +365,15 @@ pub(crate) fn blocks(layout: &Layout, max: usize) -> Layout {
     Layout { loops }
 }
 
+/// Blocks of a lane: where it is one column wide, of channels as rows, so that PEs may share them.
+pub(crate) fn lane_blocks(layout: &Layout, max: usize) -> Layout {
+    let mut blocks = blocks(layout, max);
+    if layout.run() == 1 {
+        blocks.loops.push(Loop { count: 1, step: 1 });
+    }
+    blocks
+}
+
 /// Size of a type in SRAM.
 pub(crate) fn size(ty: ElemType) -> u32 {
     ty.bytes()

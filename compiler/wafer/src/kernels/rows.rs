@@ -161,6 +161,10 @@ pub(crate) struct Window {
     pitch: usize,
     /// Channels, and rows, follow each other towards lower addresses.
     downward: bool,
+    /// It holds whole rows.
+    whole: bool,
+    /// The channels of a column lie side by side, so that a window's columns and channels are one loop.
+    mixed: bool,
     channels: Range<usize>,
     g: Geometry,
     fill: Src,
@@ -227,7 +231,9 @@ impl Window {
         halo: Halo,
     ) -> Window {
         let format = cx.inputs[0];
-        let part = g.part(&cx.columns, format.pitch).unwrap_or(Part {
+        let part = g.part(&cx.columns, format.pitch);
+        let whole = part.is_none();
+        let part = part.unwrap_or(Part {
             origin: 0,
             pitch: g.buffer_pitch(format.pitch),
             downward: false,
@@ -266,11 +272,28 @@ impl Window {
             beside,
             patch,
             pads,
+            whole,
+            mixed: false,
         }
+    }
+
+    /// The same with the channels of a column side by side, where it holds whole rows.
+    pub(crate) fn mixed(self) -> Window {
+        // A place for each element all the same: only which one changes, and all hold the same value at first.
+        Window { mixed: self.whole, ..self }
+    }
+
+    /// The operand of a window row's columns and channels in one loop, for windows of columns side by side.
+    pub(crate) fn columns_and_channels(&self, row: usize, column: usize, stride0: usize) -> Option<Mem> {
+        self.mixed.then(|| mem(self.ty, self.at(row, 0, column), 1, stride0 * self.channels.len()))
     }
 
     /// Byte address of (window row, local channel, column).
     fn at(&self, row: usize, channel: usize, column: usize) -> u32 {
+        if self.mixed {
+            let element = (row * self.pitch + column) * self.channels.len() + channel;
+            return self.base + element as u32 * size(self.ty);
+        }
         let channels = ((row * self.channels.len() + channel) * self.pitch) as i64;
         let elements = if self.downward { -channels } else { channels } + column as i64 - self.origin as i64;
         (i64::from(self.base) + elements * i64::from(size(self.ty))).max(0) as u32
@@ -278,6 +301,9 @@ impl Window {
 
     /// Columns `stride0` apart from (window row, local channel, column) on, a channel a row.
     pub(crate) fn channels(&self, row: usize, channel: usize, column: usize, stride0: usize) -> Mem {
+        if self.mixed {
+            return mem(self.ty, self.at(row, channel, column), 1, stride0 * self.channels.len());
+        }
         let m = mem(self.ty, self.at(row, channel, column), self.pitch, stride0);
         match self.downward {
             true => Mem { stride1: Val::Const(-(self.pitch as i32)), ..m },
@@ -287,7 +313,8 @@ impl Window {
 
     /// Columns of one channel: `stride0` apart, and a row of them `stride1` after the one before.
     pub(crate) fn columns(&self, row: usize, channel: usize, column: usize, (stride1, stride0): (usize, usize)) -> Mem {
-        mem(self.ty, self.at(row, channel, column), stride1, stride0)
+        let apart = if self.mixed { self.channels.len() } else { 1 };
+        mem(self.ty, self.at(row, channel, column), stride1 * apart, stride0 * apart)
     }
 
     /// The operations for one row.
@@ -344,6 +371,11 @@ impl Window {
         let first = columns.start * self.g.sw;
         let width = (columns.len() - 1) * self.g.sw + (self.g.kw - 1) * self.g.dw + 1;
         let at = |row| self.channels(row, 0, first, 1);
+        if self.mixed {
+            let n = self.channels.len();
+            let at = |row| Mem { stride0: num(1), stride1: num(self.pitch * n), ..at(row) };
+            return vec![mov(num(keep), num(width * n), Dst::Mem(at(0)), Src::Mem(at(self.g.sh)))];
+        }
         vec![mov(num(rows), num(width), Dst::Mem(at(0)), Src::Mem(at(self.g.sh)))]
     }
 

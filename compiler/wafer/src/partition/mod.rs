@@ -137,6 +137,7 @@ pub(crate) fn partition(g: &Graph) -> Partition {
     }
     p.out.prune();
     p.out.kernels.iter_mut().for_each(|k| crate::steps::clamp_before_rounding(&mut k.steps));
+    p.out.drop_idle_steps();
     p.out.choose_formats();
     Partition { graph: p.out, problems }
 }

@@ -511,6 +511,51 @@ fn transposed_convolutions() {
     }
 }
 
+/// Of the PEs that share a row of many channels, those in the middle hold most of it: a cut for which only those at the ends
+/// have room is none.
+#[test]
+fn every_share_of_a_row_fits_its_pe() {
+    for (channels, width) in [(96, 160), (128, 161), (64, 200)] {
+        let mut n = Net::new("wide");
+        let x = n.input(&[1, channels, 6, width]);
+        let y = n.conv(x, 8, [3, 3], [1, 1], 1, 1);
+        n.output(y);
+        let m = Machine::builtin("wafer").expect("built in");
+        match wafer::compile(&n.g, &m, &Options::default()) {
+            Ok(c) => {
+                let report = rt::check(&c.program, &m);
+                assert!(report.ok(), "{channels} x {width}: {:?}", first(&report.errors));
+            }
+            Err(CompileError::DoesNotFit { need, have, .. }) => assert!(need > have),
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+/// Rows, then columns repeated, as enlargements are spelled; on few PEs and many, in lanes.
+#[test]
+fn enlarged_images() {
+    for (by, lanes) in [([2, 2], 1), ([3, 2], 2), ([1, 4], 4), ([2, 1], 3)] {
+        let mut n = Net::new("enlarged");
+        let x = n.input(&[2, 3, 4, 8]);
+        let x = n.conv(x, 5, [3, 3], [1, 1], 1, 1);
+        let y = n.op(Op::Reshape { shape: vec![2, 5, 4, 1, 8] }, &[x]);
+        let y = n.op(Op::Broadcast { shape: vec![2, 5, 4, by[0], 8] }, &[y]);
+        let h = 4 * by[0];
+        let y = n.op(Op::Reshape { shape: vec![2, 5, h, 8, 1] }, &[y]);
+        let y = n.op(Op::Broadcast { shape: vec![2, 5, h, 8, by[1]] }, &[y]);
+        let y = n.op(Op::Reshape { shape: vec![2, 5, h, 8 * by[1]] }, &[y]);
+        let y = n.relu(y);
+        n.output(y);
+        let z = n.conv(y, 2, [3, 3], [1, 1], 1, 1);
+        n.output(z);
+        let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
+        for most in [None, Some(1)] {
+            run(&n.g, "wafer", &Options { lanes: Some(lanes), max_pes_per_kernel: most }, &inputs);
+        }
+    }
+}
+
 /// Products of bytes less their zero points with constants larger than a PE: exact, the sum cut where f32 would not hold it.
 #[test]
 fn products_of_whole_numbers() {

@@ -112,6 +112,10 @@ pub(crate) fn wires(g: &WaferGraph, placement: &Placement, spreads: bool, m: &Ma
             remedy: "use a larger mesh".to_string(),
         };
         let tree = router.tree(source, &sinks).ok_or_else(|| NoWires::Other(no_path()))?;
+        // Whatever else comes, these trees cannot be told apart.
+        if let Some(p) = router.overfull {
+            return Err(NoWires::Colors(p));
+        }
         w.streams[i] = Some(w.trees.len());
         w.trees.push(tree);
     }

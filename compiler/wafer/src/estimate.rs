@@ -1,6 +1,6 @@
 //! What a program will cost, from the code alone.
 
-use super::plan::{busy_cycles, code_of, datapath_cycles};
+use super::plan::{busy_cycles, code_of, datapath_cycles, fullest};
 use super::streams::{Producer, WaferGraph};
 use quadrille_isa::wafer::Machine;
 
@@ -50,7 +50,7 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, m: &Machine) -> Estimate {
     let latency = first_image(g, &busy, images).max(interval);
     let mut sram = (0, 0);
     for k in &g.kernels {
-        for i in [0, k.pes() - 1] {
+        for i in fullest(k, k.cut) {
             let c = code_of(g, k, k.cut, i, false);
             sram.0 = sram.0.max(c.sram_bytes(m));
             sram.1 = sram.1.max(u64::from(c.class.text_bytes(m.program.vector_op_bytes, m.program.task_bytes)));

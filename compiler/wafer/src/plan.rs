@@ -67,6 +67,14 @@ fn busiest(g: &WaferGraph, k: &Kernel, cut: Cut) -> [PeCode; 2] {
     [pes - 1, pes.saturating_sub(2)].map(|i| code_of(g, k, cut, i, false))
 }
 
+/// The PEs of a kernel that may hold most: the first, and those that share the runs of the first unit. A PE between two others
+/// of a run holds more of it than those at its ends.
+pub(crate) fn fullest(k: &Kernel, cut: Cut) -> impl Iterator<Item = usize> {
+    let pes = pes_of(k.core.as_ref(), cut);
+    let parts = part_columns(k.core.layout().run(), cut.parts).1;
+    std::iter::once(0).chain(pes.saturating_sub(parts)..pes)
+}
+
 /// Expected cycles of the kernel's busiest PE for one run of the model.
 pub(crate) fn busy_cycles(g: &WaferGraph, k: &Kernel, cut: Cut, m: &Machine) -> u64 {
     let codes = busiest(g, k, cut);
@@ -98,7 +106,7 @@ fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Ve
     let mut least: Option<u64> = None;
     for cut in cuts {
         let pes = pes_of(k.core.as_ref(), cut);
-        let need = [0, pes - 1].iter().map(|&i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0);
+        let need = fullest(k, cut).map(|i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0);
         least = Some(least.map_or(need, |l| l.min(need)));
         if need > u64::from(m.geometry.sram_bytes_per_pe) {
             continue;

@@ -50,6 +50,13 @@ pub(crate) struct Router<'a> {
     crowd: Option<Vec<u16>>,
     /// Trees over each link, by router and direction it leaves in.
     load: Vec<[u8; 4]>,
+    /// Routers that the tree being made reaches along chains only: those that carry its number.
+    closed: Vec<u32>,
+    trees: u32,
+    /// Trees through each router, and one through which more go than there are colors.
+    through: Vec<u16>,
+    colors: u32,
+    pub(crate) overfull: Option<Pe>,
 }
 
 const DIRECTIONS: [(Port, i32, i32, Port); 4] = [
@@ -72,7 +79,19 @@ impl<'a> Router<'a> {
         }
         // The hops of its own chain cross every router of a kernel.
         let crowd = spreads.then(|| occupied.iter().map(|&o| if o { 2 } else { 0 }).collect());
-        Router { width, height, placement, occupied, crowd, load: vec![[0; 4]; width * height] }
+        Router {
+            width,
+            height,
+            placement,
+            occupied,
+            crowd,
+            load: vec![[0; 4]; width * height],
+            closed: vec![0; width * height],
+            trees: 0,
+            through: vec![0; width * height],
+            colors: m.geometry.colors,
+            overfull: None,
+        }
     }
 
     fn index(&self, p: Pe) -> usize {
@@ -89,19 +108,21 @@ impl<'a> Router<'a> {
         tree.hops.insert(at, Hop { rx, tx: PortSet::default() });
         self.crosses(at);
         // The PEs of the readers get the color from their own chain only.
-        let mut closed: Vec<Pe> = Vec::new();
+        self.trees += 1;
         for s in sinks {
             if let Sink::Chain(k) = s {
-                closed.extend(&self.placement.chains[*k]);
+                for &p in &self.placement.chains[*k] {
+                    let i = self.index(p);
+                    self.closed[i] = self.trees;
+                }
             }
         }
-        closed.sort_unstable();
         for s in sinks {
             let target = match *s {
                 Sink::Chain(k) => *self.placement.chains[k].first()?,
                 Sink::East(y) => Pe { x: self.width as u16 - 1, y },
             };
-            self.reach(&mut tree, target, &closed)?;
+            self.reach(&mut tree, target)?;
             match *s {
                 Sink::Chain(k) => {
                     let chain = &self.placement.chains[k];
@@ -135,6 +156,10 @@ impl<'a> Router<'a> {
     /// One more tree through a router.
     fn crosses(&mut self, p: Pe) {
         let i = self.index(p);
+        self.through[i] = self.through[i].saturating_add(1);
+        if u32::from(self.through[i]) > self.colors {
+            self.overfull = self.overfull.or(Some(p));
+        }
         if let Some(c) = &mut self.crowd {
             c[i] = c[i].saturating_add(1);
         }
@@ -164,7 +189,7 @@ impl<'a> Router<'a> {
     }
 
     /// Grows the tree to `target` by a cheapest path.
-    fn reach(&mut self, tree: &mut Tree, target: Pe, closed: &[Pe]) -> Option<()> {
+    fn reach(&mut self, tree: &mut Tree, target: Pe) -> Option<()> {
         if tree.hops.contains_key(&target) {
             // Only a source may already be there: its chain would start where the stream does.
             return Some(());
@@ -182,8 +207,8 @@ impl<'a> Router<'a> {
             )
         };
         let path = self
-            .search(tree, target, closed, near(if self.crowd.is_some() { 16 } else { 3 }))
-            .or_else(|| self.search(tree, target, closed, (0, 0, self.width - 1, self.height - 1)))?;
+            .search(tree, target, near(if self.crowd.is_some() { 16 } else { 3 }))
+            .or_else(|| self.search(tree, target, (0, 0, self.width - 1, self.height - 1)))?;
         for pair in path.windows(2) {
             self.step(tree, pair[0], pair[1]);
         }
@@ -191,36 +216,30 @@ impl<'a> Router<'a> {
     }
 
     /// Cheapest path from any router of the tree to `target` inside a box.
-    fn search(
-        &self,
-        tree: &Tree,
-        target: Pe,
-        closed: &[Pe],
-        (x0, y0, x1, y1): (usize, usize, usize, usize),
-    ) -> Option<Vec<Pe>> {
+    ///
+    /// Routers are looked at by the cost of the way there and the least that is left (A*). Of ways of one cost the one whose
+    /// last router before is cheapest, then first in order, is taken, so that the path does not depend on the order of looking.
+    fn search(&self, tree: &Tree, target: Pe, (x0, y0, x1, y1): (usize, usize, usize, usize)) -> Option<Vec<Pe>> {
         let w = x1 - x0 + 1;
         let local = |p: Pe| (usize::from(p.y) - y0) * w + usize::from(p.x) - x0;
+        let left = |p: Pe| COST.0 * (u32::from(p.x.abs_diff(target.x)) + u32::from(p.y.abs_diff(target.y)));
         let mut cost = vec![u32::MAX; w * (y1 - y0 + 1)];
         let mut from = vec![u8::MAX; cost.len()];
+        let before = |q: Pe, d: u8| {
+            let (_, dx, dy, _) = DIRECTIONS[usize::from(d)];
+            Pe { x: (i32::from(q.x) - dx) as u16, y: (i32::from(q.y) - dy) as u16 }
+        };
         let mut heap = BinaryHeap::new();
         for &p in tree.hops.keys() {
             cost[local(p)] = 0;
-            heap.push(Reverse((0u32, p)));
+            heap.push(Reverse((left(p), 0u32, p)));
         }
-        while let Some(Reverse((c, p))) = heap.pop() {
-            if c > cost[local(p)] {
-                continue;
+        while let Some(Reverse((least, c, p))) = heap.pop() {
+            if least > cost[local(target)] {
+                break;
             }
-            if p == target {
-                let mut path = vec![p];
-                let mut at = p;
-                while cost[local(at)] != 0 {
-                    let (_, dx, dy, _) = DIRECTIONS[usize::from(from[local(at)])];
-                    at = Pe { x: (i32::from(at.x) - dx) as u16, y: (i32::from(at.y) - dy) as u16 };
-                    path.push(at);
-                }
-                path.reverse();
-                return Some(path);
+            if c > cost[local(p)] || p == target {
+                continue;
             }
             for (d, &(_, dx, dy, _)) in DIRECTIONS.iter().enumerate() {
                 let (x, y) = (i32::from(p.x) + dx, i32::from(p.y) + dy);
@@ -228,10 +247,10 @@ impl<'a> Router<'a> {
                     continue;
                 }
                 let q = Pe { x: x as u16, y: y as u16 };
-                if q != target && closed.binary_search(&q).is_ok() {
+                let i = self.index(q);
+                if q != target && self.closed[i] == self.trees {
                     continue;
                 }
-                let i = self.index(q);
                 let step = COST.0
                     + if self.occupied[i] { COST.1 } else { 0 }
                     + self.crowding(i)
@@ -239,12 +258,26 @@ impl<'a> Router<'a> {
                 let total = c + step;
                 let l = local(q);
                 if total < cost[l] {
-                    cost[l] = total;
-                    from[l] = d as u8;
-                    heap.push(Reverse((total, q)));
+                    (cost[l], from[l]) = (total, d as u8);
+                    heap.push(Reverse((total + left(q), total, q)));
+                } else if total == cost[l] && total > 0 {
+                    let now = before(q, from[l]);
+                    if (c, p) < (cost[local(now)], now) {
+                        from[l] = d as u8;
+                    }
                 }
             }
         }
-        None
+        if cost[local(target)] == u32::MAX {
+            return None;
+        }
+        let mut path = vec![target];
+        let mut at = target;
+        while cost[local(at)] != 0 {
+            at = before(at, from[local(at)]);
+            path.push(at);
+        }
+        path.reverse();
+        Some(path)
     }
 }

@@ -1,7 +1,7 @@
 //! Convolution and pooling: windows over images.
 
 use super::{Obstacle, Partitioner, Source};
-use crate::kernels::{Conv, ConvTranspose, Geometry, Halo, Pool, PoolKind};
+use crate::kernels::{Conv, ConvTranspose, Enlarge, Geometry, Halo, Pool, PoolKind};
 use crate::layout::Layout;
 use quadrille_compiler::ir::{EpilogueStep, Node, Pool as IrPool, Window};
 use quadrille_isa::numerics::f32_to_f16;
@@ -85,6 +85,26 @@ impl Partitioner<'_> {
         let weights = Arc::new(weights.iter().map(|&v| f32_to_f16(v)).collect());
         let core = ConvTranspose::new([n, c, h, wd], out[1], [kh, kw], weights);
         Ok(self.add(node, Box::new(core), vec![input]).1)
+    }
+
+    /// Rows or columns of an image repeated, as an enlargement by whole factors is spelled.
+    pub(super) fn enlarge(&mut self, node: &Node, out: &[usize]) -> Result<Source, Obstacle> {
+        let x = node.inputs[0];
+        let (dims, by) = match (self.g.shape(x), out) {
+            (&[n, c, h, 1, w], &[.., k, same]) if out.len() == 5 && same == w && k > 1 => ([n, c, h, w], [k, 1]),
+            (&[n, c, h, w, 1], &[.., same, k]) if out.len() == 5 && same == w && k > 1 => ([n, c, h, w], [1, k]),
+            _ => {
+                return Err(Obstacle::new(
+                    "it repeats something else than rows or columns of images",
+                    "use --target tsp",
+                ));
+            }
+        };
+        if dims[..3] != out[..3] || dims[3] == 1 {
+            return Err(Obstacle::new("it repeats along other axes, too", "use --target tsp"));
+        }
+        let input = self.want(x, &Layout::image(dims))?;
+        Ok(self.add(node, Box::new(Enlarge::new(dims, by)), vec![input]).1)
     }
 
     pub(super) fn pool(&mut self, node: &Node, kind: IrPool, window: &Window) -> Result<Source, Obstacle> {

@@ -196,6 +196,7 @@ impl Partitioner<'_> {
             Op::Unary(u) => self.unary(node, *u),
             Op::Binary(b) => self.binary(node, *b),
             Op::Conv { window, groups, epilogue } => self.conv(node, window, *groups, epilogue),
+            Op::Broadcast { shape } => self.enlarge(node, shape),
             Op::ConvTranspose { window, groups, extra } => self.conv_transpose(node, window, *groups, extra),
             Op::Pool { kind, window } => self.pool(node, *kind, window),
             Op::MatMul { epilogue } => self.matmul(node, epilogue),

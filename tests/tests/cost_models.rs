@@ -250,17 +250,21 @@ fn on_wafer(g: &Graph) -> Vec<Pair> {
         (quadrille_wafer::Cost::default(), quadrille_isa::wafer::Machine::builtin("wafer").expect("it ships"));
     let mut pairs: Vec<Pair> = Vec::new();
     let mut seen = BTreeSet::new();
-    for most in [usize::MAX, 16, 4, 1] {
-        let options = quadrille_wafer::Options { max_pes_per_kernel: Some(most), lanes: Some(1) };
+    let limits = [(usize::MAX, ""), (16, "16 PEs at most"), (4, "4 PEs at most"), (1, "1 PEs at most")];
+    let lanes = [(2, "2 lanes of columns"), (8, "8 lanes of columns")];
+    let ways = limits.map(|(most, name)| (most, 1, name)).into_iter();
+    for (most, lanes, name) in ways.chain(lanes.map(|(n, name)| (usize::MAX, n, name))) {
+        let Some(cycles) = predicted(&model, g, name).or_else(|| predicted(&model, g, "").filter(|_| lanes == 1))
+        else {
+            continue;
+        };
+        let options = quadrille_wafer::Options { max_pes_per_kernel: Some(most), lanes: Some(lanes) };
         let Ok(c) = quadrille_wafer::compile(g, &machine, &options) else { continue };
         if !seen.insert(c.estimate.pes) {
             continue;
         }
         let inputs = random_inputs(g, 1);
         let ran = wafer_runtime::simulate(&c.program, &machine, &inputs).unwrap_or_else(|e| panic!("{}: {e}", key(g)));
-        let name = if most == usize::MAX { String::new() } else { format!("{most} PEs at most") };
-        let cycles =
-            predicted(&model, g, &name).or_else(|| predicted(&model, g, "")).expect("every operation has a cost");
         pairs.push(Pair {
             what: format!("{} PEs, {name}: {}", c.estimate.pes, key(g)),
             predicted: cycles.alone(),

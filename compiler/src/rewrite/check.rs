@@ -85,6 +85,17 @@ pub fn compare_graphs(before: &Graph, after: &Graph, inputs: &[Tensor], exact: b
 /// that differs by more than `rel` of that magnitude. `rel` 0 asks for equal values (any two NaN
 /// are equal, and so are the two zeros).
 pub(super) fn compare(x: &Tensor, y: &Tensor, rel: f64) -> Result<(f64, f64), Difference> {
+    compare_by(x, y, rel, magnitude(x))
+}
+
+/// The largest magnitude of a finite element.
+pub(super) fn magnitude(x: &Tensor) -> f64 {
+    let elements = (0..x.len()).filter_map(|i| fold::element(x, i));
+    elements.filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()))
+}
+
+/// [`compare`] with another magnitude to be relative to.
+pub(super) fn compare_by(x: &Tensor, y: &Tensor, rel: f64, scale: f64) -> Result<(f64, f64), Difference> {
     let differ =
         |element, before, after, tolerance| Difference { output: String::new(), element, before, after, tolerance };
     if x.dtype != y.dtype || x.shape != y.shape {
@@ -92,7 +103,6 @@ pub(super) fn compare(x: &Tensor, y: &Tensor, rel: f64) -> Result<(f64, f64), Di
     }
     let at = |t: &Tensor, i| fold::element(t, i);
     let size = x.dtype.size();
-    let scale = (0..x.len()).filter_map(|i| at(x, i)).filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()));
     let mut worst = 0.0f64;
     for i in 0..x.len() {
         let bytes = i * size..(i + 1) * size;

@@ -4,7 +4,7 @@
 //! belong to the target compilers, which know what they would do with an operation; they
 //! are estimates by which alternatives are compared. An operation's time is its busiest resource plus the time
 //! to fill and drain the machine. A graph takes at least as long as its busiest resource, and as its longest
-//! chain of fills; at most as long as the sum of all.
+//! chain of operations that wait for each other; at most as long as the sum of all.
 
 use crate::ir::{Binary, Op, Reduce, TensorType, Unary};
 use std::fmt;
@@ -49,7 +49,79 @@ pub struct Cycles {
 impl Cycles {
     /// Time of one operation that runs alone: its busiest resource, and the fill.
     pub fn alone(self) -> u64 {
-        self.busy.into_iter().max().unwrap_or(0).saturating_add(self.fill)
+        self.busiest().saturating_add(self.fill)
+    }
+
+    /// Busy cycles of the busiest resource.
+    pub fn busiest(self) -> u64 {
+        self.busy.into_iter().max().unwrap_or(0)
+    }
+}
+
+/// How far an operation overlaps with what is before and after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wait {
+    /// Cycles that it works before the first of its result is there and after the last of its operands has come: all, where it waits for
+    /// whole operands; none, where it keeps step with them.
+    pub lead: u64,
+    /// It is done by whoever makes its operand, who is busy with it, too.
+    pub joins: bool,
+}
+
+/// When a value is there, if nothing but operands and its own work is in the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Times {
+    first: u64,
+    last: u64,
+    /// Busy cycles of who makes it, of resources that are its own.
+    maker: u64,
+}
+
+impl Times {
+    /// Of the result of an operation on operands of the given times.
+    pub(crate) fn after(operands: impl Iterator<Item = Times>, c: Cycles, w: Wait, shared: [bool; RESOURCES]) -> Times {
+        let before = operands.fold(Times::default(), |a, b| Times {
+            first: a.first.max(b.first),
+            last: a.last.max(b.last),
+            maker: a.maker.max(b.maker),
+        });
+        let own = c.busy.iter().zip(shared).filter(|(_, s)| !s).map(|(b, _)| *b).max().unwrap_or(0);
+        if w.joins {
+            let last = before.last.saturating_add(c.busiest());
+            return Times { first: before.first, last, maker: before.maker.saturating_add(own) };
+        }
+        let end = before.first.saturating_add(c.busiest()).max(before.last.saturating_add(w.lead));
+        Times {
+            first: before.first.saturating_add(w.lead).saturating_add(c.fill),
+            last: end.saturating_add(c.fill),
+            maker: own,
+        }
+    }
+}
+
+/// What no schedule of some operations beats if the costs are right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Bound {
+    /// Busy cycles by resource: the sum of a shared one, else the most of one operation.
+    pub(crate) busy: [u64; RESOURCES],
+    /// When the last value is there, along the longest chain.
+    pub(crate) chain: u64,
+    /// The busiest maker of values.
+    maker: u64,
+}
+
+impl Bound {
+    /// Adds an operation with the times of its result.
+    pub(crate) fn add(&mut self, c: Cycles, t: Times, shared: [bool; RESOURCES]) {
+        for ((sum, own), shared) in self.busy.iter_mut().zip(c.busy).zip(shared) {
+            *sum = if shared { sum.saturating_add(own) } else { own.max(*sum) };
+        }
+        self.chain = self.chain.max(t.last);
+        self.maker = self.maker.max(t.maker);
+    }
+
+    pub(crate) fn cycles(&self) -> u64 {
+        self.busy.into_iter().max().unwrap_or(0).max(self.chain).max(self.maker)
     }
 }
 
@@ -69,6 +141,34 @@ pub struct Mapping {
     pub name: String,
     /// What it costs.
     pub cycles: Cycles,
+}
+
+/// What the choice among equal forms minimises.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Objective {
+    /// The bound on overlap: the busiest resource, or the longest chain; and a sixteenth of the sum.
+    #[default]
+    Overlap,
+    /// The bound and the whole sum.
+    Both,
+    /// The sum of all operations' times, as if nothing overlapped.
+    Sum,
+}
+
+impl Objective {
+    /// The part of the sum that counts.
+    pub(super) fn sum_sixteenths(self) -> u64 {
+        match self {
+            Objective::Overlap => 1,
+            Objective::Both | Objective::Sum => 16,
+        }
+    }
+
+    /// What it says of a graph, in cycles.
+    pub fn cycles(self, cost: &GraphCost) -> u64 {
+        let sum = cost.serial_cycles / 16 * self.sum_sixteenths();
+        if self == Objective::Sum { sum } else { cost.overlapped_cycles.saturating_add(sum) }
+    }
 }
 
 /// Cost of operations on a target.
@@ -96,6 +196,11 @@ pub trait CostModel: Send + Sync {
         self.cycles(op, inputs, result)
     }
 
+    /// How an operation of these cycles waits for its operands: for all of them, where the model knows no better.
+    fn wait(&self, _op: &Op, _inputs: &[Operand<'_>], cycles: Cycles) -> Wait {
+        Wait { lead: cycles.busiest(), joins: false }
+    }
+
     /// Steps that the target takes in the epilogue of one product.
     fn epilogue_steps(&self) -> usize;
 
@@ -112,42 +217,39 @@ pub struct GraphCost {
     pub serial_cycles: u64,
     /// Busy cycles by resource: the sum over all operations of a shared one, else the most.
     pub busy_cycles: [u64; RESOURCES],
-    /// Filling and draining along the longest chain of operations.
-    pub chain_cycles: u64,
-}
-
-impl GraphCost {
-    /// What no schedule beats if the costs are right: the busiest resource, or the longest chain.
-    pub fn overlapped_cycles(&self) -> u64 {
-        self.busy_cycles.into_iter().max().unwrap_or(0).max(self.chain_cycles)
-    }
-
-    /// Adds an operation.
-    pub(crate) fn add(&mut self, c: Cycles, shared: [bool; RESOURCES]) {
-        self.nodes += 1;
-        self.serial_cycles = self.serial_cycles.saturating_add(c.alone());
-        for ((sum, b), shared) in self.busy_cycles.iter_mut().zip(c.busy).zip(shared) {
-            *sum = if shared { sum.saturating_add(b) } else { b.max(*sum) };
-        }
-    }
+    /// What no schedule beats if the costs are right: the busiest resource, or the longest chain of operations that wait for each other.
+    pub overlapped_cycles: u64,
 }
 
 /// Cost of a whole graph under a model.
 pub fn graph_cost(g: &crate::ir::Graph, model: &dyn CostModel) -> GraphCost {
     let mut cost = GraphCost::default();
-    let mut ready = vec![0u64; g.values().len()];
+    let (mut bound, shared) = (Bound::default(), model.shared());
+    let mut times = vec![Times::default(); g.values().len()];
     for (n, c) in g.nodes().iter().zip(node_costs(g, model)) {
-        let Some(c) = c else { continue };
-        cost.add(c, model.shared());
-        let start = n.inputs.iter().map(|v| ready[v.0 as usize]).max().unwrap_or(0);
-        ready[n.output.0 as usize] = start.saturating_add(c.fill);
+        let Some(NodeCost { cycles, wait }) = c else { continue };
+        cost.nodes += 1;
+        cost.serial_cycles = cost.serial_cycles.saturating_add(cycles.alone());
+        let t = Times::after(n.inputs.iter().map(|v| times[v.0 as usize]), cycles, wait, shared);
+        times[n.output.0 as usize] = t;
+        bound.add(cycles, t, shared);
     }
-    cost.chain_cycles = ready.into_iter().max().unwrap_or(0);
+    cost.busy_cycles = bound.busy;
+    cost.overlapped_cycles = bound.cycles();
     cost
 }
 
+/// What a node costs, and how it waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeCost {
+    /// What it adds to the graph.
+    pub cycles: Cycles,
+    /// How it overlaps with its neighbours.
+    pub wait: Wait,
+}
+
 /// What each node adds. Operations on constants alone have none: they are evaluated at compile time.
-pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cycles>> {
+pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<NodeCost>> {
     use crate::ir::ValueDef;
     let mut fixed = vec![false; g.values().len()];
     for (i, v) in g.values().iter().enumerate() {
@@ -161,7 +263,8 @@ pub fn node_costs(g: &crate::ir::Graph, model: &dyn CostModel) -> Vec<Option<Cyc
             fixed[n.output.0 as usize] = true;
             costs.push(None);
         } else {
-            costs.push(Some(model.joined(&n.op, &inputs, g.ty(n.output))));
+            let cycles = model.joined(&n.op, &inputs, g.ty(n.output));
+            costs.push(Some(NodeCost { cycles, wait: model.wait(&n.op, &inputs, cycles) }));
         }
     }
     costs

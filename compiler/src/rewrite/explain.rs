@@ -86,7 +86,7 @@ pub fn explain(before: &Graph, after: &Graph, report: &RewriteReport, model: &dy
     let mut number: BTreeMap<usize, usize> = BTreeMap::new();
     for (i, (n, cost)) in after.nodes().iter().zip(node_costs(after, model)).enumerate() {
         let group = group_of(&mut groups, &mut number, joined.root(parts(after, n)));
-        let cycles = cost.map_or(0, |c| c.alone());
+        let cycles = cost.map_or(0, |c| c.cycles.alone());
         let steps = steps.get(&i).map_or_else(Vec::new, |s| s.to_vec());
         group.cycles_after += cycles;
         let mappings = mappings(after, n, model);
@@ -102,6 +102,7 @@ pub fn explain(before: &Graph, after: &Graph, report: &RewriteReport, model: &dy
         let group = &mut groups[i];
         group.nodes.extend(parts(before, n).map(str::to_string));
         if let Some(c) = cost {
+            let c = c.cycles;
             group.cycles_before += c.alone();
             let (steps, mappings) = (Vec::new(), Vec::new());
             group.before.push(Made { term: term(before, n), cycles: c.alone(), steps, mappings });

@@ -5,9 +5,9 @@
 //! cheaper one that has no cycle is improved by local search, and in all but the largest
 //! regions by `exact`, which mostly proves the result the best. Budgets count visits, never seconds.
 
-use super::cost::{Cycles, RESOURCES};
+use super::cost::{Bound, Cycles, Objective, RESOURCES, Times, Wait};
 use super::exact;
-use super::overlap::Bound;
+use super::overlap;
 use std::collections::BTreeMap;
 
 /// Extraction counts in parts of a cycle, so that ties go to the form with fewer operations.
@@ -23,17 +23,12 @@ pub(crate) fn to_cycles(units: u64) -> u64 {
     units / UNITS
 }
 
-/// Cycles of a score by [`Goal::Overlap`].
-pub(crate) fn score_to_cycles(score: u64) -> u64 {
-    score / (2 * UNITS)
-}
-
 /// What a choice is measured by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Goal {
     /// The sum of its terms' costs.
     Sum,
-    /// The bound on overlap and the sum, half and half.
+    /// What the problem's objective says of the bound on overlap and the sum.
     Overlap,
 }
 
@@ -44,8 +39,17 @@ pub(crate) struct Choice {
     pub(crate) cost: u64,
     /// What it takes of each resource.
     pub(crate) cycles: Cycles,
+    /// How it waits for its operands.
+    pub(crate) wait: Wait,
     /// Operand classes, each once.
     pub(crate) children: Vec<u32>,
+}
+
+impl Choice {
+    /// What it adds at least to a chain.
+    pub(crate) fn latency(&self) -> u64 {
+        if self.wait.joins { 0 } else { self.wait.lead.saturating_add(self.cycles.fill) }
+    }
 }
 
 /// Classes with their alternatives, and the classes wanted.
@@ -57,6 +61,10 @@ pub(crate) struct Problem {
     pub(crate) roots: Vec<u32>,
     /// Resources that all terms share.
     pub(crate) shared: [bool; RESOURCES],
+    /// What to minimise.
+    pub(crate) objective: Objective,
+    /// The choice that is the graph as it came; empty where there is none.
+    pub(crate) given: Solution,
 }
 
 /// An alternative by class.
@@ -235,13 +243,20 @@ pub(crate) struct Walk {
     /// Classes that the last walk needed, operands first.
     pub(crate) order: Vec<u32>,
     visits: u64,
-    /// When the chain of fills that ends in a class is over.
-    ready: Vec<u64>,
+    /// When the value of a class is there.
+    times: Vec<Times>,
 }
 
 impl Walk {
     pub(crate) fn new(n: usize) -> Walk {
-        Walk { mark: vec![0; n], epoch: 0, stack: Vec::new(), order: Vec::new(), visits: 0, ready: vec![0; n] }
+        Walk {
+            mark: vec![0; n],
+            epoch: 0,
+            stack: Vec::new(),
+            order: Vec::new(),
+            visits: 0,
+            times: vec![Times::default(); n],
+        }
     }
 
     /// A choice by a goal; `None` on a cycle. Leaves the classes needed in `order`, operands first.
@@ -249,13 +264,13 @@ impl Walk {
         let sum = self.cost(p, s)?;
         Some(match goal {
             Goal::Sum => sum,
-            Goal::Overlap => in_units(self.bound(p, s).cycles()).saturating_add(sum),
+            Goal::Overlap => overlap::score(self.bound(p, s).0.cycles(), sum, p.objective),
         })
     }
 
-    /// The bound of the choice that the last walk went over.
-    pub(crate) fn bound(&mut self, p: &Problem, s: &Solution) -> Bound {
-        Bound::of(p, s, &self.order, &mut self.ready)
+    /// The bound of the choice that the last walk went over, and the latencies of all of it.
+    pub(crate) fn bound(&mut self, p: &Problem, s: &Solution) -> (Bound, u64) {
+        overlap::bound(p, s, &self.order, &mut self.times)
     }
 
     /// Cost of what the roots need; `None` on a cycle. Leaves the classes needed in `order`,
@@ -369,7 +384,12 @@ mod tests {
                             .collect();
                         children.sort_unstable();
                         children.dedup();
-                        Choice { cost: 1 + below(20) as u64, cycles: Cycles::default(), children }
+                        Choice {
+                            cost: 1 + below(20) as u64,
+                            cycles: Cycles::default(),
+                            wait: Wait::default(),
+                            children,
+                        }
                     })
                     .collect()
             })
@@ -430,7 +450,7 @@ mod tests {
     }
 
     fn of(cost: u64, children: &[u32]) -> Choice {
-        Choice { cost, cycles: Cycles::default(), children: children.to_vec() }
+        Choice { cost, cycles: Cycles::default(), wait: Wait::default(), children: children.to_vec() }
     }
 
     #[test]

@@ -34,7 +34,7 @@ mod testing;
 mod tests;
 
 pub use check::{Check, Difference, compare_graphs, random_inputs};
-pub use cost::{CostModel, Cycles, GraphCost, Mapping, Operand, Product, RESOURCES, Target, as_chain};
+pub use cost::{CostModel, Cycles, GraphCost, Mapping, Objective, Operand, Product, RESOURCES, Target, Wait, as_chain};
 pub use explain::{Explanation, Group, Made, explain};
 pub use options::RewriteOptions;
 pub use rebuild::{JOINT, Lineage, Step};
@@ -52,7 +52,7 @@ use overlap::Overlapped;
 use rayon::prelude::*;
 use rebuild::{Builder, Chosen};
 use rule::Limits;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Why a graph was not rewritten.
@@ -104,9 +104,13 @@ pub fn optimize(
     let limits = Limits::of(model, options);
     let mut report = RewriteReport::new(model, cost::graph_cost(g, model));
     let mut current = g.clone();
-    let sweeps = if g.nodes().len() <= region::REGION_NODES { 1 } else { 2 };
-    for sweep in 0..sweeps {
+    for sweep in 0..SWEEPS {
+        let cut = current.nodes().len() > region::REGION_NODES;
         current = self::sweep(&current, sweep, model, (&rules, limits), options, &mut report)?;
+        // The second sweep has other cuts; the third, of a graph that has become small enough, none.
+        if !cut || sweep > 0 && current.nodes().len() > region::REGION_NODES {
+            break;
+        }
     }
     report.after = cost::graph_cost(&current, model);
     if let Some(seed) = options.check {
@@ -114,6 +118,9 @@ pub fn optimize(
     }
     Ok((current, report))
 }
+
+/// Sweeps over a graph, at most.
+const SWEEPS: usize = 3;
 
 /// Regions whose e-graphs are in memory at once. A constant, so that memory does not depend on the
 /// machine; the result never does.
@@ -178,9 +185,9 @@ fn sweep(
                 bound_cycles: found.solved.sum.bound.map(extract::to_cycles),
                 proven: found.solved.sum.bound == Some(found.solved.sum.cost),
                 overlap: Overlap {
-                    first_cycles: extract::score_to_cycles(found.solved.first),
-                    taken_cycles: extract::score_to_cycles(found.solved.score),
-                    bound_cycles: found.solved.bound.map(extract::score_to_cycles),
+                    first_cycles: overlap::score_to_cycles(found.solved.first),
+                    taken_cycles: overlap::score_to_cycles(found.solved.score),
+                    bound_cycles: found.solved.bound.map(overlap::score_to_cycles),
                 },
             });
         }
@@ -229,16 +236,16 @@ fn search(
     let classes: HashMap<_, _> = loaded.values.iter().copied().collect();
     let root_classes: Vec<Id> = roots.iter().map(|v| loaded.egraph.find(classes[v])).collect();
     let mut cost_of = |egraph: &Terms, c: Id, t: &language::Term| term_cost(egraph, c, t, model);
-    let (solved, chosen) = extraction(&loaded.egraph, &root_classes, model.shared(), &mut cost_of)
+    let (solved, chosen) = extraction(&loaded.egraph, &root_classes, (model.shared(), options.objective), &mut cost_of)
         .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
     Ok(Found { roots, loaded, iterations, stop, solved, chosen })
 }
 
 /// Cost of a term in the extraction's units, and what it takes of each resource.
-fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostModel) -> (u64, Cycles) {
+fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostModel) -> (u64, Cycles, Wait) {
     match egraph.op(term) {
-        None => (0, Cycles::default()),
-        Some(_) if rebuild::is_folded(egraph, class, term) => (1, Cycles::default()),
+        None => (0, Cycles::default(), Wait::default()),
+        Some(_) if rebuild::is_folded(egraph, class, term) => (1, Cycles::default(), Wait::default()),
         Some(op) => {
             let inputs: Vec<Operand<'_>> = term
                 .children
@@ -246,7 +253,7 @@ fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostM
                 .map(|&c| Operand { ty: &egraph.facts(c).ty, fixed: egraph.facts(c).fixed })
                 .collect();
             let cycles = model.joined(op, &inputs, &egraph.facts(class).ty);
-            (extract::in_units(cycles.alone()).saturating_add(2), cycles)
+            (extract::in_units(cycles.alone()).saturating_add(2), cycles, model.wait(op, &inputs, cycles))
         }
     }
 }
@@ -255,8 +262,8 @@ fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostM
 fn extraction(
     egraph: &Terms,
     roots: &[Id],
-    shared: [bool; RESOURCES],
-    cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> (u64, Cycles),
+    (shared, objective): ([bool; RESOURCES], Objective),
+    cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> (u64, Cycles, Wait),
 ) -> Option<(Overlapped, Chosen)> {
     let mut number: HashMap<Id, u32> = HashMap::new();
     let mut ids: Vec<Id> = Vec::new();
@@ -267,7 +274,10 @@ fn extraction(
         })
     };
     let roots = roots.iter().map(|&r| of(r, &mut ids)).collect();
-    let mut problem = Problem { roots, shared, ..Problem::default() };
+    let mut problem = Problem { roots, shared, objective, ..Problem::default() };
+    let births = egraph.analysis.births.iter().zip(egraph.nodes()).filter(|(b, _)| b.rule.is_none());
+    let given: HashSet<language::Term> =
+        births.map(|(_, t)| egg::Language::map_children(t.clone(), |c| egraph.find(c))).collect();
     let mut terms: Vec<Vec<&language::Term>> = Vec::new();
     let mut next = 0;
     while next < ids.len() {
@@ -286,11 +296,12 @@ fn extraction(
                 let mut children: Vec<u32> = t.children.iter().map(|&k| of(egraph.find(k), &mut ids)).collect();
                 children.sort_unstable();
                 children.dedup();
-                let (cost, cycles) = cost(egraph, class, t);
-                Choice { cost, cycles, children }
+                let (cost, cycles, wait) = cost(egraph, class, t);
+                Choice { cost, cycles, wait, children }
             })
             .collect();
         problem.classes.push(choices);
+        problem.given.push(all.iter().position(|t| given.contains(*t)).unwrap_or(0) as u32);
         terms.push(all);
     }
     let solved = overlap::solve(&problem)?;

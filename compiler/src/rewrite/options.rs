@@ -1,6 +1,7 @@
 //! What a caller may switch.
 
 use super::RewriteError;
+use super::cost::Objective;
 use super::rule::Theme;
 use super::rules::TABLE;
 
@@ -22,6 +23,8 @@ pub struct RewriteOptions {
     /// Applications of rules, at most, counted in order through the regions: what came before an application
     /// can be looked at. `None` is no limit.
     pub applications: Option<usize>,
+    /// What the choice among equal forms minimises.
+    pub objective: Objective,
 }
 
 impl Default for RewriteOptions {
@@ -34,6 +37,7 @@ impl Default for RewriteOptions {
             iterations: 24,
             growth: 24,
             applications: None,
+            objective: Objective::default(),
         }
     }
 }

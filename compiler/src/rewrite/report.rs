@@ -93,7 +93,7 @@ pub struct RegionReport {
     pub overlap: Overlap,
 }
 
-/// Scores in cycles: the mean of the bound on overlap (busiest resource and longest chain of fills) and the sum.
+/// Scores in cycles, by the objective: the bound on overlap (busiest resource or longest chain), and a part of the sum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Overlap {
     /// Of the choice by the sum alone.
@@ -193,7 +193,7 @@ impl fmt::Display for RewriteReport {
         let (b, a) = (&self.before, &self.after);
         writeln!(f, "{}: {} -> {} operations, {}", self.target, b.nodes, a.nodes, self.stop())?;
         writeln!(f, "  cycles without overlap  {:>12} -> {:>12}", b.serial_cycles, a.serial_cycles)?;
-        writeln!(f, "  cycles, perfect overlap {:>12} -> {:>12}", b.overlapped_cycles(), a.overlapped_cycles())?;
+        writeln!(f, "  cycles, perfect overlap {:>12} -> {:>12}", b.overlapped_cycles, a.overlapped_cycles)?;
         for (i, name) in self.resources.iter().enumerate().filter(|(_, n)| **n != "-") {
             writeln!(f, "    {name:<22}{:>12} -> {:>12}", b.busy_cycles[i], a.busy_cycles[i])?;
         }

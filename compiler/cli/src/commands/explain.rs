@@ -152,7 +152,7 @@ fn to_json(t: &Told<'_>) -> Value {
         json!({
             "operations": c.nodes,
             "serial_cycles": c.serial_cycles,
-            "overlapped_cycles": c.overlapped_cycles(),
+            "overlapped_cycles": c.overlapped_cycles,
             "busy_cycles": busy,
         })
     };

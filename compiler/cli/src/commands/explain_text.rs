@@ -15,7 +15,7 @@ fn one(t: &Told<'_>) -> String {
     let mut s = String::new();
     let _ = writeln!(s, "{}: {} -> {} operations; rules stopped: {}", r.target, b.nodes, a.nodes, r.stop());
     let _ = writeln!(s, "  cycles without overlap {} -> {}", b.serial_cycles, a.serial_cycles);
-    let _ = writeln!(s, "  cycles, perfect overlap {} -> {}", b.overlapped_cycles(), a.overlapped_cycles());
+    let _ = writeln!(s, "  cycles, perfect overlap {} -> {}", b.overlapped_cycles, a.overlapped_cycles);
     if let Some(c) = r.check {
         let _ = writeln!(
             s,

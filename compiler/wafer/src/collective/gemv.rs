@@ -68,6 +68,11 @@ pub struct Gemv {
 
 /// The grid of least declared cycles for one product of `[1, k] x [k, n]`.
 pub fn best_grid(machine: &Machine, k: u32, n: u32) -> Grid {
+    best_grid_cycles(machine, k, n).0
+}
+
+/// The same with those cycles.
+pub(crate) fn best_grid_cycles(machine: &Machine, k: u32, n: u32) -> (Grid, u64) {
     let costs = Costs::of(machine);
     let g = &machine.geometry;
     let mut best = (u64::MAX, Grid { width: 1, height: 1 });
@@ -94,7 +99,7 @@ pub fn best_grid(machine: &Machine, k: u32, n: u32) -> Grid {
             }
         }
     }
-    best.1
+    (best.1, best.0)
 }
 
 fn rate(machine: &Machine) -> u64 {

@@ -5,16 +5,18 @@
 //! chain also passes on the results of all others. Must not know: the graph around, places or routes.
 
 mod dense;
+mod lanes;
 mod stream;
 mod window;
 
 use quadrille_compiler::ir::{Binary, EpilogueStep, Op, TensorType, Unary};
-use quadrille_compiler::rewrite::{CostModel, Cycles, Mapping, Operand, RESOURCES, Target, as_chain};
+use quadrille_compiler::rewrite::{CostModel, Cycles, Mapping, Operand, RESOURCES, Target, Wait, as_chain};
 use quadrille_isa::wafer::Machine;
 
 /// Cost model of a `wafer` machine.
 #[derive(Clone, Debug)]
 pub struct Cost {
+    machine: Machine,
     mesh_pes: u64,
     launch: u64,
     switch: u64,
@@ -54,6 +56,7 @@ impl Cost {
     pub fn new(m: &Machine) -> Cost {
         let (g, r, l) = (&m.geometry, &m.rate, &m.latency);
         Cost {
+            machine: m.clone(),
             mesh_pes: u64::from(g.width_pes) * u64::from(g.height_pes),
             launch: u64::from(l.vector_launch),
             switch: u64::from(l.task_switch),
@@ -80,13 +83,18 @@ impl Cost {
 
     /// A kernel of so many PEs, the busiest of which is busy for `pe` cycles, with what it streams and moves.
     fn kernel(&self, k: Kernel) -> Cycles {
+        // The first share comes when a window of rows has come, and passes the chain.
+        Cycles { fill: self.fill + k.pes * self.hop, ..self.kernel_of_mesh(k) }
+    }
+
+    /// The same without a chain to fill.
+    fn kernel_of_mesh(&self, k: Kernel) -> Cycles {
         let mut busy = [0; RESOURCES];
         busy[PE] = k.cycles;
         busy[LINK] = k.wavelets;
         busy[MEMORY] = k.bytes.div_ceil(BYTES_PER_CYCLE);
         busy[MESH] = (k.pes * k.cycles).div_ceil(self.mesh_pes);
-        // The first share comes when a window of rows has come, and passes the chain.
-        Cycles { busy, fill: self.fill + k.pes * self.hop }
+        Cycles { busy, fill: self.fill }
     }
 }
 
@@ -192,6 +200,9 @@ fn named(most: u64, cycles: Cycles) -> Mapping {
 /// Limits on the PEs of a kernel that are enumerated.
 const LIMITS: [u64; 4] = [u64::MAX, 16, 4, 1];
 
+/// Numbers of lanes that are enumerated.
+const LANES: [usize; 5] = [2, 4, 8, 14, 28];
+
 impl Cost {
     /// Cycles with so many PEs at most.
     fn within(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType, most: u64) -> Cycles {
@@ -229,8 +240,9 @@ impl CostModel for Cost {
 
     fn mappings(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Vec<Mapping> {
         let all = LIMITS.map(|most| named(most, self.within(op, inputs, result, most)));
+        let copies = self.lanes(op, inputs, result).into_iter().chain(self.whole_mesh(op, inputs, result));
         let mut different: Vec<Mapping> = Vec::new();
-        for m in all {
+        for m in all.into_iter().chain(copies) {
             if !different.iter().any(|d| d.cycles == m.cycles) {
                 different.push(m);
             }
@@ -240,6 +252,19 @@ impl CostModel for Cost {
 
     fn cycles(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {
         self.within(op, inputs, result, u64::MAX)
+    }
+
+    fn wait(&self, op: &Op, inputs: &[Operand<'_>], cycles: Cycles) -> Wait {
+        let computed = inputs.iter().filter(|i| !i.fixed).count();
+        let joins = matches!(op, Op::Unary(_)) || matches!(op, Op::Binary(_)) && computed == 1;
+        // A kernel made for a stream goes on row by row; the general one has its operands whole.
+        let streams = match op {
+            Op::Conv { .. } | Op::MatMul { .. } => inputs[1].fixed,
+            Op::Pool { .. } | Op::Binary(_) | Op::Concat { .. } | Op::Slice { .. } => true,
+            Op::Reshape { .. } | Op::Cast(_) => true,
+            _ => joins,
+        };
+        Wait { lead: if streams { 0 } else { cycles.busiest() }, joins }
     }
 
     fn joined(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {

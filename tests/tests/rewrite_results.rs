@@ -281,7 +281,7 @@ const OBJECTIVES: [Objective; 3] = [Objective::Sum, Objective::Overlap, Objectiv
 const RANK_HEAD: &str = "\n## Which objective ranks the schedules\n\n\
     All pairs of forms of a graph in the tables above whose programs differ by more than 1 %: how many of them each objective puts in the\n\
     order in which the schedules are (a tie is half of one). `sum`: all operations one after the other. `overlap`: the busiest resource or\n\
-    the longest chain of whole latencies, and a sixteenth of the sum. `both`: that bound and the whole sum.\n\n\
+    the longest chain of operations that wait for each other, and a sixteenth of the sum. `both`: that bound and the whole sum.\n\n\
     | target | graphs | pairs | sum | overlap | both |\n|---|---|---|---|---|---|\n";
 
 /// How well the objectives rank the rows of a target.

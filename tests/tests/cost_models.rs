@@ -250,21 +250,17 @@ fn on_wafer(g: &Graph) -> Vec<Pair> {
         (quadrille_wafer::Cost::default(), quadrille_isa::wafer::Machine::builtin("wafer").expect("it ships"));
     let mut pairs: Vec<Pair> = Vec::new();
     let mut seen = BTreeSet::new();
-    let limits = [(usize::MAX, ""), (16, "16 PEs at most"), (4, "4 PEs at most"), (1, "1 PEs at most")];
-    let lanes = [(2, "2 lanes of columns"), (8, "8 lanes of columns")];
-    let ways = limits.map(|(most, name)| (most, 1, name)).into_iter();
-    for (most, lanes, name) in ways.chain(lanes.map(|(n, name)| (usize::MAX, n, name))) {
-        let Some(cycles) = predicted(&model, g, name).or_else(|| predicted(&model, g, "").filter(|_| lanes == 1))
-        else {
-            continue;
-        };
-        let options = quadrille_wafer::Options { max_pes_per_kernel: Some(most), lanes: Some(lanes) };
+    for most in [usize::MAX, 16, 4, 1] {
+        let options = quadrille_wafer::Options { max_pes_per_kernel: Some(most), lanes: Some(1) };
         let Ok(c) = quadrille_wafer::compile(g, &machine, &options) else { continue };
         if !seen.insert(c.estimate.pes) {
             continue;
         }
         let inputs = random_inputs(g, 1);
         let ran = wafer_runtime::simulate(&c.program, &machine, &inputs).unwrap_or_else(|e| panic!("{}: {e}", key(g)));
+        let name = if most == usize::MAX { String::new() } else { format!("{most} PEs at most") };
+        let cycles =
+            predicted(&model, g, &name).or_else(|| predicted(&model, g, "")).expect("every operation has a cost");
         pairs.push(Pair {
             what: format!("{} PEs, {name}: {}", c.estimate.pes, key(g)),
             predicted: cycles.alone(),
@@ -328,4 +324,31 @@ fn of_the_tsp_model() {
 #[test]
 fn of_the_wafer_model() {
     predictions_rank_the_schedules(Target::Wafer, 4, on_wafer);
+}
+
+/// Copies of a kernel, each with some columns: the model ranks their numbers as the simulator does.
+#[test]
+fn of_lanes_on_the_mesh() {
+    let model = quadrille_wafer::Cost::default();
+    let machine = quadrille_isa::wafer::Machine::builtin("wafer").expect("it ships");
+    let images = generated().into_iter().filter(|g| {
+        let window = matches!(&g.nodes()[0].op, Op::Conv { .. } | Op::Pool { .. });
+        window && !too_large(g, Target::Wafer) && g.ty(g.nodes()[0].output).shape[3] >= 16
+    });
+    let mut pairs = Vec::new();
+    for g in images.step_by(3) {
+        for lanes in [1, 2, 4] {
+            let name = if lanes == 1 { String::new() } else { format!("{lanes} lanes of columns") };
+            let Some(cycles) = predicted(&model, &g, &name) else { continue };
+            let options = quadrille_wafer::Options { max_pes_per_kernel: None, lanes: Some(lanes) };
+            let Ok(c) = quadrille_wafer::compile(&g, &machine, &options) else { continue };
+            let ran = wafer_runtime::simulate(&c.program, &machine, &random_inputs(&g, 1)).expect("it runs");
+            let what = format!("{lanes} lanes, {} PEs: {}", c.estimate.pes, key(&g));
+            println!("{:>9} predicted {:>9} simulated  {what}", cycles.alone(), ran.cycles);
+            pairs.push(Pair { what, predicted: cycles.alone(), scheduled: ran.cycles });
+        }
+    }
+    let rho = correlation(&pairs);
+    println!("{} pairs, Spearman {rho:.4}", pairs.len());
+    assert!(pairs.len() >= 9 && rho >= 0.9, "{} pairs, rank correlation {rho:.4}", pairs.len());
 }

@@ -86,7 +86,7 @@ fn resnet50(images: usize, side: usize) -> Graph {
         }
     };
     for v in &mut onnx.graph.inputs {
-        [(0, images), (2, side), (3, side)].map(|(axis, n)| extent(v, axis, n));
+        [(0, images), (2, side), (3, side)].into_iter().for_each(|(axis, n)| extent(v, axis, n));
     }
     onnx.graph.outputs.iter_mut().for_each(|v| extent(v, 0, images));
     let graph = import::import(&onnx, &ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"));

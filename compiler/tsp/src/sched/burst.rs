@@ -42,7 +42,7 @@ pub(super) enum Proto {
     Alu { op: AluOp, ty: AluType, args: [Arg; 3], to: Option<StreamNo> },
     Load { k0: u16, from: [(StreamNo, u8); 16] },
     Install,
-    Act { from: StreamNo, ty: ActType },
+    Act { from: StreamNo, byte: u8, ty: ActType },
     Acc { row: u16, mode: AccMode, emit: Option<StreamNo> },
     Transpose { from: StreamNo, to: StreamNo },
 }
@@ -509,7 +509,7 @@ impl Burst {
                 }
                 Proto::Load { k0, from } => Inst::LoadWeights { k0: *k0, streams: from.map(|(s, k)| byte(s, k).id) },
                 Proto::Install => Inst::InstallWeights,
-                Proto::Act { from, ty } => Inst::Activations { base: group(*from).base, ty: *ty },
+                Proto::Act { from, byte: k, ty } => Inst::Activations { base: byte(*from, *k).id, ty: *ty },
                 Proto::Acc { row, mode, emit } => {
                     Inst::Accumulate { row: *row, mode: *mode, emit: emit.map(|s| group(s).base) }
                 }

@@ -136,7 +136,10 @@ impl Scheduler<'_> {
         let ty = if self.g.tensor(act_rows.tensor).ty == AluType::U8 { ActType::U8 } else { ActType::I8 };
         let emit = last.then(|| b.stream(side.inward(), 4, 1));
         let (plane, install, adds) = (turn.plane, turn.install, left.is_some());
-        let acc = self.byte_pass(b, &BytePass { plane, column, acts, ty, n, at, install, row: 0, adds, emit });
+        let acc = self.byte_pass(
+            b,
+            &BytePass { plane, column, acts, byte: 0, ty, n, at, install, row: 0, adds, alone: false, emit },
+        );
         if let Some(left) = left {
             b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
         }

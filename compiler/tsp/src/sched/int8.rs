@@ -254,7 +254,10 @@ impl Scheduler<'_> {
         let ty = if self.g.tensor(p.act.tensor).ty == AluType::U8 { ActType::U8 } else { ActType::I8 };
         let emit = tail.map(|_| b.stream(h.inward(), 4, 1));
         let (row, adds) = (part.row, !left.is_empty());
-        let acc = self.byte_pass(b, &BytePass { plane, column, acts, ty, n, at, install, row, adds, emit });
+        let acc = self.byte_pass(
+            b,
+            &BytePass { plane, column, acts, byte: 0, ty, n, at, install, row, adds, alone: false, emit },
+        );
         // Sums so far, left by one burst or several.
         let end = u32::from(part.row) + n;
         for l in left {

@@ -9,7 +9,7 @@ use crate::tiled::{Kernel, Rows, Src, Step};
 use quadrille_isa::tsp::{AluOp, AluType, Dir, Hemisphere};
 
 /// Rows of a burst at most: short enough to overlap with what follows.
-const BURST_ROWS: usize = 256;
+pub(super) const BURST_ROWS: usize = 256;
 
 /// Runs of a long kernel that advance side by side: what follows may start on each.
 const RUNS: usize = 4;
@@ -26,8 +26,8 @@ fn bursts(n: usize) -> Vec<std::ops::Range<usize>> {
         .collect()
 }
 
-/// One byte on one side, or all at once.
-type Part = Option<(u8, Hemisphere)>;
+/// What a burst writes, if not everything: a side, and one byte of what it writes there.
+pub(super) type Part = Option<(Option<u8>, Hemisphere)>;
 
 /// Streams of constants that the ALU sequences of one burst have in common.
 #[derive(Default)]
@@ -109,18 +109,22 @@ impl Scheduler<'_> {
         steps: &[Step],
         outs: &[(Src, Rows)],
         rows: std::ops::Range<usize>,
+        part: Part,
     ) -> Option<i64> {
-        let (b, _) = self.map_burst(k, plan, ins, steps, outs, rows, None);
+        let (b, _) = self.map_burst(k, plan, ins, steps, outs, rows, part);
         b.earliest_start(self.m, &mut self.board)
     }
 
-    /// The bytes of weights share slices, so each is written in a burst of its own, on each side.
-    fn parts(&self, outs: &[(Src, Rows)]) -> Vec<Part> {
+    /// Where the bytes of weights share slices each is written in a burst of its own; on each side.
+    pub(super) fn parts(&self, outs: &[(Src, Rows)]) -> Vec<Part> {
         match outs {
             [(_, r)] if self.g.tensor(r.tensor).weights => {
                 let sides = self.memory.sides_of(r.tensor).to_vec();
+                if self.memory.bytes_apart(self.g, r.tensor) > 0 {
+                    return sides.into_iter().map(|h| Some((None, h))).collect();
+                }
                 let bytes = 0..self.g.tensor(r.tensor).ty.bytes();
-                bytes.flat_map(|b| sides.iter().map(move |&h| Some((b, h)))).collect()
+                bytes.flat_map(|b| sides.iter().map(move |&h| Some((Some(b), h)))).collect()
             }
             _ => vec![None],
         }
@@ -262,8 +266,8 @@ impl Scheduler<'_> {
         for &number in &carried.3 {
             let r = &outs[number].1;
             let bytes = match part {
-                Some((byte, _)) => byte..byte + 1,
-                None => 0..self.g.tensor(r.tensor).ty.bytes(),
+                Some((Some(byte), _)) => byte..byte + 1,
+                _ => 0..self.g.tensor(r.tensor).ty.bytes(),
             };
             for byte in bytes {
                 let list = &r.rows[rows.clone()];

@@ -8,13 +8,16 @@ use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, Landing, PlacedNo, Proto, StateDef, StreamNo};
 use super::map::Shared;
 use super::rows::{Effects, repeat, whole};
-use super::vxm::plan;
+use super::vxm::{Plan, plan};
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{Init, Kernel, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::{AccMode, ActType, Hemisphere, MxmPart, QueueId, SLOT_STATE};
 use std::ops::Range;
+
+/// Rows from which on a product with one chain is shared by both hemispheres.
+const LEAST_SHARED: usize = 128;
 
 /// An f16 pass in a burst: its activations' first cycle and instructions.
 pub(super) struct PassPart {
@@ -34,75 +37,103 @@ impl Scheduler<'_> {
         let plan = plan(steps, chains.len() + ins.len());
         let block = self.m.geometry.accumulator_rows_per_plane as usize;
         let n = k.n as usize;
-        let blocks = n.div_ceil(block).max(1);
+        let mut blocks = n.div_ceil(block).max(1);
+        // Blocks go to the hemispheres in turn.
+        if self.mixed && chains.len() == 1 && n >= LEAST_SHARED {
+            blocks = blocks.next_multiple_of(2);
+        }
         let size = n.div_ceil(blocks);
         let mut first = 0;
         while first < n {
             let rows = first..n.min(first + size);
             first = rows.end;
-            let sides: Vec<Hemisphere> = if chains.len() == 2 {
+            let sides = if chains.len() == 2 {
                 vec![Hemisphere::West, Hemisphere::East]
             } else {
                 vec![self.side_for(chains.first().and_then(|c| c.first()), rows.clone())]
             };
-            let longest = chains.iter().map(Vec::len).max().unwrap_or(0);
-            let mut left: Vec<Option<PlacedNo>> = vec![None; chains.len()];
-            for number in 0..longest {
-                for (c, passes) in chains.iter().enumerate() {
-                    if number + 1 < passes.len() {
-                        let installs = self.install_pair(k, sides[c], &passes[number])?;
-                        let mut b = Burst::new(k.node.0);
-                        let mut e = Effects::default();
-                        let part = self.pass(
-                            &mut b,
-                            &mut e,
-                            sides[c],
-                            c,
-                            &passes[number],
-                            rows.clone(),
-                            0,
-                            installs,
-                            left[c],
-                            false,
-                        );
-                        let landing = self.place(k, b, e)?;
-                        left[c] = Some(landing.inst(part.acc));
-                        self.pair_takes_rows(k, sides[c], &landing, 0, rows.len() as u32);
-                    }
-                }
-            }
-            let mut b = Burst::new(k.node.0);
-            let mut e = Effects::default();
-            let mut given = Vec::new();
-            let mut entries = Vec::new();
-            for (c, passes) in chains.iter().enumerate() {
-                let Some(last) = passes.last() else { continue };
-                let installs = self.install_pair(k, sides[c], last)?;
-                let act = self.meeting(sides[c], &plan, c);
-                let part = self.pass(&mut b, &mut e, sides[c], c, last, rows.clone(), act, installs, left[c], true);
-                given.extend(part.emit);
-                entries.push((sides[c], act));
-            }
-            let step = self.m.latency.mxm_f16_row_interval;
-            self.alus(
-                &mut b,
-                &mut e,
-                &plan,
-                &given,
-                ins,
-                steps,
-                outs,
-                rows.clone(),
-                step,
-                None,
-                &mut Shared::default(),
-            );
-            let landing = self.place(k, b, e)?;
-            for (side, act) in entries {
-                self.pair_takes_rows(k, side, &landing, act, rows.len() as u32);
-            }
+            self.matmul_rows(k, &plan, chains, &sides, ins, steps, outs, rows)?;
         }
         Ok(())
+    }
+
+    /// Rows of a product, each chain on its hemisphere.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn matmul_rows(
+        &mut self,
+        k: &Kernel,
+        plan: &Plan,
+        chains: &[Vec<Pass>],
+        sides: &[Hemisphere],
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+        rows: Range<usize>,
+    ) -> Result<(), CompileError> {
+        let mut left: Vec<Option<PlacedNo>> = vec![None; chains.len()];
+        let none = vec![[PlacedNo(0); 2]; chains.len()];
+        let (b, ..) = self.last_passes(k, plan, chains, sides, ins, steps, outs, rows.clone(), &none, &left);
+        if rows.len() > 1 && b.collides().is_some() {
+            // Rows whose words lie in one slice are read in bursts of their own.
+            let middle = rows.start + rows.len() / 2;
+            self.matmul_rows(k, plan, chains, sides, ins, steps, outs, rows.start..middle)?;
+            return self.matmul_rows(k, plan, chains, sides, ins, steps, outs, middle..rows.end);
+        }
+        let longest = chains.iter().map(Vec::len).max().unwrap_or(0);
+        for number in 0..longest {
+            for (c, passes) in chains.iter().enumerate() {
+                if number + 1 < passes.len() {
+                    let p = &passes[number];
+                    let installs = self.install_pair(k, sides[c], p)?;
+                    let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
+                    let part = self.pass(&mut b, &mut e, sides[c], c, p, rows.clone(), 0, installs, left[c], false);
+                    let landing = self.place(k, b, e)?;
+                    left[c] = Some(landing.inst(part.acc));
+                    self.pair_takes_rows(k, sides[c], &landing, 0, rows.len() as u32);
+                }
+            }
+        }
+        let mut installs = Vec::new();
+        for (c, passes) in chains.iter().enumerate() {
+            let Some(last) = passes.last() else { continue };
+            installs.push(self.install_pair(k, sides[c], last)?);
+        }
+        let (b, e, entries) =
+            self.last_passes(k, plan, chains, sides, ins, steps, outs, rows.clone(), &installs, &left);
+        let landing = self.place(k, b, e)?;
+        for (side, act) in entries {
+            self.pair_takes_rows(k, side, &landing, act, rows.len() as u32);
+        }
+        Ok(())
+    }
+
+    /// The last passes of all chains with the ALU sequence behind; and the first activation of each.
+    #[allow(clippy::too_many_arguments, clippy::type_complexity)]
+    pub(super) fn last_passes(
+        &self,
+        k: &Kernel,
+        plan: &Plan,
+        chains: &[Vec<Pass>],
+        sides: &[Hemisphere],
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+        rows: Range<usize>,
+        installs: &[[PlacedNo; 2]],
+        left: &[Option<PlacedNo>],
+    ) -> (Burst, Effects, Vec<(Hemisphere, i64)>) {
+        let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
+        let (mut given, mut entries) = (Vec::new(), Vec::new());
+        for (c, passes) in chains.iter().enumerate() {
+            let Some(last) = passes.last() else { continue };
+            let act = self.meeting(sides[c], plan, c);
+            let part = self.pass(&mut b, &mut e, sides[c], c, last, rows.clone(), act, installs[c], left[c], true);
+            given.extend(part.emit);
+            entries.push((sides[c], act));
+        }
+        let step = self.m.latency.mxm_f16_row_interval;
+        self.alus(&mut b, &mut e, plan, &given, ins, steps, outs, rows, step, None, &mut Shared::default());
+        (b, e, entries)
     }
 
     /// The hemisphere in which a pass can begin first: constant weights of the other cross the chip. The others in turn.
@@ -133,7 +164,7 @@ impl Scheduler<'_> {
         rows.iter().filter_map(|&r| ready.get(r as usize)).copied().max().unwrap_or(0)
     }
 
-    fn pair(&self, h: Hemisphere) -> u8 {
+    pub(super) fn pair(&self, h: Hemisphere) -> u8 {
         if h == Hemisphere::West { 0 } else { self.m.geometry.planes_per_hemisphere as u8 }
     }
 
@@ -142,10 +173,21 @@ impl Scheduler<'_> {
         (first..first + 2).for_each(|plane| self.takes_rows(k, plane, landing, at, cycles));
     }
 
+    /// True where a hemisphere's planes hold the weights of a pass.
+    pub(super) fn holds_pair(&self, h: Hemisphere, p: &Pass) -> bool {
+        let plane = self.pair(h);
+        let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
+        (0..2).all(|byte| self.held(plane + byte, byte, &tile).is_some())
+    }
+
     pub(super) fn install_pair(&mut self, k: &Kernel, h: Hemisphere, p: &Pass) -> Result<[PlacedNo; 2], CompileError> {
         let plane = self.pair(h);
         let free = self.planes[usize::from(plane)].act_free.max(self.planes[usize::from(plane) + 1].act_free);
         let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
+        let held = (self.held(plane, 0, &tile), self.held(plane + 1, 1, &tile));
+        if let (true, Some(low), Some(high)) = (self.mixed, held.0, held.1) {
+            return Ok([low, high]);
+        }
         Ok([self.install(k, plane, 0, &tile, free)?, self.install(k, plane + 1, 1, &tile, free)?])
     }
 
@@ -180,7 +222,7 @@ impl Scheduler<'_> {
             queue(MxmPart::Activations),
             at,
             repeat(n, step, 0),
-            Proto::Act { from: acts, ty: ActType::F16 },
+            Proto::Act { from: acts, byte: 0, ty: ActType::F16 },
             None,
         );
         b.use_(acts, whole(act, 0, 2, n, column));
@@ -188,8 +230,12 @@ impl Scheduler<'_> {
         b.uses_state(act, SLOT_STATE + 1, StateDef::Earlier(installs[1]), 0, n);
         let sum = at + i64::from(self.m.latency.mxm_activation_to_sum);
         let emit = last.then(|| b.stream(h.inward(), 4, step));
-        // The last pass of a sum leaves its row behind too; nothing reads it.
-        let mode = if left.is_some() { AccMode::Add } else { AccMode::Over };
+        // A sum of one pass leaves the accumulators to others.
+        let mode = match (left, last) {
+            (Some(_), _) => AccMode::Add,
+            (None, true) => AccMode::Bypass,
+            (None, false) => AccMode::Over,
+        };
         let acc =
             b.inst(queue(MxmPart::Accumulators), sum, repeat(n, step, 1), Proto::Acc { row: 0, mode, emit }, None);
         b.uses_state(acc, 0, StateDef::Here(act), 1, n);

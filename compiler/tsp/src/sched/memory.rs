@@ -11,7 +11,8 @@ use super::Way;
 use super::maps::Maps;
 use super::shortage::shortage;
 use super::split::{
-    WAVE, alone, cuts, first_half, int8_passes, map_cuts, plane_rows, product_runs, segment, shared_passes, wave_count,
+    WAVE, alone, cuts, first_half, int8_passes, map_cuts, mixed, plane_rows, product_runs, segment, shared_passes,
+    wave_count,
 };
 use super::times::Times;
 use super::traffic::{Access, Traffic};
@@ -135,6 +136,10 @@ pub(crate) struct Memory {
     /// Who writes each row, of tensors that products of bytes write.
     written: Arc<Vec<Vec<Option<Written>>>>,
     by_time: bool,
+    /// Other kernels go beside products of bytes.
+    mixes: bool,
+    /// Products of floats and moves, too.
+    mixed: bool,
     /// Address maps of gathered tensors.
     pub(super) maps: Maps,
     /// Chunks as long as it takes to leave half of the slices to other tensors.
@@ -250,6 +255,8 @@ impl Memory {
             written: Arc::new(vec![Vec::new(); n]),
             by_map: vec![false; n],
             by_time: way.by_time && usable >= 32 && !compact && !tight,
+            mixes: way.by_time && usable >= 32 && !compact,
+            mixed: mixed(g),
             needed: Arc::default(),
             segments: vec![1; n],
             maps: Maps::default(),
@@ -343,8 +350,11 @@ impl Memory {
                 }
             }
         }
-        for number in product_runs(g, mem.by_time).into_iter().flatten() {
-            if let Kind::Map { outs, .. } = &g.kernels[number].kind {
+        mem.copies_for_sides(g, sides);
+        for number in product_runs(g, sides, mem.mixes).into_iter().flatten() {
+            if let Kind::Map { outs, .. } = &g.kernels[number].kind
+                && outs.iter().all(|(_, r)| !g.tensor(r.tensor).weights)
+            {
                 let (cuts, waves) = map_cuts(g.kernels[number].n as usize);
                 cut::note_written(&mut Arc::make_mut(&mut mem.written)[..], g, outs, (&cuts, waves));
                 outs.iter().for_each(|(_, r)| mem.by_map[r.tensor.0 as usize] = true);
@@ -424,6 +434,25 @@ impl Memory {
         }
     }
 
+    /// Rows that several products of floats take, each on the hemisphere that is free, have a copy on each side.
+    fn copies_for_sides(&mut self, g: &TiledGraph, sides: &[Vec<Hemisphere>]) {
+        let mut seen: BTreeMap<(u32, u32), usize> = BTreeMap::new();
+        for number in product_runs(g, sides, self.mixes).into_iter().flatten() {
+            let Kind::MatMul { chains, .. } = &g.kernels[number].kind else { continue };
+            let [passes] = &chains[..] else { continue };
+            if int8_passes(g, &g.kernels[number]).is_some() {
+                continue;
+            }
+            for r in passes.iter().map(|p| &p.act).filter(|r| g.stored(r.tensor) == r.tensor) {
+                let times = seen.entry((r.tensor.0, r.rows.first().copied().unwrap_or(0))).or_insert(0);
+                *times += 1;
+                if *times == 2 && matches!(g.tensor(r.tensor).init, Init::Computed) {
+                    self.copies[r.tensor.0 as usize] = self.copies[r.tensor.0 as usize].max(2);
+                }
+            }
+        }
+    }
+
     /// Two chains run one a hemisphere: their weights lie there.
     fn chain_sides(&mut self, k: &Kernel) {
         let Kind::MatMul { chains, .. } = &k.kind else { return };
@@ -444,7 +473,7 @@ impl Memory {
         let planes = self.machine.geometry.planes_per_hemisphere as usize;
         // What is taken all at once, or in one wave, leaves nothing to be gathered before it.
         let mut whole = vec![false; g.kernels.len()];
-        product_runs(g, self.by_time).iter().filter(|r| alone(g, r)).for_each(|r| whole[r.clone()].fill(true));
+        product_runs(g, sides, self.mixes).iter().filter(|r| alone(g, r)).for_each(|r| whole[r.clone()].fill(true));
         let mut segments = vec![if self.by_time { SEGMENTS } else { 1 }; g.tensors.len()];
         for (number, k) in g.kernels.iter().enumerate() {
             let Some(passes) = int8_passes(g, k) else { continue };
@@ -1004,7 +1033,8 @@ impl Memory {
         if g.tensor(t).weights {
             let p = weight_slices(&self.machine);
             let copies = &h.chunks[0].copies;
-            let r = copies[copy.min(copies.len() - 1)][(row % p) as usize];
+            let turn = u32::from(byte) * self.bytes_apart(g, t);
+            let r = copies[copy.min(copies.len() - 1)][((row + turn) % p) as usize];
             let rows = h.words / u32::from(g.tensor(t).ty.bytes());
             return Region { slice: r.slice, base: r.base + (u32::from(byte) * rows + row / p) as u16 };
         }
@@ -1012,6 +1042,13 @@ impl Memory {
         let copies = &h.chunks[chunk].copies;
         let r = copies[copy.min(copies.len() - 1)][usize::from(byte)];
         Region { slice: r.slice, base: r.base + word as u16 }
+    }
+
+    /// Slices by which the high byte of computed f16 weights lies further on than the low one, so that both are written at once.
+    pub(super) fn bytes_apart(&self, g: &TiledGraph, t: TensorId) -> u32 {
+        let (info, slices) = (g.tensor(t), weight_slices(&self.machine));
+        let both = info.weights && info.ty.bytes() == 2 && matches!(info.init, Init::Computed);
+        if self.mixed && both && slices == 16 && self.usable >= slices { slices / 2 } else { 0 }
     }
 
     fn split(&self, t: TensorId, row: u32) -> (usize, u32) {
@@ -1101,6 +1138,11 @@ impl Memory {
     /// True where slices are chosen by when else they are used.
     pub(super) fn by_time(&self) -> bool {
         self.by_time
+    }
+
+    /// True where other kernels go beside products of bytes.
+    pub(super) fn mixes(&self) -> bool {
+        self.mixes
     }
 
     /// Banks that hold rows of tensors.

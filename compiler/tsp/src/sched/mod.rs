@@ -18,6 +18,7 @@ pub(crate) mod memory;
 mod moves;
 mod pairs;
 mod pass;
+mod pieces;
 mod products;
 mod rows;
 mod shortage;
@@ -25,6 +26,7 @@ mod split;
 pub(crate) mod times;
 mod traffic;
 mod transpose;
+mod urgency;
 pub(crate) mod vxm;
 pub(crate) mod waits;
 mod weights;
@@ -73,6 +75,10 @@ struct Scheduler<'a> {
     turn: u8,
     /// Rows that open products have not written yet.
     pending: products::Pending,
+    /// Of each kernel, how much follows it at least.
+    urgency: Arc<Vec<u32>>,
+    /// Products of floats and moves run beside those of bytes.
+    mixed: bool,
     /// Ways to go on from a stretch of products of bytes, and the one taken now.
     ways: &'a [Way],
     way: Way,
@@ -128,6 +134,8 @@ pub(crate) fn schedule(
         held: vec![None; usize::from(m.planes())],
         turn: 0,
         pending: products::Pending::new(),
+        urgency: Arc::new(urgency::urgency(g)),
+        mixed: split::mixed(g),
         ways,
         way,
         times: Times::new(g),
@@ -154,7 +162,7 @@ pub(crate) fn schedule(
             s.memory.spread_maps(g, id);
         }
     }
-    let mut runs = split::product_runs(g, s.memory.by_time()).into_iter().peekable();
+    let mut runs = split::product_runs(g, &s.sides, s.memory.mixes()).into_iter().peekable();
     let mut n = 0;
     while n < g.kernels.len() {
         if let Some(run) = runs.next_if(|r| r.start == n) {

@@ -1,7 +1,8 @@
 //! Lane moves: bytes pass an int8 plane whose weights are a map of zeros and ones.
 //!
 //! Byte `b` of the elements goes through plane `b`; the sum of one product is the byte itself, which
-//! is written from the lowest stream of the emitted four.
+//! is written from the lowest stream of the emitted four. Both bytes of a half go side by side through the planes of a
+//! hemisphere, which load the map from the same streams, where one pass does.
 
 use super::Scheduler;
 use super::burst::{Burst, PlacedNo, StateDef};
@@ -10,14 +11,20 @@ use super::rows::Effects;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
-use crate::tiled::{Kernel, MovePass, Rows};
-use quadrille_isa::tsp::{ActType, SLOT_STATE};
+use crate::tiled::{Kernel, Kind, MovePass, Rows};
+use quadrille_isa::tsp::{ActType, Hemisphere, SLOT_STATE};
+
+/// Cycles from an install to the first rows of the next load, and from the last to the next install.
+const LOAD: i64 = 12;
 
 impl Scheduler<'_> {
     pub(super) fn moves(&mut self, k: &Kernel, passes: &[MovePass], out: &Rows) -> Result<(), CompileError> {
         let block = self.m.geometry.accumulator_rows_per_plane as usize;
         let width = self.g.tensor(out.tensor).ty.bytes();
         let n = k.n as usize;
+        if let Some((h, ..)) = self.move_start(k) {
+            return self.move_halves(k, &passes[0], out, h);
+        }
         let mut first = 0;
         while first < n {
             let rows = first..n.min(first + block);
@@ -26,6 +33,98 @@ impl Scheduler<'_> {
             }
             first = rows.end;
         }
+        Ok(())
+    }
+
+    /// The hemisphere whose planes can begin a move of both bytes first, and when its sums are there; nothing where it goes byte
+    /// by byte.
+    pub(super) fn move_start(&mut self, k: &Kernel) -> Option<(Hemisphere, i64)> {
+        let Kind::Move { passes, out } = &k.kind else { return None };
+        let [p] = &passes[..] else { return None };
+        let two = self.g.tensor(out.tensor).ty.bytes() == 2 && self.m.geometry.planes_per_hemisphere == 2;
+        if !self.mixed || !two || k.n > self.m.geometry.accumulator_rows_per_plane {
+            return None;
+        }
+        let mut best: Option<(Hemisphere, i64)> = None;
+        for h in [Hemisphere::West, Hemisphere::East] {
+            let (b, ..) = self.halves_burst(k, p, out, h, &[PlacedNo(0); 2]);
+            if b.collides().is_some() {
+                return None;
+            }
+            let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
+            let planes = [0, 1].map(|n| self.plane_of(h, n));
+            let loads = if planes.iter().all(|&plane| self.held(plane, 0, &tile).is_some()) { 0 } else { LOAD };
+            let installs = planes.iter().filter_map(|&plane| self.planes[usize::from(plane)].last_install);
+            let loaded = installs.max().map_or(0, |t| i64::from(t) + loads + p.loads.len() as i64);
+            let start = b.earliest_start(self.m, &mut self.board)?.max(loaded) + self.to_alus(h);
+            if best.is_none_or(|b| start < b.1) {
+                best = Some((h, start));
+            }
+        }
+        best
+    }
+
+    /// Both bytes of all rows through the planes of a hemisphere; and the accumulations.
+    fn halves_burst(
+        &self,
+        k: &Kernel,
+        p: &MovePass,
+        out: &Rows,
+        h: Hemisphere,
+        installs: &[PlacedNo; 2],
+    ) -> (Burst, Effects) {
+        let (column, n) = (self.m.mxm_column(h), k.n);
+        let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
+        let (t, rows) = (p.from.tensor, &p.from.rows);
+        let both = if self.g.stored(t) == t {
+            let both = b.stream(h.outward(), 2, 1);
+            let copy = self.memory.copy_on(t, h, 0);
+            (0..2).for_each(|byte| self.read_byte(&mut b, &mut e, both, byte, (t, copy, byte), rows, column, 0));
+            both
+        } else {
+            self.gather_bytes(&mut b, &mut e, (t, 0), 0..2, rows, h.outward(), 1, column, 0)
+        };
+        for byte in 0..2u8 {
+            let plane = self.plane_of(h, usize::from(byte));
+            let state = self.planes[usize::from(plane)];
+            b.after(Cause::Plane, i64::from(state.act_free));
+            b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)));
+            let sums = b.stream(h.inward(), 4, 1);
+            let pass = BytePass {
+                plane,
+                column,
+                acts: both,
+                byte,
+                ty: ActType::U8,
+                n,
+                at: 0,
+                install: installs[usize::from(byte)],
+                row: 0,
+                adds: false,
+                alone: true,
+                emit: Some(sums),
+            };
+            self.byte_pass(&mut b, &pass);
+            let t = self.to_stream();
+            self.write_byte(&mut b, &mut e, sums, 0, (out.tensor, byte), &out.rows, column, t, None);
+        }
+        (b, e)
+    }
+
+    fn move_halves(&mut self, k: &Kernel, p: &MovePass, out: &Rows, h: Hemisphere) -> Result<(), CompileError> {
+        let planes = [0, 1].map(|n| self.plane_of(h, n));
+        let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
+        let held: Option<Vec<PlacedNo>> = planes.iter().map(|&plane| self.held(plane, 0, &tile)).collect();
+        let installs = match held {
+            Some(installs) => installs,
+            None => {
+                let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
+                self.install_planes(k, &planes, 0, &tile, free, false)?
+            }
+        };
+        let (b, e) = self.halves_burst(k, p, out, h, &[installs[0], installs[1]]);
+        let landing = self.place(k, b, e)?;
+        planes.into_iter().for_each(|plane| self.takes_rows(k, plane, &landing, 0, k.n));
         Ok(())
     }
 
@@ -64,7 +163,8 @@ impl Scheduler<'_> {
             };
             let emit = (number + 1 == passes.len()).then(|| b.stream(h.inward(), 4, 1));
             let (ty, adds) = (ActType::U8, left.is_some());
-            let pass = BytePass { plane, column, acts, ty, n, at: 0, install, row: 0, adds, emit };
+            let alone = passes.len() == 1;
+            let pass = BytePass { plane, column, acts, byte: 0, ty, n, at: 0, install, row: 0, adds, alone, emit };
             let acc = self.byte_pass(&mut b, &pass);
             if let Some(left) = left {
                 b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);

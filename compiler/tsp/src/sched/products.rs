@@ -3,13 +3,14 @@
 //! Products that follow each other in the program, a few nodes at a time, are open together. Each hemisphere takes the
 //! pass that can start first; of two that can start equally early, the one of the earlier node. So planes work on the next
 //! layer's first rows while the ALUs still have to do with the last of this one. A pass is a candidate once all rows that it
-//! reads are in their place in the schedule. Elementwise kernels between products go in short bursts, each when no pass
+//! reads are in their place in the schedule. Other kernels between products go in pieces of a few rows, each when no pass
 //! can start before it. Knows no instruction.
 
 use super::burst::{PlacedNo, Placements};
 use super::int8::{Left, Part, Tail};
 use super::memory::FillWord;
-use super::split::{WAVE, alone, cuts, int8_passes, map_cuts, part_of, waves};
+use super::pieces::{self, Piece};
+use super::split::{WAVE, alone, cuts, int8_passes, waves};
 use super::vxm::{Plan, plan};
 use super::weights::Tile;
 use super::{Scheduler, Way};
@@ -17,6 +18,7 @@ use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::Hemisphere;
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,19 +32,23 @@ const AHEAD: usize = 8;
 /// Passes of a node that are tried for a place at most, each of another wave.
 const TRIES: usize = 3;
 
-/// Bursts of an elementwise kernel that are tried for a place at most.
-const MAP_TRIES: usize = 4;
+/// Pieces of a node that are tried for a place at most.
+const PIECE_TRIES: usize = 4;
 
-/// A product of a node, or an elementwise kernel.
+/// Groups of other kernels that take planes and are open together at most.
+const MOST_OTHERS: usize = 12;
+
+/// A kernel of a node.
 #[derive(Clone)]
-struct Job<'a> {
-    number: usize,
-    k: &'a Kernel,
+pub(super) struct Job<'a> {
+    pub(super) number: usize,
+    pub(super) k: &'a Kernel,
+    /// Of a product of bytes.
     passes: &'a [Pass],
-    plan: Plan,
-    ins: &'a [Rows],
-    steps: &'a [Step],
-    outs: &'a [(Src, Rows)],
+    pub(super) plan: Plan,
+    pub(super) ins: &'a [Rows],
+    pub(super) steps: &'a [Step],
+    pub(super) outs: &'a [(Src, Rows)],
     fills: Vec<FillWord>,
 }
 
@@ -78,24 +84,20 @@ struct Group<'a> {
     waves: [Vec<Wave>; 2],
     /// First accumulator rows of waves to come.
     free: [Vec<u16>; 2],
-    /// Of elementwise kernels, to come.
-    bursts: Vec<MapBurst>,
-}
-
-/// Rows of an elementwise kernel.
-#[derive(Clone)]
-struct MapBurst {
-    job: usize,
-    rows: Range<usize>,
-    /// The rows that it reads are in their place.
-    there: bool,
-    /// It can start no earlier than this.
-    at: i64,
+    /// Of other kernels, to come.
+    pieces: Vec<Piece>,
+    /// How much follows.
+    urgency: u32,
 }
 
 impl Group<'_> {
     fn done(&self) -> bool {
-        self.waves.iter().all(Vec::is_empty) && self.bursts.is_empty()
+        self.waves.iter().all(Vec::is_empty) && self.pieces.is_empty()
+    }
+
+    /// True for kernels that take planes and are no products of bytes.
+    fn passes_planes(&self) -> bool {
+        !self.takes_planes() && self.jobs.iter().any(|j| !matches!(j.k.kind, Kind::Map { .. }))
     }
 
     fn takes_planes(&self) -> bool {
@@ -205,6 +207,8 @@ impl<'a> Scheduler<'a> {
             sides: self.sides.clone(),
             turn: self.turn,
             pending: self.pending.clone(),
+            urgency: self.urgency.clone(),
+            mixed: self.mixed,
             ways: self.ways,
             way,
             times: self.times.clone(),
@@ -226,13 +230,17 @@ impl<'a> Scheduler<'a> {
         let g = self.g;
         let most = if run.alone { 1 } else { self.way.open };
         while run.done < until {
-            while run.open.iter().filter(|g| g.takes_planes()).count() < most && !run.rest.is_empty() {
+            while run.open.iter().filter(|g| g.takes_planes()).count() < most
+                && run.open.iter().filter(|g| g.passes_planes()).count() < MOST_OTHERS
+                && !run.rest.is_empty()
+            {
                 let mut written: Vec<TensorId> = Vec::new();
                 let next = run.rest.start;
                 // Kernels of a node that read what others of it write are groups of their own.
                 let same = |k: &&Kernel| {
                     let mut own = k.node == g.kernels[next].node;
                     k.each_read(|r| own &= !written.contains(&g.stored(r.tensor)));
+                    k.each_whole(|t| own &= !written.contains(&t));
                     k.each_write(|t| written.push(t));
                     own
                 };
@@ -269,7 +277,7 @@ impl<'a> Scheduler<'a> {
             }
             // What elementwise kernels leave of the ALUs does for sums, which come to them later.
             let sums = found.as_ref().map_or(i64::MAX, |(h, c)| c.start.saturating_add(self.to_alus(*h)));
-            if self.elementwise(open, sums)? {
+            if self.next_piece(open, sums)? {
                 continue;
             }
             // The first node waits for nothing that is not in its place.
@@ -279,40 +287,41 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Places the rows of an elementwise kernel that can start first, if they can no later than in a cycle; false where
-    /// there are none.
-    fn elementwise(&mut self, open: &mut VecDeque<Group<'a>>, before: i64) -> Result<bool, CompileError> {
+    /// Places the piece whose steps can start first, if they can no later than in a cycle; false where there are none.
+    fn next_piece(&mut self, open: &mut VecDeque<Group<'a>>, before: i64) -> Result<bool, CompileError> {
         let mut best: Option<(i64, usize, usize)> = None;
-        for (number, group) in open.iter_mut().enumerate() {
+        let mut order: Vec<usize> = (0..open.len()).filter(|&n| !open[n].pieces.is_empty()).collect();
+        order.sort_by_key(|&n| (Reverse(open[n].urgency), n));
+        for number in order {
+            let group = &mut open[number];
             let mut tried = 0;
-            for (n, burst) in group.bursts.iter_mut().enumerate() {
-                let job = &group.jobs[burst.job];
-                burst.there = burst.there || job.ins.iter().all(|r| self.in_place(r, &[(0, burst.rows.clone())]));
-                if !burst.there {
+            for (n, piece) in group.pieces.iter_mut().enumerate() {
+                let job = &group.jobs[piece.job];
+                piece.there = piece.there || self.piece_there(job, &piece.rows);
+                if !piece.there {
                     continue;
                 }
                 tried += 1;
-                if tried > MAP_TRIES {
+                if tried > PIECE_TRIES {
                     break;
                 }
                 let late = |at: i64| at > before || best.is_some_and(|b| b.0 <= at);
-                if late(burst.at) {
+                if late(piece.at) {
                     continue;
                 }
-                let start = self.map_start(job.k, &job.plan, job.ins, job.steps, job.outs, burst.rows.clone());
                 // What is no burst is cut where it is placed.
-                burst.at = start.unwrap_or(burst.at);
-                if !late(burst.at) {
-                    best = Some((burst.at, number, n));
+                piece.at = self.piece_start(job, &piece.rows).unwrap_or(piece.at);
+                if !late(piece.at) {
+                    best = Some((piece.at, number, n));
                 }
             }
         }
         let Some((_, number, n)) = best else { return Ok(false) };
         let group = &mut open[number];
-        let MapBurst { job, rows, .. } = group.bursts.remove(n);
-        let job = &group.jobs[job];
+        let piece = group.pieces.remove(n);
+        let job = &group.jobs[piece.job];
         self.now = job.number;
-        self.map_rows(job.k, &job.plan, job.ins, job.steps, job.outs, rows, None)?;
+        self.place_piece(job, piece.rows)?;
         Ok(true)
     }
 
@@ -346,25 +355,27 @@ impl<'a> Scheduler<'a> {
             jobs: Vec::new(),
             waves: Default::default(),
             free: [free.clone(), free],
-            bursts: Vec::new(),
+            pieces: Vec::new(),
+            urgency: kernels.clone().map(|n| self.urgency[n]).max().unwrap_or(0),
         };
         let mut cut = Vec::new();
         for n in kernels {
             let k = &g.kernels[n];
             self.prepare(n)?;
-            let (Kind::MatMul { ins, steps, outs, .. } | Kind::Map { ins, steps, outs }) = &k.kind else { continue };
-            for (_, r) in outs {
-                let rows = g.tensor(r.tensor).rows as usize;
-                let waits = self.pending.entry(r.tensor).or_insert_with(|| vec![false; rows]);
-                r.rows.iter().for_each(|&r| waits[r as usize] = true);
-            }
+            pieces::each_written(g, k, |t, rows| {
+                let all = g.tensor(t).rows as usize;
+                let waits = self.pending.entry(t).or_insert_with(|| vec![false; all]);
+                rows.iter().for_each(|&r| waits[r as usize] = true);
+            });
+            let (chains, ins, steps, outs) = match &k.kind {
+                Kind::MatMul { chains, ins, steps, outs } => (chains.len(), &ins[..], &steps[..], &outs[..]),
+                Kind::Map { ins, steps, outs } => (0, &ins[..], &steps[..], &outs[..]),
+                _ => (0, &[][..], &[][..], &[][..]),
+            };
+            let plan = plan(steps, chains + ins.len());
             let Some(passes) = int8_passes(g, k) else {
-                let (cuts, waves) = map_cuts(k.n as usize);
-                let parts = (0..waves).flat_map(|w| (0..cuts.len() - 1).map(move |p| (p, w)));
-                let rows = parts.map(|(p, w)| part_of(&cuts, p, w, waves)).filter(|r| !r.is_empty());
-                let burst = |rows| MapBurst { job: group.jobs.len(), rows, there: false, at: i64::MIN };
-                group.bursts.extend(rows.map(burst));
-                let plan = plan(steps, ins.len());
+                let piece = |rows| Piece { job: group.jobs.len(), rows, there: false, at: i64::MIN };
+                group.pieces.extend(pieces::cut(g, k).into_iter().map(piece));
                 group.jobs.push(Job { number: n, k, passes: &[], plan, ins, steps, outs, fills: Vec::new() });
                 cut.push(Vec::new());
                 continue;
@@ -372,7 +383,7 @@ impl<'a> Scheduler<'a> {
             let fills = self.fill_words(n, passes);
             let sides = &self.sides[n];
             cut.push(waves(&cuts(g, k, sides.len() * planes), sides, planes, (size - slack, slack)));
-            group.jobs.push(Job { number: n, k, passes, plan: plan(steps, 1 + ins.len()), ins, steps, outs, fills });
+            group.jobs.push(Job { number: n, k, passes, plan, ins, steps, outs, fills });
         }
         let most = cut.iter().map(Vec::len).max().unwrap_or(0);
         // Waves of all products in turn; alone, one product after the other.
@@ -411,7 +422,7 @@ impl<'a> Scheduler<'a> {
             };
             found.extend(passes.into_iter().map(|(at, wave, pass)| (!heavy(wave), number, at, wave, pass)));
         }
-        found.sort_by_key(|f| (f.0 && self.way.heavy, f.1));
+        found.sort_by_key(|f| (f.0 && self.way.heavy, Reverse(open[f.1].urgency), f.1));
         let mut best: Option<Candidate> = None;
         for (_, number, at, wave, pass) in found {
             let group = &mut open[number];
@@ -446,7 +457,7 @@ impl<'a> Scheduler<'a> {
         let side = usize::from(h == Hemisphere::East);
         let Group { jobs, waves, free: rows, .. } = group;
         let mut fresh = if rows[side].is_empty() { 0 } else { AHEAD };
-        let mut out: Vec<(i64, usize, usize)> = Vec::new();
+        let mut out: Vec<(i64, bool, usize, usize)> = Vec::new();
         for (number, wave) in waves[side].iter_mut().enumerate() {
             if wave.row.is_none() {
                 if fresh == 0 {
@@ -472,14 +483,14 @@ impl<'a> Scheduler<'a> {
             };
             let ready = wave.ready.iter().enumerate().filter_map(|(n, r)| r.map(|r| (r.max(free), n)));
             let first = ready.min_by_key(|&(at, n)| (at, !fits(n), n));
-            out.extend(first.map(|(at, n)| (at, number, n)));
+            out.extend(first.map(|(at, n)| (at, self.mixed && !fits(n), number, n)));
         }
         out.sort_unstable();
-        out
+        out.into_iter().map(|(at, _, wave, n)| (at, wave, n)).collect()
     }
 
     /// True when all rows that a wave reads have been placed, or are there from the start.
-    fn in_place(&self, r: &Rows, runs: &[(usize, Range<usize>)]) -> bool {
+    pub(super) fn in_place(&self, r: &Rows, runs: &[(usize, Range<usize>)]) -> bool {
         let Some(waits) = self.pending.get(&self.g.stored(r.tensor)) else { return true };
         let there = |row: u32| row == FILL || row == NOTHING || !waits[row as usize];
         runs.iter().flat_map(|(_, run)| &r.rows[run.clone()]).all(|&row| match &self.g.tensor(r.tensor).init {

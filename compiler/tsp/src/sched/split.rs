@@ -124,16 +124,54 @@ pub(super) fn plane_rows(
 /// fits into pauses; and how many more do not make another.
 pub(super) const WAVE: (usize, usize) = (32, 8);
 
-/// Runs of products of bytes in the program, which are scheduled together; `maps`: with the elementwise kernels beside them.
-pub(super) fn product_runs(g: &TiledGraph, maps: bool) -> Vec<Range<usize>> {
+/// One part in so many of the planes' time is that of products of floats and moves where these go beside products of bytes.
+const FLOATS: u64 = 8;
+
+/// True where products of floats and moves are worth to be scheduled with products of bytes.
+pub(super) fn mixed(g: &TiledGraph) -> bool {
+    let (mut bytes, mut others) = (0, 0);
+    for k in &g.kernels {
+        let n = u64::from(k.n);
+        match &k.kind {
+            Kind::MatMul { chains, .. } => {
+                let rows = n * chains.iter().map(Vec::len).sum::<usize>() as u64;
+                if int8_passes(g, k).is_some() { bytes += rows } else { others += 4 * rows }
+            }
+            Kind::Move { passes, out } => {
+                others += n * passes.len() as u64 * u64::from(g.tensor(out.tensor).ty.bytes())
+            }
+            _ => {}
+        }
+    }
+    bytes > 0 && others * FLOATS >= bytes + others
+}
+
+/// True for a kernel that may go in pieces beside products of bytes: none that leaves sums in accumulators between passes.
+fn goes_in_pieces(k: &Kernel, sides: &[Hemisphere]) -> bool {
+    match &k.kind {
+        Kind::Map { .. } | Kind::Transpose { .. } => true,
+        Kind::Move { passes, .. } => passes.len() == 1,
+        Kind::MatMul { chains, .. } => sides.is_empty() && chains.iter().all(|c| c.len() == 1),
+        Kind::Gather { .. } => false,
+    }
+}
+
+/// Runs of products of bytes in the program, which are scheduled together; `beside`: with other kernels between them.
+pub(super) fn product_runs(g: &TiledGraph, sides: &[Vec<Hemisphere>], beside: bool) -> Vec<Range<usize>> {
     let product = |n: usize| int8_passes(g, &g.kernels[n]).is_some() && first_half(g, &g.kernels[n]).is_none();
-    let map = |n: usize| match &g.kernels[n].kind {
-        Kind::Map { outs, .. } => maps && outs.iter().all(|(_, r)| !g.tensor(r.tensor).weights),
-        _ => false,
+    let all = mixed(g);
+    let other = |n: usize| {
+        let k = &g.kernels[n];
+        let simple = match &k.kind {
+            Kind::Map { outs, .. } => outs.iter().all(|(_, r)| !g.tensor(r.tensor).weights),
+            _ => false,
+        };
+        let fits = if all { goes_in_pieces(k, &sides[n]) } else { simple };
+        beside && int8_passes(g, k).is_none() && fits
     };
     let (mut runs, mut n) = (Vec::new(), 0);
     while n < g.kernels.len() {
-        let end = n + (n..g.kernels.len()).take_while(|&k| product(k) || map(k)).count();
+        let end = n + (n..g.kernels.len()).take_while(|&k| product(k) || other(k)).count();
         if (n..end).any(product) {
             runs.push(n..end);
         }

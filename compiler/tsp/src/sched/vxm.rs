@@ -55,8 +55,36 @@ pub(crate) fn operand_bytes(s: &Step) -> u8 {
     s.ty.bytes()
 }
 
-/// Plans steps over `ins` operands.
+/// Which steps wait for what takes them, rather than start as soon as they can.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// Those that only take streams.
+    Streams,
+    /// Trees of these.
+    Trees,
+    /// All.
+    All,
+}
+
+/// Slots from which on other orders are tried.
+const LONG: usize = 15;
+
+/// Plans steps over `ins` operands, with as few ALUs as a few orders find.
 pub(crate) fn plan(steps: &[Step], ins: usize) -> Plan {
+    let mut best = plan_as(steps, ins, Late::Streams);
+    if best.slots.len() < LONG {
+        return best;
+    }
+    for late in [Late::Trees, Late::All] {
+        let other = plan_as(steps, ins, late);
+        if other.slots.len() < best.slots.len() {
+            best = other;
+        }
+    }
+    best
+}
+
+fn plan_as(steps: &[Step], ins: usize, late: Late) -> Plan {
     let n = steps.len();
     let mut at = vec![0u32; n];
     for (i, s) in steps.iter().enumerate() {
@@ -66,11 +94,18 @@ pub(crate) fn plan(steps: &[Step], ins: usize) -> Plan {
             }
         }
     }
-    // Steps that only take streams wait for their consumers.
+    let users = |i: usize| steps.iter().filter(|s| s.src.contains(&Src::Op(i as u16))).count();
+    let mut waits = vec![late == Late::All; n];
+    for (i, s) in steps.iter().enumerate() {
+        let own = |x: &Src| match x {
+            Src::Op(j) => late == Late::Trees && waits[usize::from(*j)] && users(usize::from(*j)) == 1,
+            _ => true,
+        };
+        waits[i] |= s.src.iter().all(own);
+    }
     for i in (0..n).rev() {
-        let chained = steps[i].src.iter().any(|s| matches!(s, Src::Op(_)));
-        let users = (i + 1..n).filter(|&u| steps[u].src.contains(&Src::Op(i as u16))).map(|u| at[u]).min();
-        if let (false, Some(first)) = (chained, users) {
+        let first = (i + 1..n).filter(|&u| steps[u].src.contains(&Src::Op(i as u16))).map(|u| at[u]).min();
+        if let (true, Some(first)) = (waits[i], first) {
             at[i] = first - 1;
         }
     }

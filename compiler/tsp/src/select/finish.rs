@@ -1,11 +1,14 @@
 //! Unfinished sequences become kernels: output layout, operand rows, cuts where the VXM is too small.
 
 use super::constant::to_bytes;
+use super::conv::floats;
 use super::expr::{Expr, Why};
+use super::shorten::{ANY, Range, range, shorten};
 use super::view::{Axis, Digit, View};
 use super::{Form, Lazy, LazyIn, MatBlock, Select};
 use crate::sched::vxm;
 use crate::tiled::{Init, Kind, Rows, Src, Step, TensorId};
+use quadrille_isa::DType;
 use quadrille_isa::tsp::alu::alu;
 use quadrille_isa::tsp::{AluOp, AluType};
 use std::collections::BTreeMap;
@@ -135,6 +138,7 @@ impl Select<'_> {
             lazy.result = lazy.expr.op(AluOp::Or, int, x, Src::Imm(0), Src::None);
         }
         let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
+        let ranges = self.ranges_of(lazy);
         let mut operands: Vec<Rows> = Vec::new();
         let mut types = vec![AluType::F32; chains];
         let mut own_rows = Vec::new();
@@ -173,9 +177,17 @@ impl Select<'_> {
         let mut outs = Vec::new();
         let mut forms = Vec::new();
         let mut steps = std::mem::take(&mut lazy.expr);
-        let wanted = wanted.into_iter().map(|ty| (steps.cast(lazy.ty, ty, lazy.result), ty)).collect::<Vec<_>>();
-        for (src, ty) in wanted.into_iter().chain(more.iter().copied()) {
+        let mut wanted = wanted.into_iter().map(|ty| (steps.cast(lazy.ty, ty, lazy.result), ty)).collect::<Vec<_>>();
+        wanted.extend(more);
+        let mut roots: Vec<Src> = wanted.iter().map(|w| w.0).collect();
+        let known = |k: u16| ranges.get(usize::from(k)).copied().unwrap_or(ANY);
+        shorten(&mut steps, &mut roots, &known);
+        for (src, (_, ty)) in roots.into_iter().zip(wanted) {
             let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
+            let range = if ty == AluType::F32 { range(&steps.steps, src, &known) } else { ANY };
+            if range.0.is_finite() && range.1.is_finite() {
+                self.ranges.insert(tensor, range);
+            }
             self.out.tensors[tensor.0 as usize].pixels = pixels as u32;
             forms.push(Form { ty, view: View { tensor, ..template.clone() } });
             outs.push((src, tensor));
@@ -259,6 +271,21 @@ impl Select<'_> {
         };
         let best = orders.iter().min_by_key(|o| runs(o));
         best.map_or_else(|| own.to_vec(), |order| order.iter().map(|&i| own[i]).collect())
+    }
+
+    /// What is known of the operands of a sequence, its sums first.
+    pub(super) fn ranges_of(&self, lazy: &Lazy) -> Vec<Range> {
+        let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
+        let of = |i: &LazyIn| match i {
+            LazyIn::View(v) => self.ranges.get(&v.tensor).copied().unwrap_or(ANY),
+            LazyIn::Const(t) if t.dtype == DType::F32 => floats(t).map_or(ANY, |values| {
+                let wider = |r: Range, &x: &f32| if x.is_finite() { (r.0.min(x), r.1.max(x)) } else { ANY };
+                // What lanes without a value hold is zero.
+                values.iter().fold((0.0, 0.0), wider)
+            }),
+            LazyIn::Const(_) => ANY,
+        };
+        std::iter::repeat_n(ANY, chains).chain(lazy.ins.iter().map(of)).collect()
     }
 
     /// Axes, first lane, rows, lanes and pixels a word of a sequence's result.
@@ -376,7 +403,9 @@ impl Select<'_> {
             // What is more than three narrow bytes takes groups of four.
             let wide = wide + usize::from(narrow.saturating_sub(3).div_ceil(4));
             let planned = vxm::plan(&p.steps, p.ins.len()).slots.len() + p.outs.len().saturating_sub(1);
-            let fits = planned <= self.alus && wide <= self.groups && p.outs.len() <= self.groups.max(2);
+            // A result that is kept on both sides takes one more.
+            let fits =
+                (planned < self.alus || last == first + 1) && wide <= self.groups && p.outs.len() <= self.groups.max(2);
             if fits && self.cut_from(steps, last, chains, types, outs, pieces, hopeless) {
                 if first == 0 && chains > 0 {
                     sums_first(&mut p, chains);

@@ -1,36 +1,89 @@
-//! An elementwise kernel over bytes that alone reads what a product writes becomes the end of the product's sequence.
+//! An elementwise kernel that alone reads what products of bytes write becomes the end of the products' sequences.
 
 use crate::sched::vxm::plan;
 use crate::tiled::{Init, Kernel, Kind, Rows, Src, Step, TensorId, TiledGraph};
 use std::collections::BTreeMap;
 
-/// ALU instructions of a fused sequence at most: two planes of a hemisphere then still have one each at a time.
+/// ALU instructions of a sequence that is fused at bytes at most: two planes of a hemisphere then still have one each at a time.
 const MOST: usize = 8;
 
-/// What a product's sequence becomes: steps and results.
-type Fused = (Vec<Step>, Vec<(Src, Rows)>);
+/// What a product's sequence becomes.
+struct Fused {
+    ins: Vec<Rows>,
+    steps: Vec<Step>,
+    outs: Vec<(Src, Rows)>,
+}
 
-fn fused(product: &Kernel, map: &Kernel) -> Option<Fused> {
+/// What the VXM can do at once: ALUs, and groups of four streams of operands.
+#[derive(Clone, Copy)]
+struct Room {
+    alus: usize,
+    groups: usize,
+}
+
+/// A product of bytes with one result, which it writes to a tensor.
+fn writes_alone(g: &TiledGraph, k: &Kernel) -> bool {
+    let Kind::MatMul { chains, outs, .. } = &k.kind else { return false };
+    let bytes = chains.iter().flatten().all(|p| g.tensor(p.act.tensor).ty.bytes() == 1);
+    chains.len() == 1 && bytes && matches!(outs[..], [(Src::Op(_), _)])
+}
+
+/// The product, which writes operand `number` of a kernel, with the kernel's steps behind its own.
+fn fused(g: &TiledGraph, product: &Kernel, map: &Kernel, number: usize, room: Room) -> Option<Fused> {
     let Kind::MatMul { ins, steps, outs, .. } = &product.kind else { return None };
     let Kind::Map { ins: read, steps: more, outs: then } = &map.kind else { return None };
     let [(from, written)] = &outs[..] else { return None };
-    if read.len() != 1 || read[0] != *written || !matches!(from, Src::Op(_)) || product.n != map.n {
-        return None;
-    }
+    let place: BTreeMap<u32, usize> = read[number].rows.iter().enumerate().map(|(i, &r)| (r, i)).collect();
+    let at: Vec<usize> = written.rows.iter().map(|r| place.get(r).copied()).collect::<Option<_>>()?;
+    let taken = |r: &Rows| Rows { tensor: r.tensor, rows: at.iter().map(|&i| r.rows[i]).collect() };
+    let others = read.iter().enumerate().filter(|(n, _)| *n != number);
+    let all_ins: Vec<Rows> = ins.iter().cloned().chain(others.map(|(_, r)| taken(r))).collect();
     let base = steps.len() as u16;
     let follow = |s: Src| match s {
-        Src::In(_) => *from,
+        Src::In(k) if usize::from(k) == number => *from,
+        Src::In(k) => Src::In(1 + ins.len() as u16 + k - u16::from(usize::from(k) > number)),
         Src::Op(k) => Src::Op(k + base),
         s => s,
     };
     let more = more.iter().map(|s| Step { src: s.src.map(follow), ..*s });
     let all: Vec<Step> = steps.iter().copied().chain(more).collect();
-    let short = plan(&all, 1 + ins.len()).slots.len() <= MOST;
-    short.then(|| (all, then.iter().map(|(s, r)| (follow(*s), r.clone())).collect()))
+    let bytes = |r: &Rows| g.tensor(r.tensor).ty.bytes();
+    let most = if bytes(written) == 1 { MOST } else { room.alus - 1 };
+    let wide = all_ins.iter().filter(|r| bytes(r) == 4).count();
+    let narrow: u8 = all_ins.iter().map(bytes).filter(|&b| b < 4).sum();
+    let groups = wide + usize::from(narrow.saturating_sub(3).div_ceil(4));
+    let short = plan(&all, 1 + all_ins.len()).slots.len() + then.len().saturating_sub(1) <= most;
+    (short && groups <= room.groups).then(|| Fused {
+        ins: all_ins,
+        steps: all,
+        outs: then.iter().map(|(s, r)| (follow(*s), taken(r))).collect(),
+    })
+}
+
+/// The operand of an elementwise kernel that products can take over, with all of these.
+fn taken_over(g: &TiledGraph, n: usize, readers: &[u32], writers: &BTreeMap<TensorId, Vec<usize>>) -> Option<usize> {
+    let Kind::Map { ins, outs, .. } = &g.kernels[n].kind else { return None };
+    let weights = outs.iter().any(|(_, r)| g.tensor(r.tensor).weights);
+    let written = |t: TensorId| writers.get(&t).map_or(&[][..], Vec::as_slice);
+    let found = (0..ins.len()).find(|&number| {
+        let t = ins[number].tensor;
+        let products = written(t);
+        let rows: usize = products.iter().map(|&p| g.kernels[p].n as usize).sum();
+        let all = !products.is_empty()
+            && products.iter().all(|&p| p < n && writes_alone(g, &g.kernels[p]))
+            && readers[t.0 as usize] == 1
+            && rows == ins[number].rows.len();
+        // Bytes are kept where several products make them.
+        let one = g.tensor(t).ty.bytes() != 1 || products.len() == 1 && ins.len() == 1;
+        let first = products.first().copied().unwrap_or(0);
+        let there = |(k, r): (usize, &Rows)| k == number || written(g.stored(r.tensor)).iter().all(|&w| w < first);
+        all && one && ins.iter().enumerate().all(there)
+    })?;
+    (!weights).then_some(found)
 }
 
 /// Fuses where it can.
-pub(super) fn fuse(g: &mut TiledGraph) {
+pub(super) fn fuse(g: &mut TiledGraph, alus: usize, groups: usize) {
     let mut readers = vec![0u32; g.tensors.len()];
     let mut writers: BTreeMap<TensorId, Vec<usize>> = BTreeMap::new();
     for (n, k) in g.kernels.iter().enumerate() {
@@ -46,19 +99,25 @@ pub(super) fn fuse(g: &mut TiledGraph) {
     }
     let mut gone = vec![false; g.kernels.len()];
     for (n, gone) in gone.iter_mut().enumerate() {
-        let Kind::Map { ins, .. } = &g.kernels[n].kind else { continue };
-        let [read] = &ins[..] else { continue };
-        let bytes = g.tensor(read.tensor).ty.bytes() == 1;
-        let Some([product]) = writers.get(&read.tensor).map(Vec::as_slice) else { continue };
-        let product = *product;
-        if !bytes || readers[read.tensor.0 as usize] != 1 || product > n {
-            continue;
+        let Some(number) = taken_over(g, n, &readers, &writers) else { continue };
+        let Kind::Map { ins, outs, .. } = &g.kernels[n].kind else { continue };
+        let (t, results): (TensorId, Vec<TensorId>) =
+            (ins[number].tensor, outs.iter().map(|(_, r)| r.tensor).collect());
+        let products = writers.get(&t).cloned().unwrap_or_default();
+        let of = |&p: &usize| fused(g, &g.kernels[p], &g.kernels[n], number, Room { alus, groups });
+        let Some(all) = products.iter().map(of).collect::<Option<Vec<_>>>() else { continue };
+        for (&p, f) in products.iter().zip(all) {
+            if let Kind::MatMul { ins, steps, outs, .. } = &mut g.kernels[p].kind {
+                (*ins, *steps, *outs) = (f.ins, f.steps, f.outs);
+            }
         }
-        let Some((all, then)) = fused(&g.kernels[product], &g.kernels[n]) else { continue };
-        if let Kind::MatMul { steps, outs, .. } = &mut g.kernels[product].kind {
-            (*steps, *outs) = (all, then);
-            *gone = true;
+        for r in results {
+            let w = writers.entry(r).or_default();
+            w.retain(|&k| k != n);
+            w.extend(&products);
+            w.sort_unstable();
         }
+        *gone = true;
     }
     let mut gone = gone.into_iter();
     g.kernels.retain(|_| !gone.next().unwrap_or(false));

@@ -4,6 +4,7 @@
 //! of what follows or of the product before. Movement of data is a change of [`View`] wherever
 //! that can express it. Knows the machine's widths; knows no slices and no cycles.
 
+mod apart;
 mod assemble;
 mod cast;
 mod constant;
@@ -29,6 +30,7 @@ mod padding;
 mod pool;
 mod prune;
 mod reduce;
+mod shorten;
 mod softmax;
 mod sums;
 mod tiles;
@@ -132,6 +134,10 @@ pub(crate) struct Select<'a> {
     node: NodeNo,
     maps: BTreeMap<Vec<(u16, u16)>, TensorId>,
     ones: BTreeMap<(lane_sums::Runs, u32), lane_sums::Ones>,
+    /// Ranges of tensors of which something is known.
+    ranges: BTreeMap<TensorId, shorten::Range>,
+    /// What is added to the arguments of softmaxes, less its maximum along an axis, and how much lower.
+    lowered: Vec<(View, usize, f32, View)>,
     /// Model outputs that lie in rows as no view can say.
     laid: Vec<gemm::Laid>,
 }
@@ -178,6 +184,8 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         node: NodeNo(0),
         maps: BTreeMap::new(),
         ones: BTreeMap::new(),
+        ranges: BTreeMap::new(),
+        lowered: Vec::new(),
         laid: Vec::new(),
     };
     s.out.nodes = graph.origins().iter().map(|o| o.name.clone()).collect();
@@ -212,7 +220,8 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
     if failed.is_empty() {
         s.outputs()?;
         prune::prune(&mut s.out);
-        fuse::fuse(&mut s.out);
+        fuse::fuse(&mut s.out, s.alus, s.groups);
+        apart::apart(&mut s.out);
     }
     Ok(Selection { tiled: s.out, failed })
 }

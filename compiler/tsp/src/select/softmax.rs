@@ -4,11 +4,16 @@
 //! the arguments in steps of eight. Arguments beyond +-1016 count as that. The largest exponential is from 1 to e^8, so
 //! that f16 holds it. The sum is a pass over ones: of what f16 keeps where the result is no wider, else also of what
 //! it leaves.
+//!
+//! Arguments that lie in a narrow range, as bytes that were widened do, need no maximum: only that of what is added to all
+//! rows alike, a mask, which is taken off the mask.
 
+use super::elementwise::add_in;
 use super::expr::Why;
+use super::shorten::{range, shorten};
 use super::view::{Axis, View};
 use super::{Lazy, LazyIn, Select, Val};
-use crate::tiled::{Rows, Src, TensorId};
+use crate::tiled::{Rows, Src, Step, TensorId};
 use quadrille_compiler::ir::{Node, Reduce, ValueId};
 use quadrille_isa::tsp::{AluOp, AluType};
 
@@ -17,6 +22,12 @@ const STEP: f32 = 8.0;
 
 /// The largest argument.
 const MOST: f32 = 127.0 * STEP;
+
+/// Width of a range of arguments at most whose exponentials f16 holds, half of it on each side of one.
+const NARROW: f32 = 18.0;
+
+/// A mask has at most one in so many elements of what it is added to.
+const MASK_PART: usize = 8;
 
 /// Lanes from which on it is worth it.
 const FEWEST_LANES: usize = 8;
@@ -31,15 +42,15 @@ impl Select<'_> {
         let x = self.lanes_of_pixels(node.inputs[0], &[axis])?;
         let max = self.reduce_axis(x.clone(), axis, Reduce::Max)?;
         let mut lazy = self.start(&shape);
-        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(x));
-        let m = super::elementwise::add_in(&mut lazy, LazyIn::View(max));
+        let a = add_in(&mut lazy, LazyIn::View(x));
+        let m = add_in(&mut lazy, LazyIn::View(max));
         let d = lazy.expr.f2(AluOp::Sub, a, m);
         lazy.result = lazy.expr.exp(d);
         let e = self.finish(lazy, vec![AluType::F32])?[0].view.clone();
         let sum = self.reduce_axis(e.clone(), axis, Reduce::Sum)?;
         let mut lazy = self.start(&shape);
-        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(e));
-        let s = super::elementwise::add_in(&mut lazy, LazyIn::View(sum));
+        let a = add_in(&mut lazy, LazyIn::View(e));
+        let s = add_in(&mut lazy, LazyIn::View(sum));
         let r = lazy.expr.f1(AluOp::Recip, s);
         lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
         Ok(Val::Lazy(Box::new(lazy)))
@@ -79,10 +90,14 @@ impl Select<'_> {
                 return Ok(None);
             }
             let mut lazy = self.start(&shape);
-            lazy.result = super::elementwise::add_in(&mut lazy, LazyIn::View(v));
+            lazy.result = add_in(&mut lazy, LazyIn::View(v));
             lazy
         };
         lazy.node = self.node;
+        if let Some(power) = self.bounded(&mut lazy, axis)? {
+            lazy.result = power;
+            return self.exponentials(lazy, output, axis).map(Some);
+        }
         let over = lazy.expr.f2(AluOp::Max, lazy.result, Src::Imm((-MOST).to_bits()));
         lazy.result = lazy.expr.f2(AluOp::Min, over, Src::Imm(MOST.to_bits()));
         // Half a step below rounds to the step below.
@@ -98,12 +113,18 @@ impl Select<'_> {
 
         let log2e = std::f32::consts::LOG2_E;
         let mut lazy = self.start(&shape);
-        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(x));
-        let m = super::elementwise::add_in(&mut lazy, LazyIn::View(max));
+        let a = add_in(&mut lazy, LazyIn::View(x));
+        let m = add_in(&mut lazy, LazyIn::View(max));
         let scaled = lazy.expr.f2(AluOp::Mul, a, Src::Imm(log2e.to_bits()));
         let m = lazy.expr.cast(AluType::I8, AluType::F32, m);
         let d = lazy.expr.op(AluOp::Fma, AluType::F32, m, Src::Imm((-STEP * log2e).to_bits()), scaled);
-        lazy.result = lazy.expr.f1(AluOp::Exp2, d);
+        lazy.result = d;
+        self.exponentials(lazy, output, axis).map(Some)
+    }
+
+    /// The powers of two of the result of a sequence, over their sum.
+    fn exponentials(&mut self, mut lazy: Lazy, output: ValueId, axis: usize) -> Result<Val, Why> {
+        lazy.result = lazy.expr.f1(AluOp::Exp2, lazy.result);
         let high = lazy.expr.cast(AluType::F32, AluType::F16, lazy.result);
         let mut halves = vec![(high, AluType::F16)];
         if !self.wants.narrow(self.graph, output) {
@@ -113,7 +134,95 @@ impl Select<'_> {
         }
         let made = self.finish_with(lazy, vec![AluType::F32], &halves)?;
         let halves = made[1..].iter().map(|f| f.view.clone()).collect();
-        Ok(Some(Val::Lazy(Box::new(self.normalised(made[0].view.clone(), halves, axis)))))
+        Ok(Val::Lazy(Box::new(self.normalised(made[0].view.clone(), halves, axis))))
+    }
+
+    /// Exponents to base two, near zero in some lane, of arguments that lie in a narrow range, a mask apart; nothing for others.
+    fn bounded(&mut self, lazy: &mut Lazy, axis: usize) -> Result<Option<Src>, Why> {
+        let log2e = std::f32::consts::LOG2_E;
+        let ranges = self.ranges_of(lazy);
+        let known = |k: u16| ranges.get(usize::from(k)).copied().unwrap_or(super::shorten::ANY);
+        let mut roots = [lazy.result];
+        shorten(&mut lazy.expr, &mut roots, &known);
+        lazy.result = roots[0];
+        let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
+        let last = match lazy.result {
+            Src::Op(k) => lazy.expr.steps.get(usize::from(k)).copied(),
+            _ => None,
+        };
+        let mask = match last {
+            Some(
+                Step { op: AluOp::Add, ty: AluType::F32, src: [x, Src::In(k), Src::None] }
+                | Step { op: AluOp::Add, ty: AluType::F32, src: [Src::In(k), x, Src::None] },
+            ) if usize::from(k) >= chains && matches!(x, Src::Op(_)) => match &lazy.ins[usize::from(k) - chains] {
+                LazyIn::View(v) => Some((x, v.clone())),
+                LazyIn::Const(_) => None,
+            },
+            _ => None,
+        };
+        let x = mask.as_ref().map_or(lazy.result, |m| m.0);
+        let (lo, hi) = range(&lazy.expr.steps, x, &known);
+        if !(hi - lo <= NARROW) {
+            return Ok(None);
+        }
+        let near = -NARROW / 2.0 <= lo && hi <= NARROW / 2.0;
+        let middle = if near { 0.0 } else { (lo + hi) / 2.0 };
+        let lowered = match mask {
+            Some((_, m)) => {
+                let m = m.pad_rank(lazy.shape.len());
+                let size: usize = m.shape().iter().product();
+                let all: usize = lazy.shape.iter().product();
+                let along = m.axes[axis].extent == lazy.shape[axis];
+                if !along || size * MASK_PART > all || !m.axes[axis].on_lanes() {
+                    return Ok(None);
+                }
+                Some(self.lowered(m, axis, middle)?)
+            }
+            None => None,
+        };
+        // The product with a scale is one with the logarithm, too.
+        let scale = match x {
+            Src::Op(k) => match lazy.expr.steps[usize::from(k)] {
+                Step { op: AluOp::Mul, ty: AluType::F32, src: [y, Src::Imm(c), Src::None] } => {
+                    Some((y, f32::from_bits(c) * log2e))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let (y, scale) = scale.unwrap_or((x, log2e));
+        let scale = Src::Imm(scale.to_bits());
+        Ok(Some(match lowered {
+            Some(m) => {
+                let m = add_in(lazy, LazyIn::View(m));
+                lazy.expr.op(AluOp::Fma, AluType::F32, y, scale, m)
+            }
+            None => {
+                let d = lazy.expr.f2(AluOp::Mul, y, scale);
+                if middle == 0.0 { d } else { lazy.expr.f2(AluOp::Add, d, Src::Imm((-middle * log2e).to_bits())) }
+            }
+        }))
+    }
+
+    /// A mask less its maximum along an axis and less `middle`, in powers of two.
+    fn lowered(&mut self, mask: View, axis: usize, middle: f32) -> Result<View, Why> {
+        let same = |l: &&(View, usize, f32, View)| l.0 == mask && l.1 == axis && l.2 == middle;
+        if let Some(l) = self.lowered.iter().find(same) {
+            return Ok(l.3.clone());
+        }
+        let log2e = std::f32::consts::LOG2_E;
+        let max = self.reduce_axis(mask.clone(), axis, Reduce::Max)?;
+        let mut lazy = self.start(&mask.shape());
+        let a = add_in(&mut lazy, LazyIn::View(mask.clone()));
+        let m = add_in(&mut lazy, LazyIn::View(max));
+        let d = lazy.expr.f2(AluOp::Sub, a, m);
+        lazy.result = lazy.expr.f2(AluOp::Mul, d, Src::Imm(log2e.to_bits()));
+        if middle != 0.0 {
+            lazy.result = lazy.expr.f2(AluOp::Add, lazy.result, Src::Imm((-middle * log2e).to_bits()));
+        }
+        let made = self.finish(lazy, vec![AluType::F32])?[0].view.clone();
+        self.lowered.push((mask, axis, middle, made.clone()));
+        Ok(made)
     }
 
     /// The sum over a run of lanes of values in halves that lie as `e` does, in every lane of the run.
@@ -138,7 +247,7 @@ impl Select<'_> {
     fn normalised(&mut self, e: View, halves: Vec<View>, axis: usize) -> Lazy {
         let mut lazy = self.run_sum(&e, halves, [1.0, 1.0], axis);
         let r = lazy.expr.f1(AluOp::Recip, lazy.result);
-        let a = super::elementwise::add_in(&mut lazy, LazyIn::View(e));
+        let a = add_in(&mut lazy, LazyIn::View(e));
         lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
         lazy
     }

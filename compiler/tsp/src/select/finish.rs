@@ -317,7 +317,14 @@ impl Select<'_> {
             LazyIn::Const(_) => None,
         });
         let last = (0..lazy.shape.len()).rev().find(|&i| lazy.shape[i] != 1);
-        let axis = widest.into_iter().next().or(last);
+        // Constants along the last axis meet one element a row of what is computed: moving that before costs one element,
+        // moving the result behind a row of them.
+        let thin = |i: &LazyIn| match i {
+            LazyIn::View(v) => v.axes.last().is_none_or(|a| a.extent == 1),
+            LazyIn::Const(_) => true,
+        };
+        let spread = lazy.shape.len() <= 3 && last == lazy.shape.len().checked_sub(1) && lazy.ins.iter().all(thin);
+        let axis = widest.into_iter().next().filter(|_| !spread).or(last);
         let (axes, rows, lanes) = self.layout(&lazy.shape, axis);
         (axes, 0, rows, lanes, 1)
     }

@@ -197,9 +197,9 @@ impl Select<'_> {
                 && b.axes[..rank - 2].iter().all(|a| on_rows(a) || a.digits.iter().all(|d| d.row == 0))
         };
         if !shape_ok(&b) {
-            if b_shape[rank - 1] > self.lanes {
+            if b_shape[rank - 1] > self.lanes && split.shared.is_some() {
                 return Err((
-                    format!("a computed right operand of {} columns that must be moved", b_shape[rank - 1]),
+                    format!("a computed right operand of {} columns whose batches share words", b_shape[rank - 1]),
                     "split the product in the model".into(),
                 ));
             }
@@ -219,6 +219,18 @@ impl Select<'_> {
             }
         }
         axes[rank - 1] = if b_shape[rank - 1] == 1 { lane_axis(1, self.lanes, 0) } else { b.axes[rank - 1].clone() };
+        // More columns than lanes lie in blocks, the rows of one after those of another.
+        for d in axes[rank - 1].digits.iter_mut().rev() {
+            d.row = 0;
+            if d.lane == 0 && d.extent > 1 {
+                d.row = step as i64;
+                step *= d.extent;
+            }
+        }
+        let columns = axes[rank - 1].table();
+        let mut n_blocks: Vec<(i64, usize)> = columns.iter().enumerate().map(|(n, t)| (t.0, n)).collect();
+        n_blocks.sort_unstable();
+        n_blocks.dedup_by_key(|b| b.0);
         let lanes = Self::reach(&axes, b.lane0);
         let (b_tables, x_table) = (b.tables(), x.axes[rank - 1].table());
         let mut k_blocks: Vec<i64> = x_table.iter().map(|t| t.0).collect();
@@ -234,7 +246,7 @@ impl Select<'_> {
         // Weights that were moved hold each head in lanes of its own, and zeros.
         let masked = !lane_batch.is_empty() && !self.out.tensors[b.tensor.0 as usize].weights;
         let mut blocks = Vec::new();
-        for r in indices(&row_batch) {
+        for (r, &(start, first)) in indices(&row_batch).iter().flat_map(|r| n_blocks.iter().map(move |n| (r, n))) {
             let mut drafts = Vec::new();
             for l in indices(&lane_shape) {
                 let at: Vec<usize> = r.iter().zip(&l).map(|(a, b)| a + b).collect();
@@ -246,14 +258,15 @@ impl Select<'_> {
                 let b_at = own(&b);
                 let keep = masked.then(|| {
                     let base: i64 = b.lane0 + b_at.iter().enumerate().map(|(i, &k)| b_tables[i][k].1).sum::<i64>();
-                    (0..b_shape[rank - 1]).map(|n| (base + b_tables[rank - 1][n].1) as usize).collect::<Vec<_>>()
+                    let own = (0..b_shape[rank - 1]).filter(|&n| columns[n].0 == start);
+                    own.map(|n| (base + b_tables[rank - 1][n].1) as usize).collect::<Vec<_>>()
                 });
                 for &block in &k_blocks {
                     let rows = (0..k_extent)
                         .filter(|&k| x_table[k].0 == block)
                         .map(|k| {
                             let mut index = b_at.clone();
-                            index.extend([k, 0]);
+                            index.extend([k, first]);
                             ((x_lane + x_table[k].1) as usize, b.row_of(&b_tables, &index), keep.clone())
                         })
                         .collect();
@@ -262,7 +275,7 @@ impl Select<'_> {
                 }
             }
             let chains = self.dynamic_chains(b.tensor, drafts)?;
-            let base: i64 = r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum();
+            let base: i64 = start + r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum::<i64>();
             let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
             blocks.push(MatBlock { out_rows, chains });
         }

@@ -14,17 +14,35 @@ const TRIES: [(bool, bool, bool); 6] = [
     (true, true, true),
 ];
 
+/// Times as many words that nothing has used as tensors with fill words will want.
+const FRESH_KEPT: u64 = 4;
+
 impl Memory {
-    /// As [`Memory::search`], by what the uses of each chunk cost; of chunks in so many banks of the same slices.
+    /// Where to look for a tensor; one with a fill word only in words that nothing has used (`fresh`). Others leave it such
+    /// words while there are few.
+    fn tries(&self, fresh: bool) -> Vec<(bool, bool, bool)> {
+        let mut tries = TRIES.to_vec();
+        let left: u64 = self.space.iter().map(|b| u64::from(self.bank_words.saturating_sub(b.bump))).sum();
+        if fresh {
+            tries.retain(|t| !t.0);
+        } else if left < FRESH_KEPT * self.fills_left {
+            tries.sort_by_key(|t| !t.0);
+        }
+        tries
+    }
+
+    /// As [`Memory::search`], by what the uses of each chunk cost; of chunks in so many banks of the same slices. A fill
+    /// word is there from the start, so its tensor lies in words that nothing used before: `fresh`.
     pub(super) fn search_by_time(
         &mut self,
         i: usize,
         (width, per_chunk, words): (u32, u32, u32),
         banks: &[usize],
         uses: &[Vec<Vec<Access>>],
+        fresh: bool,
     ) -> Option<Found> {
         let (copies, gathered) = (self.copies[i], self.gathered[i]);
-        for (reuse, mixed, all) in TRIES {
+        for (reuse, mixed, all) in self.tries(fresh) {
             if mixed && (copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
                 continue;
             }
@@ -166,8 +184,9 @@ impl Memory {
     ) -> Option<Found> {
         let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
         let first = self.tight && !weights && !table && matches!(info.init, Init::Const(_));
-        for (reuse, mixed, all) in TRIES {
-            if mixed && (weights || copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
+        for (reuse, mixed, all) in self.tries(info.fill.is_some()) {
+            let one_side = weights || copies < 2 || self.opposite[i].is_some();
+            if mixed && one_side || (gathered && !mixed) {
                 continue;
             }
             for h in own.map_or_else(|| self.sides(i), |h| vec![h]) {

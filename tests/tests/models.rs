@@ -125,6 +125,12 @@ fn resnet50_int8_on_tsp() {
     assert_snapshot!(run_int8(&corpus::model("resnet50-int8-qdq")));
 }
 
+/// One of 257 classes for each byte: an element is spread over a row before it is compared.
+#[test]
+fn magika_on_tsp() {
+    assert_snapshot!(run(&corpus::model("magika-v3_3"), "tsp").figures);
+}
+
 /// Its first maximum is made in parts, each of other rows, that are scheduled side by side.
 #[test]
 fn resnet18_int8_on_tsp() {

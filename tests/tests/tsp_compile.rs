@@ -449,6 +449,31 @@ fn attention_with_two_heads() {
     prove(&attention(32, 2, 32), "tsp", F16);
 }
 
+/// Scores of 400 columns lie in two blocks of lanes.
+#[test]
+fn attention_over_more_positions_than_lanes() {
+    prove(&attention(400, 2, 32), "tsp", F16);
+}
+
+/// A constant along the last axis meets an input whose other axis is on lanes.
+#[test]
+fn one_hot_rows_enter_a_product() {
+    prove(
+        &{
+            let mut b = Build::new();
+            let x = b.input(&[1, 300]);
+            let x = b.node(Op::Reshape { shape: vec![1, 300, 1] }, &[x]);
+            let classes = b.weights(&[1, 1, 257], 1.0);
+            let near = b.node(binary(Binary::Max), &[x, classes]);
+            let w = b.weights(&[257, 16], 0.3);
+            let y = b.node(Op::MatMul { epilogue: vec![] }, &[near, w]);
+            b.out(&[y])
+        },
+        "tsp",
+        F16,
+    );
+}
+
 #[test]
 fn data_movement() {
     both(

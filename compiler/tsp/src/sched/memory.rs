@@ -156,8 +156,6 @@ pub(crate) struct Memory {
     apart: Vec<u32>,
     /// Hemispheres that load a weights tensor, east last.
     loaders: Arc<Vec<Vec<Hemisphere>>>,
-    /// Words of tensors with a fill word that have no home yet.
-    fills_left: u64,
     /// Weights of second planes, which are loaded while the first ones are.
     second: Vec<bool>,
 }
@@ -270,7 +268,6 @@ impl Memory {
             apart: vec![u32::MAX; n],
             loaders: Arc::new(vec![Vec::new(); n]),
             second: vec![false; n],
-            fills_left: 0,
         };
         for t in &g.tensors {
             if let Init::Gather { from, .. } = &t.init {
@@ -373,7 +370,6 @@ impl Memory {
             v.dedup();
         }
         (mem.together, mem.across) = (Arc::new(together), Arc::new(across));
-        mem.fills_left = (0..n).filter(|&i| mem.used[i]).map(|i| mem.fresh_words(i, &g.tensors[i])).sum();
         mem
     }
 
@@ -691,12 +687,6 @@ impl Memory {
         Region { slice: s, base: (bank * limit + base) as u16 }
     }
 
-    /// Words that a tensor wants where nothing has been before it: its fill word is there from the start.
-    fn fresh_words(&self, i: usize, info: &RowTensor) -> u64 {
-        let words = u64::from(info.rows) * u64::from(u32::from(info.ty.bytes()) * self.copies[i]);
-        if info.fill.is_some() { words } else { 0 }
-    }
-
     /// Finds a home for a tensor. `hint` is the hemisphere to try first.
     pub(crate) fn allocate(&mut self, g: &TiledGraph, t: TensorId) -> Result<(), CompileError> {
         let i = t.0 as usize;
@@ -813,7 +803,6 @@ impl Memory {
             home.chunks.push(Chunk { copies, free_at });
         }
         home.note_sides();
-        self.fills_left -= self.fresh_words(i, info);
         (self.keeps, self.keeps_some) = (false, false);
         self.peak_bytes = self.peak_bytes.max(self.now_bytes);
         self.homes[i] = Arc::new(home);

@@ -14,25 +14,13 @@ const TRIES: [(bool, bool, bool); 6] = [
     (true, true, true),
 ];
 
-/// Times as many words that nothing has used as tensors with fill words will want.
-const FRESH_KEPT: u64 = 4;
-
 impl Memory {
-    /// Where to look for a tensor; one with a fill word only in words that nothing has used (`fresh`). Others leave it such
-    /// words while there are few.
-    fn tries(&self, fresh: bool) -> Vec<(bool, bool, bool)> {
-        let mut tries = TRIES.to_vec();
-        let left: u64 = self.space.iter().map(|b| u64::from(self.bank_words.saturating_sub(b.bump))).sum();
-        if fresh {
-            tries.retain(|t| !t.0);
-        } else if left < FRESH_KEPT * self.fills_left {
-            tries.sort_by_key(|t| !t.0);
-        }
-        tries
+    /// Where to look for a tensor: one with a fill word only in words that nothing has used, as that is there from the start.
+    fn tries(fresh: bool) -> impl Iterator<Item = (bool, bool, bool)> {
+        TRIES.into_iter().filter(move |&(reuse, ..)| !(reuse && fresh))
     }
 
-    /// As [`Memory::search`], by what the uses of each chunk cost; of chunks in so many banks of the same slices. A fill
-    /// word is there from the start, so its tensor lies in words that nothing used before: `fresh`.
+    /// As [`Memory::search`], by what the uses of each chunk cost; of chunks in so many banks of the same slices.
     pub(super) fn search_by_time(
         &mut self,
         i: usize,
@@ -42,7 +30,7 @@ impl Memory {
         fresh: bool,
     ) -> Option<Found> {
         let (copies, gathered) = (self.copies[i], self.gathered[i]);
-        for (reuse, mixed, all) in self.tries(fresh) {
+        for (reuse, mixed, all) in Self::tries(fresh) {
             if mixed && (copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
                 continue;
             }
@@ -184,7 +172,7 @@ impl Memory {
     ) -> Option<Found> {
         let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
         let first = self.tight && !weights && !table && matches!(info.init, Init::Const(_));
-        for (reuse, mixed, all) in self.tries(info.fill.is_some()) {
+        for (reuse, mixed, all) in Self::tries(info.fill.is_some()) {
             let one_side = weights || copies < 2 || self.opposite[i].is_some();
             if mixed && one_side || (gathered && !mixed) {
                 continue;

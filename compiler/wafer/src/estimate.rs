@@ -46,8 +46,11 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, m: &Machine) -> Estimate {
     let datapaths = g.kernels.iter().map(|k| datapath_cycles(g, k, m));
     let mapping = datapaths.chain(wires).max().unwrap_or(0);
     let pace = busy.iter().copied().max().unwrap_or(0).max(mapping);
-    let interval = pace / images;
-    let latency = first_image(g, &busy, images).max(interval);
+    // What runs once still does the same again and again, row by row: its kernels overlap as images would.
+    let firings = g.kernels.iter().map(|k| k.core.firings()).max().unwrap_or(1).max(1) as u64;
+    let units = if images > 1 { images } else { firings };
+    let beat = pace / units;
+    let latency = first_image(g, &busy, units).max(beat);
     let mut sram = (0, 0);
     for k in &g.kernels {
         for i in fullest(k, k.cut) {
@@ -59,8 +62,8 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, m: &Machine) -> Estimate {
     Estimate {
         bound_cycles: bound,
         mapping_bound_cycles: mapping,
-        cycles: latency + interval * (images - 1),
-        interval_cycles: interval,
+        cycles: latency + beat * (units - 1),
+        interval_cycles: pace / images,
         sram_bytes: sram.0,
         program_bytes: sram.1,
         pes: g.kernels.iter().map(|k| k.pes() as u64).sum(),

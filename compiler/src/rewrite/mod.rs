@@ -241,8 +241,11 @@ fn search(
     Ok(Found { roots, loaded, iterations, stop, solved, chosen })
 }
 
+/// What a term costs in the units of [`extract`], what it takes of each resource, and what waits for it.
+type TermCost = (u64, Cycles, Wait);
+
 /// Cost of a term in the extraction's units, and what it takes of each resource.
-fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostModel) -> (u64, Cycles, Wait) {
+fn term_cost(egraph: &Terms, class: Id, term: &language::Term, model: &dyn CostModel) -> TermCost {
     match egraph.op(term) {
         None => (0, Cycles::default(), Wait::default()),
         Some(_) if rebuild::is_folded(egraph, class, term) => (1, Cycles::default(), Wait::default()),
@@ -263,7 +266,7 @@ fn extraction(
     egraph: &Terms,
     roots: &[Id],
     (shared, objective): ([bool; RESOURCES], Objective),
-    cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> (u64, Cycles, Wait),
+    cost: &mut dyn FnMut(&Terms, Id, &language::Term) -> TermCost,
 ) -> Option<(Overlapped, Chosen)> {
     let mut number: HashMap<Id, u32> = HashMap::new();
     let mut ids: Vec<Id> = Vec::new();

@@ -109,7 +109,7 @@ fn errors_are_relative_to_what_was_summed() {
                 %2 = matmul %0, %1 : f32[1x1] from \"p\"\n  output \"y\" = %2\n}\n";
     let g = text::parse(text).unwrap();
     let x = Tensor::from_f32(&[1, 2], &[2.0, 2.0]);
-    assert_eq!(check::magnitude(&eval::eval(&g, &[x.clone()]).unwrap()[0]), 0.0);
+    assert_eq!(check::magnitude(&eval::eval(&g, std::slice::from_ref(&x)).unwrap()[0]), 0.0);
     assert_eq!(check::magnitude(&magnitudes(&g, &[x]).unwrap()[0]), 12.0);
 }
 

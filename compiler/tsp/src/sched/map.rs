@@ -101,6 +101,7 @@ impl Scheduler<'_> {
     }
 
     /// First step of a burst of rows if it were placed now; none where it is no burst.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn map_start(
         &mut self,
         k: &Kernel,

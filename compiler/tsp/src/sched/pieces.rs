@@ -59,7 +59,7 @@ pub(super) fn cut(g: &TiledGraph, k: &Kernel) -> Vec<Range<usize>> {
             parts.map(|(p, w)| part_of(&cuts, p, w, waves)).filter(|r| !r.is_empty()).collect()
         }
         Kind::MatMul { .. } => even(PRODUCT_ROWS),
-        _ => vec![0..n],
+        _ => even(usize::MAX),
     }
 }
 

@@ -162,7 +162,7 @@ impl Select<'_> {
         };
         let x = mask.as_ref().map_or(lazy.result, |m| m.0);
         let (lo, hi) = range(&lazy.expr.steps, x, &known);
-        if !(hi - lo <= NARROW) {
+        if (hi - lo).is_nan() || hi - lo > NARROW {
             return Ok(None);
         }
         let near = -NARROW / 2.0 <= lo && hi <= NARROW / 2.0;

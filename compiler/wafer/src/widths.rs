@@ -14,6 +14,9 @@ const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56];
 /// Lanes must save this part of the time at least.
 const GAIN: f64 = 0.7;
 
+/// And so many cycles: where lanes part and meet, columns wait for each other, which the estimate does not count.
+const SEAMS: u64 = 1_000;
+
 /// More lanes are no use for less than this.
 const ENOUGH: f64 = 1.25;
 
@@ -57,7 +60,7 @@ pub(crate) fn fastest(
         }
     }
     let limit = match (&plain, options.lanes) {
-        (Ok((cycles, true)), None) => (*cycles as f64 * GAIN) as u64,
+        (Ok((cycles, true)), None) => ((*cycles as f64 * GAIN) as u64).min(cycles.saturating_sub(SEAMS)),
         _ => u64::MAX,
     };
     plans.retain(|p| p.0 <= limit);

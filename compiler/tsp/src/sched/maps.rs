@@ -249,7 +249,7 @@ impl Scheduler<'_> {
         let drive = at - gather - self.hops(dir, column, dest);
         let places: Vec<(Region, bool)> =
             rows.iter().map(|&r| (Region { slice: map.at.slice, base: map.at.base + r as u16 }, false)).collect();
-        for run in runs(&places) {
+        for run in runs(&places, |addr| self.memory.bank_of(addr)) {
             let t = drive + i64::from(run.off * step);
             let touch = Touch {
                 slice: run.at.slice,

@@ -26,13 +26,16 @@ pub(super) struct Run {
     pub(super) fill: bool,
 }
 
-/// Cuts places into runs. `same(i)` is false where row i must not join the row before it.
-pub(super) fn runs(places: &[(Region, bool)]) -> Vec<Run> {
+/// Cuts places into runs, each of one bank of a slice: an instruction books the bank of its first word.
+pub(super) fn runs(places: &[(Region, bool)], bank: impl Fn(u16) -> u8) -> Vec<Run> {
     let mut out: Vec<Run> = Vec::new();
     let mut i = 0;
     while i < places.len() {
         let (at, fill) = places[i];
-        let joins = |k: usize| places[k].0.slice == at.slice && places[k].1 == fill;
+        let joins = |k: usize| {
+            let (next, next_fill) = places[k];
+            (next.slice, next_fill, bank(next.base)) == (at.slice, fill, bank(at.base))
+        };
         let delta = |k: usize| i32::from(places[k].0.base) - i32::from(places[k - 1].0.base);
         let mut n = 1;
         if i + 1 < places.len() && joins(i + 1) {
@@ -66,7 +69,7 @@ impl Scheduler<'_> {
                 }
             })
             .collect();
-        runs(&places)
+        runs(&places, |addr| self.memory.bank_of(addr))
     }
 
     fn touch(&self, t: TensorId, run: &Run, fill: Option<FillWord>) -> Touch {

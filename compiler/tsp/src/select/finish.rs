@@ -181,7 +181,7 @@ impl Select<'_> {
         wanted.extend(more);
         let mut roots: Vec<Src> = wanted.iter().map(|w| w.0).collect();
         let known = |k: u16| ranges.get(usize::from(k)).copied().unwrap_or(ANY);
-        shorten(&mut steps, &mut roots, &known);
+        shorten(&mut steps, &mut roots, &known, self.zeros);
         for (src, (_, ty)) in roots.into_iter().zip(wanted) {
             let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
             let range = if ty == AluType::F32 { range(&steps.steps, src, &known) } else { ANY };
@@ -361,11 +361,14 @@ impl Select<'_> {
     /// be cut too.
     fn cut(&self, expr: &Expr, chains: usize, types: &[AluType], outs: &[(Src, TensorId)]) -> Result<Vec<Piece>, Why> {
         let n = expr.steps.len();
-        let mut pieces = Vec::new();
-        let mut hopeless = vec![false; n + 1];
-        if self.cut_from(&expr.steps, 0, chains, types, outs, &mut pieces, &mut hopeless) {
-            pieces.reverse();
-            return Ok(pieces);
+        // A result that is kept on both sides takes one ALU more.
+        for spare in [1, 0] {
+            let mut pieces = Vec::new();
+            let mut hopeless = vec![false; n + 1];
+            if self.cut_from(&expr.steps, (0, spare), chains, types, outs, &mut pieces, &mut hopeless) {
+                pieces.reverse();
+                return Ok(pieces);
+            }
         }
         Err((
             format!("a step takes more than {} ALUs or {} operands of four bytes", self.alus, self.groups),
@@ -377,7 +380,7 @@ impl Select<'_> {
     fn cut_from(
         &self,
         steps: &[Step],
-        first: usize,
+        (first, spare): (usize, usize),
         chains: usize,
         types: &[AluType],
         outs: &[(Src, TensorId)],
@@ -410,10 +413,8 @@ impl Select<'_> {
             // What is more than three narrow bytes takes groups of four.
             let wide = wide + usize::from(narrow.saturating_sub(3).div_ceil(4));
             let planned = vxm::plan(&p.steps, p.ins.len()).slots.len() + p.outs.len().saturating_sub(1);
-            // A result that is kept on both sides takes one more.
-            let fits =
-                (planned < self.alus || last == first + 1) && wide <= self.groups && p.outs.len() <= self.groups.max(2);
-            if fits && self.cut_from(steps, last, chains, types, outs, pieces, hopeless) {
+            let fits = planned + spare <= self.alus && wide <= self.groups && p.outs.len() <= self.groups.max(2);
+            if fits && self.cut_from(steps, (last, spare), chains, types, outs, pieces, hopeless) {
                 if first == 0 && chains > 0 {
                     sums_first(&mut p, chains);
                 }

@@ -136,6 +136,8 @@ pub(crate) struct Select<'a> {
     ones: BTreeMap<(lane_sums::Runs, u32), lane_sums::Ones>,
     /// Ranges of tensors of which something is known.
     ranges: BTreeMap<TensorId, shorten::Range>,
+    /// Zeros keep their signs: nothing sums floats, so results are right to the bit.
+    zeros: bool,
     /// What is added to the arguments of softmaxes, less its maximum along an axis, and how much lower.
     lowered: Vec<(View, usize, f32, View)>,
     /// Model outputs that lie in rows as no view can say.
@@ -162,6 +164,12 @@ pub(crate) struct Selection {
     pub(crate) failed: Vec<(usize, Unsupported)>,
 }
 
+/// True for operations whose sums of floats have an order of their own.
+fn sums_floats(g: &Graph, n: &Node) -> bool {
+    let sums = matches!(n.op, Op::MatMul { .. } | Op::Conv { .. } | Op::Norm { .. } | Op::Softmax { .. });
+    sums && g.ty(n.inputs[0]).dtype == DType::F32
+}
+
 /// Selects kernels for every node; nodes that depend on a failed one are skipped, not reported.
 pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection, CompileError> {
     let usable = (m.geometry.mem_slices_per_hemisphere - m.program.reserved_slices_per_hemisphere) as usize;
@@ -185,6 +193,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         maps: BTreeMap::new(),
         ones: BTreeMap::new(),
         ranges: BTreeMap::new(),
+        zeros: !graph.nodes().iter().any(|n| sums_floats(graph, n)),
         lowered: Vec::new(),
         laid: Vec::new(),
     };

@@ -22,9 +22,9 @@ const TANGENT: [f64; 3] = [0.797_492_036_5, 0.037_024_365_739, 0.000_355_441_077
 /// Arguments up to which the polynomial grows fast enough.
 const FAR: f32 = 10.0;
 
-/// Shortens a sequence; `roots` are its results, `ins` the ranges of its operands.
-pub(crate) fn shorten(expr: &mut Expr, roots: &mut [Src], ins: &dyn Fn(u16) -> Range) {
-    let mut s = Sequence { steps: std::mem::take(&mut expr.steps), roots };
+/// Shortens a sequence; `roots` are its results, `ins` the ranges of its operands. With `zeros`, zeros keep their signs.
+pub(crate) fn shorten(expr: &mut Expr, roots: &mut [Src], ins: &dyn Fn(u16) -> Range, zeros: bool) {
+    let mut s = Sequence { steps: std::mem::take(&mut expr.steps), roots, zeros };
     s.clamped();
     s.prune();
     while s.gelu(ins) || s.widened() || s.scaled() {
@@ -40,26 +40,29 @@ pub(crate) fn range(steps: &[Step], x: Src, ins: &dyn Fn(u16) -> Range) -> Range
         let all = [times(a.0, b.0), times(a.0, b.1), times(a.1, b.0), times(a.1, b.1)];
         (all.into_iter().fold(f32::INFINITY, f32::min), all.into_iter().fold(f32::NEG_INFINITY, f32::max))
     };
-    match x {
+    let mut known: Vec<Range> = Vec::new();
+    let value = |known: &[Range], x: Src| match x {
         Src::Imm(v) if f32::from_bits(v).is_finite() => (f32::from_bits(v), f32::from_bits(v)),
         Src::In(k) => ins(k),
-        Src::Op(k) => {
-            let s = &steps[usize::from(k)];
-            let of = |n: usize| range(steps, s.src[n], ins);
-            match (s.op, s.ty) {
-                (AluOp::Cast(F), AluType::I8) => (-128.0, 127.0),
-                (AluOp::Cast(F), AluType::U8) => (0.0, 255.0),
-                (AluOp::Max, F) => (of(0).0.max(of(1).0), of(0).1.max(of(1).1)),
-                (AluOp::Min, F) => (of(0).0.min(of(1).0), of(0).1.min(of(1).1)),
-                (AluOp::Add, F) => (of(0).0 + of(1).0, of(0).1 + of(1).1),
-                (AluOp::Mul, F) => product(of(0), of(1)),
-                (AluOp::Tanh, F) => (-1.0, 1.0),
-                (AluOp::Round, F) => (of(0).0.floor(), of(0).1.ceil()),
-                _ => ANY,
-            }
-        }
+        Src::Op(k) => known[usize::from(k)],
         _ => ANY,
+    };
+    let last = if let Src::Op(k) = x { usize::from(k) + 1 } else { 0 };
+    for s in &steps[..last] {
+        let [a, b] = [0, 1].map(|n| value(&known, s.src[n]));
+        known.push(match (s.op, s.ty) {
+            (AluOp::Cast(F), AluType::I8) => (-128.0, 127.0),
+            (AluOp::Cast(F), AluType::U8) => (0.0, 255.0),
+            (AluOp::Max, F) => (a.0.max(b.0), a.1.max(b.1)),
+            (AluOp::Min, F) => (a.0.min(b.0), a.1.min(b.1)),
+            (AluOp::Add, F) => (a.0 + b.0, a.1 + b.1),
+            (AluOp::Mul, F) => product(a, b),
+            (AluOp::Tanh, F) => (-1.0, 1.0),
+            (AluOp::Round, F) => (a.0.floor(), a.1.ceil()),
+            _ => ANY,
+        });
     }
+    value(&known, x)
 }
 
 /// Bounds of a type of bytes.
@@ -92,6 +95,7 @@ fn imm(x: f64) -> Src {
 struct Sequence<'a> {
     steps: Vec<Step>,
     roots: &'a mut [Src],
+    zeros: bool,
 }
 
 impl Sequence<'_> {
@@ -162,10 +166,42 @@ impl Sequence<'_> {
             }
             self.steps[c] = step(AluOp::Max, v, imm(f64::from(lo - zero)));
             self.steps[w] = step(AluOp::Min, Src::Op(c as u16), imm(f64::from(hi - zero)));
-            self.replace(k, Src::Op(w as u16));
+            if self.zeros && !self.loses_zero_sign(k) {
+                // The sum with the zero point had no negative zeros.
+                self.steps[k] = step(AluOp::Add, Src::Op(w as u16), imm(0.0));
+            } else {
+                self.replace(k, Src::Op(w as u16));
+            }
             return true;
         }
         false
+    }
+
+    /// True when no result shows whether a zero had a sign.
+    fn loses_zero_sign(&self, k: usize) -> bool {
+        let mut open = vec![k];
+        let mut seen = vec![false; self.steps.len()];
+        while let Some(k) = open.pop() {
+            if std::mem::replace(&mut seen[k], true) {
+                continue;
+            }
+            if self.is_root(k) {
+                return false;
+            }
+            for u in self.users(k) {
+                let s = &self.steps[u];
+                match s.op {
+                    AluOp::Abs | AluOp::Exp2 if s.ty == F => {}
+                    AluOp::Cast(to) if s.ty == F && !to.is_float() => {}
+                    AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Fma | AluOp::Max | AluOp::Min if s.ty == F => {
+                        open.push(u);
+                    }
+                    AluOp::Round | AluOp::Floor | AluOp::Tanh if s.ty == F => open.push(u),
+                    _ => return false,
+                }
+            }
+        }
+        true
     }
 
     /// Products with two constants of which one is a power of two.
@@ -336,12 +372,16 @@ mod tests {
         let y = e.f2(AluOp::Mul, y, Src::Imm(0.27f32.to_bits()));
         let y = e.f2(AluOp::Mul, y, Src::Imm(0.125f32.to_bits()));
         let (mut short, mut roots) = (e.clone(), [y]);
-        shorten(&mut short, &mut roots, &|_| ANY);
+        shorten(&mut short, &mut roots, &|_| ANY, false);
         assert_eq!(short.steps.len(), 5, "{:?}", short.steps);
+        let (mut signed, mut signed_roots) = (e.clone(), [y]);
+        shorten(&mut signed, &mut signed_roots, &|_| ANY, true);
+        assert_eq!(signed.steps.len(), 6, "{:?}", signed.steps);
         for i in -4000..4000 {
             let x = i as f32 * 0.03;
             let both = [values(&e, &[y], x)[0], values(&short, &roots, x)[0]].map(f32::from_bits);
             assert_eq!(both[0], both[1], "{x}");
+            assert_eq!(values(&e, &[y], x), values(&signed, &signed_roots, x), "{x}");
         }
     }
 
@@ -350,7 +390,7 @@ mod tests {
         let mut e = Expr::default();
         let y = quantised(&mut e, Src::In(0), 3.7, 5.0);
         let (mut short, mut roots) = (e.clone(), [y]);
-        shorten(&mut short, &mut roots, &|_| ANY);
+        shorten(&mut short, &mut roots, &|_| ANY, false);
         assert_eq!(short.steps.len(), 4);
         for i in -4000..4000 {
             let x = i as f32 * 0.03;
@@ -378,7 +418,7 @@ mod tests {
             let exact = gelu(&mut e, spelled);
             let y = quantised(&mut e, exact, 51.0, -119.0);
             let (mut short, mut roots) = (e.clone(), [y]);
-            shorten(&mut short, &mut roots, &|_| (-FAR, FAR));
+            shorten(&mut short, &mut roots, &|_| (-FAR, FAR), false);
             assert_eq!(short.steps.len(), 10, "{:?}", short.steps);
             // The byte is the nearest one, or what is rounded lies near its edge.
             for i in -1000..=1000 {
@@ -399,7 +439,7 @@ mod tests {
                 y = e.cast(F, AluType::F16, y);
             }
             let (mut short, mut roots) = (e.clone(), [y]);
-            shorten(&mut short, &mut roots, &|_| range);
+            shorten(&mut short, &mut roots, &|_| range, false);
             assert_eq!(short.steps, e.steps);
         }
     }

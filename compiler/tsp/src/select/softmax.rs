@@ -143,7 +143,7 @@ impl Select<'_> {
         let ranges = self.ranges_of(lazy);
         let known = |k: u16| ranges.get(usize::from(k)).copied().unwrap_or(super::shorten::ANY);
         let mut roots = [lazy.result];
-        shorten(&mut lazy.expr, &mut roots, &known);
+        shorten(&mut lazy.expr, &mut roots, &known, self.zeros);
         lazy.result = roots[0];
         let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
         let last = match lazy.result {

@@ -99,12 +99,7 @@ impl Scheduler<'_> {
     ) -> Result<Vec<PlacedNo>, CompileError> {
         let planes: Vec<u8> = (0..planes).map(|n| self.plane_of(h, n)).collect();
         let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
-        // Passes of the same weights, one after another, need them loaded once.
-        if let Some(installs) = planes.iter().map(|&n| self.held(n, 0, &tile)).collect() {
-            return Ok(installs);
-        }
-        let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
-        self.install_planes(k, &planes, 0, &tile, free, self.way.apart)
+        self.install_once(k, &planes, &tile, self.way.apart)
     }
 
     /// One pass, in one burst if it can be.

@@ -71,13 +71,15 @@ impl Scheduler<'_> {
         rows: Range<usize>,
     ) -> Result<(), CompileError> {
         let mut left: Vec<Option<PlacedNo>> = vec![None; chains.len()];
-        let none = vec![[PlacedNo(0); 2]; chains.len()];
-        let (b, ..) = self.last_passes(k, plan, chains, sides, ins, steps, outs, rows.clone(), &none, &left);
-        if rows.len() > 1 && b.collides().is_some() {
-            // Rows whose words lie in one slice are read in bursts of their own.
-            let middle = rows.start + rows.len() / 2;
-            self.matmul_rows(k, plan, chains, sides, ins, steps, outs, rows.start..middle)?;
-            return self.matmul_rows(k, plan, chains, sides, ins, steps, outs, middle..rows.end);
+        if rows.len() > 1 {
+            let none = vec![[PlacedNo(0); 2]; chains.len()];
+            let (b, ..) = self.last_passes(k, plan, chains, sides, ins, steps, outs, rows.clone(), &none, &left);
+            if b.collides().is_some() {
+                // Rows whose words lie in one slice are read in bursts of their own.
+                let middle = rows.start + rows.len() / 2;
+                self.matmul_rows(k, plan, chains, sides, ins, steps, outs, rows.start..middle)?;
+                return self.matmul_rows(k, plan, chains, sides, ins, steps, outs, middle..rows.end);
+            }
         }
         let longest = chains.iter().map(Vec::len).max().unwrap_or(0);
         for number in 0..longest {

@@ -114,14 +114,7 @@ impl Scheduler<'_> {
     fn move_halves(&mut self, k: &Kernel, p: &MovePass, out: &Rows, h: Hemisphere) -> Result<(), CompileError> {
         let planes = [0, 1].map(|n| self.plane_of(h, n));
         let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
-        let held: Option<Vec<PlacedNo>> = planes.iter().map(|&plane| self.held(plane, 0, &tile)).collect();
-        let installs = match held {
-            Some(installs) => installs,
-            None => {
-                let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
-                self.install_planes(k, &planes, 0, &tile, free, false)?
-            }
-        };
+        let installs = self.install_once(k, &planes, &tile, false)?;
         let (b, e) = self.halves_burst(k, p, out, h, &[installs[0], installs[1]]);
         let landing = self.place(k, b, e)?;
         planes.into_iter().for_each(|plane| self.takes_rows(k, plane, &landing, 0, k.n));

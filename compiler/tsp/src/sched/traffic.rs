@@ -84,6 +84,14 @@ pub(super) struct Traffic {
     booked: Vec<Arc<Vec<Booked>>>,
 }
 
+/// Blocks that some cells lie in, each with its own of them.
+fn in_blocks(cells: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    (cells.start / BLOCK..cells.end.div_ceil(BLOCK)).map(move |block| {
+        let begin = block * BLOCK;
+        (block, cells.start.max(begin) - begin..cells.end.min(begin + BLOCK) - begin)
+    })
+}
+
 /// Number of a list of cells.
 fn list(slice: usize, bank: u8, write: bool) -> usize {
     4 * slice + 2 * usize::from(bank) + usize::from(write)
@@ -361,13 +369,8 @@ impl Traffic {
 
     /// Use of some cells of a list.
     fn sum(&self, list: usize, cells: Range<usize>) -> u64 {
-        let blocks = cells.start / BLOCK..=(cells.end - 1) / BLOCK;
-        let of = |block: usize| {
-            let part = self.cells.part(block, list)?;
-            let (from, to) = (cells.start.max(block * BLOCK), cells.end.min((block + 1) * BLOCK));
-            Some(part[from - block * BLOCK..to - block * BLOCK].iter().map(|&c| u64::from(c)).sum::<u64>())
-        };
-        blocks.filter_map(of).sum()
+        let parts = in_blocks(cells).filter_map(|(block, own)| Some(&self.cells.part(block, list)?[own]));
+        parts.map(|own| own.iter().map(|&c| u64::from(c)).sum::<u64>()).sum()
     }
 
     fn change(&mut self, s: Slice, bank: u8, accesses: &[Access], more: bool) {
@@ -375,9 +378,10 @@ impl Traffic {
         for &access in accesses {
             let (from, to) = self.window(&access);
             let list = list(slice, bank, access.write);
-            for n in (from / CELL) as usize..=(to / CELL) as usize {
-                let c = &mut self.cells.parts_mut(n / BLOCK, list, 1)[0][n % BLOCK];
-                *c = if more { *c + access.share } else { c.saturating_sub(access.share) };
+            for (block, cells) in in_blocks((from / CELL) as usize..(to / CELL) as usize + 1) {
+                for c in &mut self.cells.parts_mut(block, list, 1)[0][cells] {
+                    *c = if more { *c + access.share } else { c.saturating_sub(access.share) };
+                }
             }
             let list = Arc::make_mut(&mut self.booked[access.kernel as usize]);
             if more {

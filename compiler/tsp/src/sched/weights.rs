@@ -48,7 +48,23 @@ impl Scheduler<'_> {
         Ok(self.install_planes(k, &[plane], byte, tile, act_free, false)?[0])
     }
 
-    /// The same for planes of one hemisphere at once: they sample the same streams.
+    /// Brings the lowest byte of a tile into planes of one hemisphere, where they do not hold it yet: passes of the same weights,
+    /// one after another, need them loaded once.
+    pub(super) fn install_once(
+        &mut self,
+        k: &Kernel,
+        planes: &[u8],
+        tile: &Tile<'_>,
+        apart: bool,
+    ) -> Result<Vec<PlacedNo>, CompileError> {
+        if let Some(installs) = planes.iter().map(|&p| self.held(p, 0, tile)).collect() {
+            return Ok(installs);
+        }
+        let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
+        self.install_planes(k, planes, 0, tile, free, apart)
+    }
+
+    /// As [`Self::install`], for planes of one hemisphere at once: they sample the same streams.
     pub(super) fn install_planes(
         &mut self,
         k: &Kernel,

@@ -3,7 +3,7 @@
 //! The values of an image come first and are held; its rows then pass. Each PE does some channels.
 
 use super::{Core, InputUse, LaneInput, PeContext, discard, in_queue};
-use crate::code::{Builder, fabric, mem, mov, num, op};
+use crate::code::{Builder, fabric, mem, mov, num, op, simple};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
 use quadrille_compiler::ir::Binary;
@@ -22,15 +22,7 @@ pub(crate) struct ByChannel {
 impl ByChannel {
     /// `None` when the machine has no such operation in one step.
     pub(crate) fn new(b: Binary, dims: [usize; 4]) -> Option<ByChannel> {
-        let op = match b {
-            Binary::Add => PeOp::Add,
-            Binary::Sub => PeOp::Sub,
-            Binary::Mul => PeOp::Mul,
-            Binary::Max => PeOp::Max,
-            Binary::Min => PeOp::Min,
-            _ => return None,
-        };
-        Some(ByChannel { op, name: b.name(), dims, layout: Layout::image(dims) })
+        Some(ByChannel { op: simple(b)?, name: b.name(), dims, layout: Layout::image(dims) })
     }
 }
 

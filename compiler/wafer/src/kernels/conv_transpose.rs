@@ -98,11 +98,7 @@ impl Core for ConvTranspose {
     }
 
     fn take_bias(&mut self, added: &Arg) -> bool {
-        if self.bias.is_none() {
-            self.bias = super::bias_values(added, self.m, |t| t.is_per_row().then(|| t.rows()));
-            return self.bias.is_some();
-        }
-        false
+        super::take_bias(&mut self.bias, added, self.m, |t| t.is_per_row().then(|| t.rows()))
     }
 
     fn lead(&self, _: usize) -> f64 {

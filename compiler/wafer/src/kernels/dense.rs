@@ -72,11 +72,7 @@ impl Core for Dense {
     }
 
     fn take_bias(&mut self, added: &Arg) -> bool {
-        if self.bias.is_none() {
-            self.bias = super::bias_values(added, self.n, |t| t.is_per_column().then(|| t.columns()));
-            return self.bias.is_some();
-        }
-        false
+        super::take_bias(&mut self.bias, added, self.n, |t| t.is_per_column().then(|| t.columns()))
     }
 
     fn macs(&self) -> u64 {

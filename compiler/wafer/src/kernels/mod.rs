@@ -331,13 +331,23 @@ pub(crate) fn discard(q: InQueue, f: Format, n1: quadrille_isa::wafer::Val, n0: 
     mov(n1, num(n0), Dst::Mem(mem(f.elem, scratch, 0, 0)), fabric(q, f.elem))
 }
 
-/// A value per channel or column for a bias: the same constant `n` times, or a table's.
-fn bias_values(added: &Arg, n: usize, of: impl Fn(&steps::Table) -> Option<Vec<f32>>) -> Option<Vec<f32>> {
-    match added {
+/// Makes what is added the bias of a kernel that has none, a value per channel or column: the same constant `n` times, or
+/// a table's. False where it cannot be.
+fn take_bias(
+    bias: &mut Option<Vec<f32>>,
+    added: &Arg,
+    n: usize,
+    of: impl Fn(&steps::Table) -> Option<Vec<f32>>,
+) -> bool {
+    if bias.is_some() {
+        return false;
+    }
+    *bias = match added {
         Arg::Imm(v) => Some(vec![*v; n]),
         Arg::Table(t) => of(t),
         Arg::Reg(_) => None,
-    }
+    };
+    bias.is_some()
 }
 
 /// Cuts a layout into blocks of at most `max` elements: the last two loops are a block.

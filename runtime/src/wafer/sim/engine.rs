@@ -49,6 +49,18 @@ struct Bulk {
     elements: u64,
 }
 
+/// Where words go that are taken as they come and stay as they are: see [`Engine::drain`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Sink {
+    /// Place in `memory` of the next word.
+    at: usize,
+    /// Words still to come but for the last one.
+    left: u32,
+    /// Elements written that the operation does not know of yet.
+    elements: u32,
+    per_word: u32,
+}
+
 struct Core {
     pe: Pe,
     class: u32,
@@ -93,6 +105,8 @@ pub(super) struct Engine<'a> {
     core_of: Vec<u32>,
     site_of: Vec<u32>,
     memory: Vec<u8>,
+    /// By core.
+    sinks: Vec<Sink>,
     pub(super) network: Network<'a>,
     host: Host<'a>,
     effects: Effects,
@@ -238,6 +252,7 @@ impl<'a> Engine<'a> {
         let mut engine = Engine {
             plan,
             next_active: Sites::new(cores.len()),
+            sinks: vec![Sink::default(); cores.len()],
             cores,
             core_of,
             site_of,
@@ -331,7 +346,10 @@ impl<'a> Engine<'a> {
             if !self.network.busy() && self.next_active.is_empty() {
                 match self.next_event() {
                     Some(at) => self.cycle = at,
-                    None => return self.end(),
+                    None => {
+                        (0..self.cores.len() as u32).for_each(|core| self.close_sink(core));
+                        return self.end();
+                    }
                 }
             } else {
                 self.cycle += 1;
@@ -374,10 +392,10 @@ impl<'a> Engine<'a> {
                 self.network.offer(row, color, word);
             }
         }
-        for site in effects.freed.drain(..) {
+        for (site, queue) in effects.freed.drain(..) {
             let core = self.core_of[site as usize];
             // Only an operation in flight can wait for space.
-            if self.cores.get(core as usize).is_some_and(|c| c.flights.len() > usize::from(c.bulk.is_some())) {
+            if self.cores.get(core as usize).is_some_and(|c| c.queues_in_use >> (8 + queue) & 1 == 1) {
                 self.wake(core);
             }
         }
@@ -641,6 +659,10 @@ impl<'a> Engine<'a> {
         if self.network.can_drain(site, queue, words, self.plan.ramp) {
             let mut taken = std::mem::take(&mut self.taken);
             self.network.drain(site, queue, words, &mut taken);
+            if let Some(from) = flight.sinks(op) {
+                let per_word = op.operands[3].ty.per_wavelet();
+                self.sinks[i] = Sink { at: core.mem_base + from as usize, left: words - 1, elements: 0, per_word };
+            }
             // The last of those on the ramp came on it in the cycle before, at the latest.
             let last = self.cycle + self.plan.ramp - 1;
             for word in taken.drain(..) {
@@ -651,7 +673,32 @@ impl<'a> Engine<'a> {
     }
 
     /// An operation takes a word that comes in cycle `at`.
+    #[inline]
     fn take(&mut self, core: u32, word: u32, at: u64) {
+        let sink = &mut self.sinks[core as usize];
+        if sink.left == 0 {
+            return self.take_by_step(core, word, at);
+        }
+        self.memory[sink.at..sink.at + 4].copy_from_slice(&word.to_le_bytes());
+        sink.at += 4;
+        sink.left -= 1;
+        sink.elements += sink.per_word;
+        self.core_cycles += 1;
+        self.last_event = self.last_event.max(at);
+    }
+
+    /// Tells the operation in flight what its words' place has taken.
+    fn close_sink(&mut self, core: u32) {
+        let elements = std::mem::take(&mut self.sinks[core as usize]).elements;
+        if elements > 0
+            && let Some(flight) = self.cores[core as usize].flights.first_mut()
+        {
+            flight.skip(elements.into());
+        }
+    }
+
+    fn take_by_step(&mut self, core: u32, word: u32, at: u64) {
+        self.close_sink(core);
         let c = &mut self.cores[core as usize];
         let class = &self.plan.classes[c.class as usize];
         let Some(flight) = c.flights.first_mut() else { return };

@@ -4,6 +4,7 @@
 //! rules of `docs/isa-wafer.md`; must not know how programs are made. A program that breaks a
 //! rule ends in an error, never in a panic or a hang.
 
+mod block;
 mod engine;
 mod host;
 mod network;

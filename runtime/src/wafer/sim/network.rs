@@ -226,8 +226,8 @@ pub(super) struct Effects {
     pub(super) out: Vec<(u16, u8, u32)>,
     /// Host rows that sent a wavelet of this color and need its successor.
     pub(super) sent: Vec<(u16, u8)>,
-    /// Cores whose output queue got space.
-    pub(super) freed: Vec<u32>,
+    /// Output queues that got space: (site, queue).
+    pub(super) freed: Vec<(u32, u8)>,
 }
 
 pub(super) struct Network<'a> {
@@ -414,8 +414,7 @@ impl<'a> Network<'a> {
     /// End of cycle: an input queue has space again.
     pub(super) fn free_input(&mut self, site: u32, queue: u8) {
         let color = self.queues[site as usize].in_color[usize::from(queue)];
-        self.routers[site as usize].space[Port::Ramp as usize] |= 1 << color;
-        self.list(site);
+        self.give_space(site, Port::Ramp as usize, 1 << color);
     }
 
     /// A pushed word may enter the ramp from the next decision on.
@@ -423,8 +422,11 @@ impl<'a> Network<'a> {
         let q = &mut self.queues[site as usize];
         let color = q.out_color[usize::from(queue)];
         q.output[usize::from(queue)].ready += 1;
-        self.routers[site as usize].want[UP] |= 1 << color;
-        self.list(site);
+        let r = &mut self.routers[site as usize];
+        r.want[UP] |= 1 << color;
+        if r.space[UP] >> color & 1 == 1 {
+            self.list(site);
+        }
     }
 
     /// A wavelet on the ramp reaches the router.
@@ -500,12 +502,25 @@ impl<'a> Network<'a> {
         n.pending = n.tx;
         let (site, tx, bit) = (n.site, n.tx, 1u32 << n.color);
         let r = &mut self.routers[site as usize];
+        let mut may_leave = 0;
         for port in 0..5 {
-            if tx >> port & 1 == 1 {
-                r.want[port] |= bit;
-            }
+            let wanted = if tx >> port & 1 == 1 { bit } else { 0 };
+            r.want[port] |= wanted;
+            may_leave |= wanted & r.space[port];
         }
-        self.list(site);
+        if may_leave != 0 {
+            self.list(site);
+        }
+    }
+
+    /// There is space behind an output again.
+    #[inline]
+    fn give_space(&mut self, site: u32, out: usize, bit: u32) {
+        let r = &mut self.routers[site as usize];
+        r.space[out] |= bit;
+        if r.want[out] & bit != 0 {
+            self.list(site);
+        }
     }
 
     /// Makes what was listed up to now the routers of the cycle about to be decided.
@@ -522,10 +537,16 @@ impl<'a> Network<'a> {
             let before = self.grants.len();
             for out in 0..6 {
                 let mask = r.want[out] & r.space[out];
-                if mask != 0 {
-                    let color = round_robin(mask, r.next_color[out]);
-                    r.next_color[out] = (color + 1) % 24;
-                    self.grants.push((site, out as u8, color));
+                if mask == 0 {
+                    continue;
+                }
+                let color = round_robin(mask, r.next_color[out]);
+                r.next_color[out] = if color == 23 { 0 } else { color + 1 };
+                // Outputs granted to one color go together, but for what comes from the queues.
+                let bit = 1 << out;
+                match self.grants[before..].iter_mut().find(|g| out != UP && g.2 == color) {
+                    Some(grant) => grant.1 |= bit,
+                    None => self.grants.push((site, bit, color)),
                 }
             }
             self.router_cycles += u64::from(self.grants.len() > before);
@@ -542,17 +563,21 @@ impl<'a> Network<'a> {
             }
         }
         let grants = std::mem::take(&mut self.grants);
-        for &(site, out, color) in &grants {
-            self.list(site);
-            if out < 4
-                && let Some(sent) = self.sent.get_mut(site as usize)
-            {
-                sent[usize::from(out)] += 1;
+        for &(site, outs, color) in &grants {
+            if let Some(sent) = self.sent.get_mut(site as usize) {
+                sent.iter_mut().enumerate().for_each(|(out, n)| *n += u64::from(outs >> out & 1));
             }
-            if usize::from(out) == UP {
+            if outs == 1 << UP {
                 self.take_output(site, color, effects);
             } else {
-                self.send(site, out, color, effects);
+                self.send(site, outs, color, effects);
+            }
+        }
+        // Who had to stand back, or has more.
+        for &site in &active {
+            let r = &self.routers[site as usize];
+            if (0..6).any(|out| r.want[out] & r.space[out] != 0) {
+                self.next_active.insert(site);
             }
         }
         let host_grants = std::mem::take(&mut self.host_grants);
@@ -585,7 +610,7 @@ impl<'a> Network<'a> {
         if fifo.ready == 0 {
             self.routers[site as usize].want[UP] &= !(1 << color);
         }
-        effects.freed.push(site);
+        effects.freed.push((site, ix as u8));
         let Some(node) = self.node(site, color) else { return };
         let n = &mut self.nodes[node as usize];
         n.fifo.push(&mut self.arena, word);
@@ -595,14 +620,15 @@ impl<'a> Network<'a> {
         effects.to_node.push(node);
     }
 
-    /// From a router by one of its five outputs.
-    fn send(&mut self, site: u32, out: u8, color: u8, effects: &mut Effects) {
+    /// From a router by some of its five outputs.
+    fn send(&mut self, site: u32, outs: u8, color: u8, effects: &mut Effects) {
         let Some(node) = self.node(site, color) else { return };
         let bit = 1u32 << color;
         let n = &mut self.nodes[node as usize];
-        let word = n.fifo.front(&self.arena);
-        n.pending &= !(1 << out);
-        self.routers[site as usize].want[usize::from(out)] &= !bit;
+        let (word, to) = (n.fifo.front(&self.arena), n.to);
+        n.pending &= !outs;
+        let want = &mut self.routers[site as usize].want;
+        want.iter_mut().enumerate().for_each(|(out, w)| *w &= !(u32::from(outs >> out & 1) << color));
         if n.pending == 0 {
             n.fifo.pop();
             let (more, upstream, rx) = (n.fifo.ready > 0, n.upstream, n.rx);
@@ -613,31 +639,39 @@ impl<'a> Network<'a> {
                 self.list_row(row);
             } else {
                 let port = if rx == Port::Ramp as u8 { UP } else { opposite(PORTS[usize::from(rx)]) as usize };
-                self.routers[upstream as usize].space[port] |= bit;
-                self.list(upstream);
+                self.give_space(upstream, port, bit);
             }
             if more {
                 self.want_head(node);
             }
         }
-        match self.nodes[node as usize].to[usize::from(out)].to() {
-            To::Node(next) => self.arrive(next, word),
-            To::Queue(q) => {
-                let fifo = &mut self.queues[site as usize].input[usize::from(q)];
-                if fifo.drained > 0 {
-                    fifo.drained -= 1;
-                    effects.drained.push((site, word));
-                    return;
-                }
-                fifo.push(&mut self.arena, word);
-                if !fifo.has_space() {
-                    self.routers[site as usize].space[Port::Ramp as usize] &= !bit;
-                }
-                effects.to_input.push((site, q));
+        let mut left = outs;
+        while left != 0 {
+            let out = left.trailing_zeros() as usize;
+            left &= left - 1;
+            match to[out].to() {
+                To::Node(next) => self.arrive(next, word),
+                To::Queue(q) => self.down(site, q, word, bit, effects),
+                To::Host(row) => effects.out.push((row, color, word)),
+                To::Unused => {}
             }
-            To::Host(row) => effects.out.push((row, color, word)),
-            To::Unused => {}
         }
+    }
+
+    /// Down the ramp, to an input queue.
+    #[inline]
+    fn down(&mut self, site: u32, queue: u8, word: u32, bit: u32, effects: &mut Effects) {
+        let fifo = &mut self.queues[site as usize].input[usize::from(queue)];
+        if fifo.drained > 0 {
+            fifo.drained -= 1;
+            effects.drained.push((site, word));
+            return;
+        }
+        fifo.push(&mut self.arena, word);
+        if !fifo.has_space() {
+            self.routers[site as usize].space[Port::Ramp as usize] &= !bit;
+        }
+        effects.to_input.push((site, queue));
     }
 
     /// A wavelet comes over a link into a node's buffer.

@@ -4,6 +4,7 @@
 
 use super::super::kernel::Kernel;
 use super::super::lower::{Access, Execution, LowOp};
+use super::block::{Block, Scalars};
 use quadrille_isa::wafer::ElemType;
 
 /// An operation in flight.
@@ -239,6 +240,17 @@ impl Flight {
     fn step_memory(&mut self, op: &LowOp, m: u64, mem: &mut [u8]) {
         let mut left = m;
         while left > 0 {
+            if self.i0 == 0 && op.kernel == Kernel::FmaMixed && left >= u64::from(self.ex.n0) {
+                let rows = (left / u64::from(self.ex.n0)) as u32;
+                if self.block(op, rows).is_some_and(|b| b.run(mem)) {
+                    let count = u64::from(rows) * u64::from(self.ex.n0);
+                    left -= count;
+                    self.done += count;
+                    self.i1 += rows;
+                    self.row_loaded = false;
+                    continue;
+                }
+            }
             let count = left.min(u64::from(self.ex.n0 - self.i0)) as u32;
             match op.kernel {
                 Kernel::Copy32 => self.row(Kernel::Copy32, op, count, mem),
@@ -261,6 +273,56 @@ impl Flight {
                 self.row_loaded = false;
             }
         }
+    }
+
+    /// So many whole rows of a mixed multiply-add from here on, when it is a vector by a scalar a row.
+    fn block(&self, op: &LowOp, rows: u32) -> Option<Block> {
+        let one = |k: usize| {
+            let bits = match op.operands[k].access {
+                Access::Imm(bits) => bits,
+                Access::FabricRow(_) => self.word[k],
+                _ => return None,
+            };
+            Some(Scalars::One(bits as u16))
+        };
+        let place = |k: usize| (self.address(k) as usize, self.ex.addr[k].s1 as isize);
+        let scalars = |k: usize| match op.operands[k].access {
+            Access::MemRow => Some(Scalars::Rows(place(k).0, place(k).1)),
+            _ => one(k),
+        };
+        let side_by_side = |k: usize, size: i32| {
+            op.operands[k].access == Access::Mem && (self.ex.n0 == 1 || self.ex.addr[k].s0 == size)
+        };
+        let (vector, scalars) = match (scalars(0), scalars(1)) {
+            (Some(s), _) if side_by_side(1, 2) => (place(1), s),
+            (_, Some(s)) if side_by_side(0, 2) => (place(0), s),
+            _ => return None,
+        };
+        let sums = side_by_side(2, 4) && side_by_side(3, 4) && self.ex.addr[2] == self.ex.addr[3];
+        let (columns, rows) = (self.ex.n0 as usize, rows as usize);
+        sums.then(|| Block { columns, rows, vector, scalars, sums: place(3) })
+    }
+
+    /// First byte and size of an element of what an operation that [`Flight::drains`] writes, when its words go to SRAM as
+    /// they are, side by side.
+    pub(super) fn sinks(&self, op: &LowOp) -> Option<u32> {
+        let size = match op.kernel {
+            Kernel::Copy32 => 4,
+            Kernel::Copy16 => 2,
+            _ => return None,
+        };
+        let (n0, a) = (self.ex.n0, self.ex.addr[3]);
+        let rows_join = self.ex.n1 == 1 || i64::from(a.s1) == i64::from(n0) * size;
+        let side_by_side = (n0 == 1 || i64::from(a.s0) == size) && rows_join;
+        let from = a.start + (self.done as i64 * size) as i32;
+        (op.operands[3].access == Access::Mem && side_by_side).then_some(from as u32)
+    }
+
+    /// So many elements were done by somebody else.
+    pub(super) fn skip(&mut self, elements: u64) {
+        self.done += elements;
+        let n0 = u64::from(self.ex.n0);
+        (self.i1, self.i0) = ((self.done / n0) as u32, (self.done % n0) as u32);
     }
 
     /// `count` elements of the present outer row. In order, element by element: a destination

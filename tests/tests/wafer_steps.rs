@@ -32,11 +32,32 @@ impl Random {
     }
 }
 
-/// Everything a run says, as text; errors too.
+/// Everything a run says, step by step and not, as text; errors too. Runs of two and three threads must say the same.
 fn both(program: &Program, machine: &Machine, inputs: &[Tensor], peeks: &[Peek]) -> [String; 2] {
-    [true, false].map(|stepwise| {
+    let [stepwise, together] = [true, false].map(|stepwise| said(program, machine, inputs, peeks, stepwise, 1));
+    // Threads meet at every cycle, which takes its time on a computer that does other things.
+    if together.len() % 3 == 0 {
+        for threads in [2, 3] {
+            assert!(said(program, machine, inputs, peeks, false, threads) == together, "{threads} threads");
+        }
+    }
+    [stepwise, together]
+}
+
+/// Everything a run with so many threads says.
+fn said(
+    program: &Program,
+    machine: &Machine,
+    inputs: &[Tensor],
+    peeks: &[Peek],
+    stepwise: bool,
+    threads: usize,
+) -> String {
+    {
         let peeks = peeks.to_vec();
-        let options = Options { peeks, record_spans: true, record_links: true, stepwise, max_cycles: Some(200_000) };
+        let max_cycles = Some(200_000);
+        let threads = Some(threads);
+        let options = Options { peeks, record_spans: true, record_links: true, stepwise, max_cycles, threads };
         match simulate_with(program, machine, inputs, &options) {
             Ok(r) => format!(
                 "{} {} {:?} {} {} {:?} {:?} {:?} {:?}",
@@ -52,7 +73,7 @@ fn both(program: &Program, machine: &Machine, inputs: &[Tensor], peeks: &[Peek])
             ),
             Err(e) => format!("{e:?}"),
         }
-    })
+    }
 }
 
 /// Memory of the operation with this number: three places of 1 KiB.

@@ -6,24 +6,27 @@
 
 use super::super::fabric::{Fabric, NONE};
 use super::super::lower::{self, Execution, Fault, LowClass, LowOp};
-use super::super::ports;
 use super::super::resident;
 use super::super::rule::{CheckError, Rule};
+use super::ahead;
+use super::bands::Bands;
 use super::host::Host;
-use super::network::{Effects, Event, Network};
+use super::meeting::{Guard, Meeting, NEVER, Part};
+use super::network::{Effects, Event, Message, Network};
 use super::sites::Sites;
 use super::vector::{Flight, Queues, Room, SYNC};
-use super::{Peek, SimError, SimResult, TaskSpan, WaitingPe, unsupported_machine};
+use super::{Peek, SimError, TaskSpan, WaitingPe, unsupported_machine};
 use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program, TaskIx};
 use quadrille_isa::{Tensor, wafer};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Slots of the event wheel: above every fixed latency.
 const WHEEL: usize = 256;
 
 /// Most bytes of simulated SRAM: what a program declares, not what the mesh has.
-const MEMORY_LIMIT: usize = 16 << 30;
+pub(super) const MEMORY_LIMIT: usize = 16 << 30;
 
 /// Where a core's control flow is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +93,9 @@ struct Core {
 struct Plan<'a> {
     program: &'a Program,
     fabric: &'a Fabric,
-    classes: Vec<LowClass>,
+    /// First site of the band; sites are counted from there.
+    first_site: usize,
+    classes: &'a [LowClass],
     launch: u64,
     switch: u64,
     ramp: u64,
@@ -108,7 +113,7 @@ pub(super) struct Engine<'a> {
     /// By core.
     sinks: Vec<Sink>,
     pub(super) network: Network<'a>,
-    host: Host<'a>,
+    host: &'a Mutex<Host<'a>>,
     effects: Effects,
     wheel: Vec<Vec<Event>>,
     wheel_count: usize,
@@ -120,9 +125,9 @@ pub(super) struct Engine<'a> {
     /// Words taken off the ramp at once.
     taken: Vec<u32>,
     cycle: u64,
-    last_event: u64,
-    first_launch: Option<u64>,
-    core_cycles: u64,
+    pub(super) last_event: u64,
+    pub(super) first_launch: Option<u64>,
+    pub(super) core_cycles: u64,
     /// Whether [`SimResult::spans`] is wanted.
     pub(super) record_spans: bool,
     /// One step of one operation at a time.
@@ -150,39 +155,27 @@ impl Queues for SiteQueues<'_, '_> {
 }
 
 impl<'a> Engine<'a> {
+    /// The part of one band; its SRAM may take `limit` bytes.
     pub(super) fn new(
         program: &'a Program,
         machine: &Machine,
-        fabric: &'a Fabric,
-        inputs: &'a [Tensor],
+        (fabric, classes, host): (&'a Fabric, &'a [LowClass], &'a Mutex<Host<'a>>),
+        inputs: &[Tensor],
+        (bands, band): (&Bands, usize),
+        limit: usize,
     ) -> Result<Engine<'a>, SimError> {
         let invalid = |e: CheckError| SimError::Invalid(vec![e]);
         let l = &machine.latency;
-        for (ok, what) in [
-            (l.vector_launch >= 1 && (l.vector_launch as usize) < WHEEL, "vector_launch must be 1 to 255"),
-            (l.task_switch >= 1 && (l.task_switch as usize) < WHEEL, "task_switch must be 1 to 255"),
-            (l.fabric_to_fabric >= 1 && (l.fabric_to_fabric as usize) < WHEEL, "fabric_to_fabric must be 1 to 255"),
-            (machine.router.ramp_cycles >= 1 && machine.router.ramp_cycles < 256, "ramp_cycles must be 1 to 255"),
-            (machine.router.link_buffer_wavelets < 1024, "link_buffer_wavelets must be below 1024"),
-            (
-                machine.queues.input_depth_words.iter().chain(&machine.queues.output_depth_words).all(|&d| d < 1024),
-                "queue depths must be below 1024",
-            ),
-        ] {
-            if !ok {
-                return Err(invalid(unsupported_machine(what)));
-            }
-        }
-        let mut faults = Vec::new();
-        let classes: Vec<LowClass> = program.classes.iter().map(|c| lower::lower(c, machine, &mut faults)).collect();
-        if let Some(f) = faults.into_iter().next() {
-            return Err(invalid(CheckError::new(f.rule, f.message)));
-        }
+        let range = bands.sites(band);
+        let first_site = range.start;
+        let sites = &fabric.sites[range];
+        // Sites of other bands come out as beyond the end.
+        let local = |pe: Pe| fabric.site(pe).map(|s| (s as usize).wrapping_sub(first_site));
         let mut cores = Vec::new();
-        let (mut core_of, mut site_of) = (vec![NONE; fabric.sites.len()], Vec::new());
+        let (mut core_of, mut site_of) = (vec![NONE; sites.len()], Vec::new());
         let mut memory_len = 0usize;
-        let data_end = data_ends(program, fabric);
-        for (ix, site) in fabric.sites.iter().enumerate() {
+        let data_end = data_ends(program, sites.len(), local);
+        for (ix, site) in sites.iter().enumerate() {
             let Some(region) = program.regions.get(site.region as usize) else { continue };
             let class = &classes[region.class.0 as usize];
             let fault = |f: Fault| invalid(CheckError::new(f.rule, f.message).at(site.pe));
@@ -220,8 +213,9 @@ impl<'a> Engine<'a> {
             });
             memory_len += mem_len as usize;
         }
-        if memory_len > MEMORY_LIMIT {
-            return Err(SimError::Memory { bytes: memory_len as u64, limit: MEMORY_LIMIT as u64 });
+        if memory_len > limit {
+            let bytes = MEMORY_LIMIT - limit + memory_len;
+            return Err(SimError::Memory { bytes: bytes as u64, limit: MEMORY_LIMIT as u64 });
         }
         // Zeroed pages that are never touched cost address space only.
         let mut memory = vec![0u8; memory_len];
@@ -229,19 +223,21 @@ impl<'a> Engine<'a> {
             let len = data.len as usize;
             let shared = data.bytes.len() == len;
             for (k, pe) in data.rect.pes().enumerate() {
-                let Some(core) = fabric.site(pe).map(|s| core_of[s as usize]).filter(|&c| c != NONE) else { continue };
+                let core = local(pe).and_then(|s| core_of.get(s).copied()).filter(|&c| c != NONE);
+                let Some(core) = core else { continue };
                 let from = if shared { 0 } else { k * len };
                 let at = cores[core as usize].mem_base + data.addr as usize;
                 memory[at..at + len].copy_from_slice(&data.bytes[from..from + len]);
             }
         }
         resident::load(program, inputs, &mut memory, |pe, addr| {
-            let core = fabric.site(pe).map(|s| core_of[s as usize]).filter(|&c| c != NONE)?;
+            let core = local(pe).and_then(|s| core_of.get(s).copied()).filter(|&c| c != NONE)?;
             Some(cores[core as usize].mem_base + addr as usize)
         });
         let plan = Plan {
             program,
             fabric,
+            first_site,
             classes,
             launch: u64::from(l.vector_launch),
             switch: u64::from(l.task_switch),
@@ -257,8 +253,8 @@ impl<'a> Engine<'a> {
             core_of,
             site_of,
             memory,
-            network: Network::new(fabric, program, machine),
-            host: Host::new(program, inputs),
+            network: Network::new(fabric, program, machine, bands, band),
+            host,
             effects: Effects::default(),
             wheel: vec![Vec::new(); WHEEL],
             wheel_count: 0,
@@ -277,24 +273,36 @@ impl<'a> Engine<'a> {
         for core in 0..engine.cores.len() as u32 {
             engine.wake(core);
         }
-        for (row, color) in engine.host.senders() {
-            if let Some(word) = engine.host.next(row, color) {
-                engine.network.offer(row, color, word);
+        {
+            let mut host = lock(host);
+            let here = |row: u16| local(Pe { x: 0, y: row }).is_some_and(|s| s < sites.len());
+            for (row, color) in host.senders().into_iter().filter(|&(row, _)| here(row)) {
+                if let Some(word) = host.next(row, color) {
+                    engine.network.offer(row, color, word);
+                }
             }
         }
         Ok(engine)
     }
 
-    /// A bound that every program of this size that makes progress stays below: all elements
-    /// of all ports and all SRAM, each handled by the longest task, and then some.
-    fn derived_limit(&self) -> u64 {
-        let program = self.plan.program;
-        let words: u64 = program
-            .in_ports
-            .iter()
-            .map(|p| ports::wavelets(p, program.inputs[p.tensor as usize].dtype))
-            .chain(program.out_ports.iter().map(|p| ports::wavelets(p, program.outputs[p.tensor as usize].dtype)))
-            .fold(0, u64::saturating_add);
+    /// Core of a PE of this band.
+    fn core(&self, pe: Pe) -> Option<&Core> {
+        let site = (self.plan.fabric.site(pe)? as usize).wrapping_sub(self.plan.first_site);
+        self.cores.get(*self.core_of.get(site)? as usize)
+    }
+
+    /// Bytes of SRAM that are simulated.
+    pub(super) fn memory_len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// PEs with a program.
+    pub(super) fn pes(&self) -> u64 {
+        self.cores.len() as u64
+    }
+
+    /// Cycles of the longest task.
+    pub(super) fn longest_task(&self) -> u64 {
         let mut longest = 0u64;
         for core in &self.cores {
             for task in &self.plan.classes[core.class as usize].tasks {
@@ -307,57 +315,73 @@ impl<'a> Engine<'a> {
                 longest = longest.max(once.saturating_mul(repeat.max(1)));
             }
         }
-        let pes = self.cores.len() as u64 + 1;
-        let hops = u64::from(u16::MAX);
-        // Tasks started by wavelets: at most one start per wavelet; tasks started by tasks are
-        // taken to do as many starts as there are tasks and PEs.
-        let starts = words.saturating_add(pes.saturating_mul(64)).min(1 << 24);
-        longest.saturating_mul(starts).saturating_add(hops * 64).clamp(1_000_000, 20_000_000_000)
+        longest
     }
 
-    /// Runs to the end.
-    pub(super) fn run(&mut self, max_cycles: Option<u64>) -> Result<(), SimError> {
-        let limit = max_cycles.unwrap_or_else(|| self.derived_limit());
-        loop {
-            let events = std::mem::take(&mut self.wheel[(self.cycle % WHEEL as u64) as usize]);
-            self.wheel_count -= events.len();
-            for &event in &events {
-                self.happen(event);
+    /// Runs to the end, in step with the other bands; what goes wrong is told to the meeting.
+    pub(super) fn run(&mut self, limit: u64, meeting: &Meeting, band: usize) {
+        let _guard = Guard(meeting);
+        let mut messages = Vec::new();
+        for turn in 0.. {
+            if let Err((part, error)) = self.step(&mut messages) {
+                meeting.fail(part, band, error);
             }
-            let mut events = events;
-            events.clear();
-            self.wheel[(self.cycle % WHEEL as u64) as usize] = events;
-            while let Some(&Reverse((at, core))) = self.later.peek()
-                && at <= self.cycle
-            {
-                self.later.pop();
-                self.wake(core);
+            let busy = self.network.busy() || !self.next_active.is_empty();
+            let next = if busy { Some(self.cycle + 1) } else { self.next_event() };
+            for (to, out) in self.network.outbox.iter_mut().enumerate().filter(|(_, out)| !out.is_empty()) {
+                meeting.post(turn, band, to, out);
             }
-            self.next_active.drain(&mut self.active);
-            let active = std::mem::take(&mut self.active);
-            for &core in &active {
-                self.core_cycle(core)?;
+            match meeting.meet(turn, band, next.unwrap_or(NEVER)) {
+                None => return,
+                Some(NEVER) => break,
+                Some(at) if at >= limit => return meeting.fail(Part::Network, band, SimError::Runaway { limit }),
+                Some(at) => self.cycle = at,
             }
-            self.active = active;
-            self.active.clear();
-            self.network.begin();
-            self.network.cycle(&mut self.effects);
-            self.settle()?;
-            if !self.network.busy() && self.next_active.is_empty() {
-                match self.next_event() {
-                    Some(at) => self.cycle = at,
-                    None => {
-                        (0..self.cores.len() as u32).for_each(|core| self.close_sink(core));
-                        return self.end();
-                    }
-                }
-            } else {
-                self.cycle += 1;
-            }
-            if self.cycle >= limit {
-                return Err(SimError::Runaway { limit });
-            }
+            meeting.collect(turn, band, &mut messages);
         }
+        (0..self.cores.len() as u32).for_each(|core| self.close_sink(core));
+    }
+
+    /// One cycle, after what other bands sent in the one before.
+    fn step(&mut self, messages: &mut Vec<Message>) -> Result<(), (Part, SimError)> {
+        messages.drain(..).for_each(|m| self.network.accept(m));
+        let mut events = std::mem::take(&mut self.wheel[(self.cycle % WHEEL as u64) as usize]);
+        self.wheel_count -= events.len();
+        for (k, &event) in events.iter().enumerate() {
+            match events.get(k + 8) {
+                Some(&Event::Node(node)) => self.network.fetch_node(node),
+                Some(&Event::Input(site, _) | &Event::Output(site, _)) => {
+                    ahead::fetch_all(&self.network.queues, site as usize);
+                }
+                _ => {}
+            }
+            self.happen(event);
+        }
+        events.clear();
+        self.wheel[(self.cycle % WHEEL as u64) as usize] = events;
+        while let Some(&Reverse((at, core))) = self.later.peek()
+            && at <= self.cycle
+        {
+            self.later.pop();
+            self.wake(core);
+        }
+        self.next_active.drain(&mut self.active);
+        let mut active = std::mem::take(&mut self.active);
+        for (k, &core) in active.iter().enumerate() {
+            if let Some(&later) = active.get(k + 6) {
+                ahead::fetch_all(&self.cores, later as usize);
+                ahead::fetch(&self.site_of, later as usize);
+            }
+            if let Some(later) = active.get(k + 3).map(|&later| &self.cores[later as usize]) {
+                ahead::fetch_all(&later.flights, 0);
+            }
+            self.core_cycle(core).map_err(|e| (Part::Cores, e))?;
+        }
+        active.clear();
+        self.active = active;
+        self.network.begin();
+        self.network.cycle(&mut self.effects);
+        self.settle().map_err(|e| (Part::Network, e))
     }
 
     /// Effects of the cycle, visible at the next one.
@@ -368,9 +392,17 @@ impl<'a> Engine<'a> {
         if moved || !effects.to_node.is_empty() || !effects.out.is_empty() {
             self.last_event = self.last_event.max(now);
         }
-        for (site, word) in effects.drained.drain(..) {
+        for (k, &(site, word)) in effects.drained.iter().enumerate() {
+            let core = |k: usize| effects.drained.get(k).map(|&(site, _)| self.core_of[site as usize] as usize);
+            if let Some(later) = core(k + 16) {
+                ahead::fetch(&self.sinks, later);
+            }
+            if let Some(later) = core(k + 8) {
+                ahead::fetch(&self.memory, self.sinks[later].at);
+            }
             self.take(self.core_of[site as usize], word, now + ramp);
         }
+        effects.drained.clear();
         for (site, queue) in effects.to_input.drain(..) {
             self.at(now + ramp, Event::Input(site, queue));
         }
@@ -378,7 +410,7 @@ impl<'a> Engine<'a> {
             self.at(now + ramp, Event::Node(node));
         }
         for (row, color, word) in effects.out.drain(..) {
-            if !self.host.receive(row, color, word, now) {
+            if !lock(self.host).receive(row, color, word, now) {
                 let pe = Pe { x: (self.plan.width() - 1) as u16, y: row };
                 return Err(self.trap(
                     CheckError::new(Rule::Traffic, "more wavelets leave here than the output ports name")
@@ -388,7 +420,8 @@ impl<'a> Engine<'a> {
             }
         }
         for (row, color) in effects.sent.drain(..) {
-            if let Some(word) = self.host.next(row, color) {
+            let word = lock(self.host).next(row, color);
+            if let Some(word) = word {
                 self.network.offer(row, color, word);
             }
         }
@@ -807,109 +840,84 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Nothing moves any more: finished, or stuck.
-    fn end(&self) -> Result<(), SimError> {
-        let mut waiting = Vec::new();
-        for core in &self.cores {
-            let class = &self.plan.classes[core.class as usize];
-            for f in &core.flights {
-                let task = &class.tasks[usize::from(f.task)];
-                let op = &task.body[usize::from(f.op)];
-                waiting.push(WaitingPe {
-                    pe: core.pe,
-                    what: format!(
-                        "task `{}`, operation {} ({:?}) has done {} of {} elements and waits for {}",
-                        task.name,
-                        f.op,
-                        op.op,
-                        f.done,
-                        f.n,
-                        waits_for(op)
-                    ),
-                });
-            }
-        }
-        let width = self.plan.width();
-        for (row, color, left, sends) in self.host.unfinished() {
-            let x = if sends { 0 } else { (width - 1) as u16 };
-            let what = format!(
-                "{} port, color {color}: {left} elements not yet {}",
-                if sends { "input" } else { "output" },
-                if sends { "sent" } else { "received" }
-            );
-            waiting.push(WaitingPe { pe: Pe { x, y: row }, what });
-        }
-        for (site, _, what) in self.network.stuck() {
-            waiting.push(WaitingPe { pe: self.plan.fabric.sites[site as usize].pe, what });
-        }
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        waiting.truncate(16);
-        Err(SimError::Deadlock { cycle: self.last_event, waiting })
+    /// Operations that have not ended.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = WaitingPe> + '_ {
+        let of_core = |core: &'_ Core, f: &Flight| {
+            let task = &self.plan.classes[core.class as usize].tasks[usize::from(f.task)];
+            let op = &task.body[usize::from(f.op)];
+            let (name, done, n, waits) = (&task.name, f.done, f.n, waits_for(op));
+            let (ix, op) = (f.op, op.op);
+            let what =
+                format!("task `{name}`, operation {ix} ({op:?}) has done {done} of {n} elements and waits for {waits}");
+            WaitingPe { pe: core.pe, what }
+        };
+        self.cores.iter().flat_map(move |core| core.flights.iter().map(move |f| of_core(core, f)))
     }
 
-    /// Outputs and figures of a finished run.
-    pub(super) fn finish(mut self, peeks: &[Peek]) -> Result<SimResult, SimError> {
-        let mut peeked = Vec::with_capacity(peeks.len());
-        for p in peeks {
-            let core = self.plan.fabric.site(p.pe).map(|s| self.core_of[s as usize]).filter(|&c| c != NONE);
-            let Some(core) = core.map(|c| &self.cores[c as usize]) else {
-                return Err(SimError::Input(format!("no program runs on PE ({}, {})", p.pe.x, p.pe.y)));
-            };
-            if u64::from(p.addr) + u64::from(p.len) > u64::from(self.plan.sram) {
-                return Err(SimError::Input(format!("bytes {} + {} are not in SRAM", p.addr, p.len)));
-            }
-            // SRAM that the program does not declare is still as it began: zero.
-            let held = &self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
-            let range = p.addr as usize..(p.addr + p.len) as usize;
-            peeked.push(range.map(|at| held.get(at).copied().unwrap_or(0)).collect());
+    /// Part of the SRAM of a PE of this band.
+    pub(super) fn peek(&self, p: &Peek) -> Option<Result<Vec<u8>, SimError>> {
+        let core = self.core(p.pe)?;
+        if u64::from(p.addr) + u64::from(p.len) > u64::from(self.plan.sram) {
+            return Some(Err(SimError::Input(format!("bytes {} + {} are not in SRAM", p.addr, p.len))));
         }
-        let mut taken = self.host.take_outputs();
-        resident::unload(self.plan.program, &mut taken, &self.memory, |pe, addr| {
-            let core = self.plan.fabric.site(pe).map(|s| self.core_of[s as usize]).filter(|&c| c != NONE)?;
-            Some(self.cores[core as usize].mem_base + addr as usize)
-        });
-        let mut outputs = Vec::new();
-        for (t, bytes) in self.plan.program.outputs.iter().zip(taken) {
-            outputs.push(Tensor::new(t.dtype, t.shape.clone(), bytes).map_err(|e| SimError::Input(e.to_string()))?);
-        }
-        let end = self.last_event + 1;
-        Ok(SimResult {
-            outputs,
-            cycles: end,
-            kernel_cycles: self.first_launch.map_or(0, |l| end.saturating_sub(l)),
-            interval_cycles: self.host.interval(),
-            peeked,
-            links: self.network.hottest(super::HOTTEST),
-            spans: spans_of(&self.cores),
-            core_cycles: self.core_cycles,
-            router_cycles: self.network.router_cycles,
-        })
+        // SRAM that the program does not declare is still as it began: zero.
+        let held = &self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
+        let range = p.addr as usize..(p.addr + p.len) as usize;
+        Some(Ok(range.map(|at| held.get(at).copied().unwrap_or(0)).collect()))
     }
+
+    /// Takes this band's elements of outputs out of SRAM.
+    pub(super) fn unload(&self, outputs: &mut [Vec<u8>]) {
+        let place = |pe: Pe, addr: u32| Some(self.core(pe)?.mem_base + addr as usize);
+        resident::unload(self.plan.program, outputs, &self.memory, place);
+    }
+
+    /// When tasks ran.
+    pub(super) fn spans(&self) -> impl Iterator<Item = TaskSpan> + '_ {
+        let span = |c: &Core, &(task, start, end): &_| TaskSpan { pe: c.pe, task: TaskIx(task), start, end };
+        self.cores.iter().flat_map(move |c| c.spans.iter().map(move |s| span(c, s)))
+    }
+}
+
+/// The host; who panicked with it has ended the run.
+fn lock<'h, 'a>(host: &'h Mutex<Host<'a>>) -> MutexGuard<'h, Host<'a>> {
+    host.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refuses a machine whose figures the rules of time cannot express.
+pub(super) fn check_machine(machine: &Machine) -> Result<(), SimError> {
+    let l = &machine.latency;
+    for (ok, what) in [
+        (l.vector_launch >= 1 && (l.vector_launch as usize) < WHEEL, "vector_launch must be 1 to 255"),
+        (l.task_switch >= 1 && (l.task_switch as usize) < WHEEL, "task_switch must be 1 to 255"),
+        (l.fabric_to_fabric >= 1 && (l.fabric_to_fabric as usize) < WHEEL, "fabric_to_fabric must be 1 to 255"),
+        (machine.router.ramp_cycles >= 1 && machine.router.ramp_cycles < 256, "ramp_cycles must be 1 to 255"),
+        (machine.router.link_buffer_wavelets < 1024, "link_buffer_wavelets must be below 1024"),
+        (
+            machine.queues.input_depth_words.iter().chain(&machine.queues.output_depth_words).all(|&d| d < 1024),
+            "queue depths must be below 1024",
+        ),
+    ] {
+        if !ok {
+            return Err(SimError::Invalid(vec![unsupported_machine(what)]));
+        }
+    }
+    Ok(())
 }
 
 /// One past the last byte of initial data and of tensors, by site.
-fn data_ends(program: &Program, fabric: &Fabric) -> Vec<u32> {
-    let mut ends = vec![0u32; fabric.sites.len()];
-    for data in &program.data {
-        for site in data.rect.pes().filter_map(|pe| fabric.site(pe)) {
-            let end = &mut ends[site as usize];
-            *end = (*end).max(data.addr + data.len);
+fn data_ends(program: &Program, sites: usize, local: impl Fn(Pe) -> Option<usize>) -> Vec<u32> {
+    let mut ends = vec![0u32; sites];
+    let mut reach = |rect: wafer::Rect, end: u32| {
+        for pe in rect.pes() {
+            if let Some(known) = local(pe).and_then(|s| ends.get_mut(s)) {
+                *known = (*known).max(end);
+            }
         }
-    }
-    for m in program.in_sram.iter().chain(&program.out_sram) {
-        for site in m.rect.pes().filter_map(|pe| fabric.site(pe)) {
-            let end = &mut ends[site as usize];
-            *end = (*end).max(m.end() as u32);
-        }
-    }
+    };
+    program.data.iter().for_each(|d| reach(d.rect, d.addr + d.len));
+    program.in_sram.iter().chain(&program.out_sram).for_each(|m| reach(m.rect, m.end() as u32));
     ends
-}
-
-fn spans_of(cores: &[Core]) -> Vec<TaskSpan> {
-    let span = |c: &Core, &(task, start, end): &_| TaskSpan { pe: c.pe, task: TaskIx(task), start, end };
-    cores.iter().flat_map(|c| c.spans.iter().map(move |s| span(c, s))).collect()
 }
 
 impl Plan<'_> {

@@ -4,9 +4,12 @@
 //! rules of `docs/isa-wafer.md`; must not know how programs are made. A program that breaks a
 //! rule ends in an error, never in a panic or a hang.
 
+mod ahead;
+mod bands;
 mod block;
 mod engine;
 mod host;
+mod meeting;
 mod network;
 mod sites;
 mod vector;
@@ -44,6 +47,8 @@ pub struct Options {
     /// Decide every step of every operation in its own cycle: the definition, and slow. By default steps that
     /// nothing else can change are done together; every cycle, value and figure is the same.
     pub stepwise: bool,
+    /// Threads; by default those of the computer for large programs, one for small ones. Nothing depends on it but time.
+    pub threads: Option<usize>,
 }
 
 /// Cycles in which a PE ran a task, from its switch to its end. Runs of one task that follow
@@ -199,14 +204,7 @@ pub fn simulate_with(
         return Err(SimError::Invalid(errors.list));
     }
     check_inputs(program, inputs)?;
-    let mut engine = engine::Engine::new(program, machine, &fabric, inputs)?;
-    engine.record_spans = options.record_spans;
-    engine.stepwise = options.stepwise;
-    if options.record_links {
-        engine.network.count_links();
-    }
-    engine.run(options.max_cycles)?;
-    engine.finish(&options.peeks)
+    bands::run(program, machine, &fabric, inputs, options)
 }
 
 fn check_inputs(program: &Program, inputs: &[Tensor]) -> Result<(), SimError> {

@@ -7,8 +7,10 @@
 
 use super::super::fabric::{Fabric, From, NONE, PORTS, To, opposite};
 use super::LinkLoad;
+use super::ahead;
+use super::bands::Bands;
 use super::sites::Sites;
-use quadrille_isa::wafer::{Machine, Port, Program};
+use quadrille_isa::wafer::{Machine, Pe, Port, Program};
 
 /// The sixth "output" of a router: from the output queues into the ramp.
 pub(super) const UP: usize = 5;
@@ -127,33 +129,70 @@ impl Buffer {
     }
 }
 
-/// [`To`] in a word: what it is in the two highest bits.
+/// Where a wavelet goes from an output.
+enum Goal {
+    /// A node of this band.
+    Node(u32),
+    Queue(u8),
+    Host(u16),
+    /// A link into another band.
+    Away(u32),
+    Unused,
+}
+
+/// [`Goal`] in a word: what it is in the three highest bits.
 #[derive(Clone, Copy, Debug)]
 struct Target(u32);
 
 impl Target {
-    const INDEX: u32 = (1 << 30) - 1;
+    const SHIFT: u32 = 29;
+    const INDEX: u32 = (1 << Target::SHIFT) - 1;
 
-    fn new(to: To) -> Target {
-        match to {
-            To::Node(n) => Target(n & Target::INDEX),
-            To::Queue(q) => Target(1 << 30 | u32::from(q)),
-            To::Host(row) => Target(2 << 30 | u32::from(row)),
-            To::Unused => Target(3 << 30),
-        }
+    fn new(goal: Goal) -> Target {
+        let (kind, index) = match goal {
+            Goal::Node(n) => (0, n),
+            Goal::Queue(q) => (1, u32::from(q)),
+            Goal::Host(row) => (2, u32::from(row)),
+            Goal::Away(link) => (3, link),
+            Goal::Unused => (4, 0),
+        };
+        Target(kind << Target::SHIFT | index & Target::INDEX)
     }
 
     #[inline]
-    fn to(self) -> To {
+    fn goal(self) -> Goal {
         let index = self.0 & Target::INDEX;
-        match self.0 >> 30 {
-            0 => To::Node(index),
-            1 => To::Queue(index as u8),
-            2 => To::Host(index as u16),
-            _ => To::Unused,
+        match self.0 >> Target::SHIFT {
+            0 => Goal::Node(index),
+            1 => Goal::Queue(index as u8),
+            2 => Goal::Host(index as u16),
+            3 => Goal::Away(index),
+            _ => Goal::Unused,
         }
     }
 }
+
+/// A link into another band. The sender counts what the buffer behind it holds.
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    band: u32,
+    /// Node there.
+    node: u32,
+    cap: u32,
+    held: u32,
+}
+
+/// What crosses from band to band, seen there in the next cycle.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Message {
+    /// A wavelet for a node.
+    Wavelet { node: u32, word: u32 },
+    /// What was sent from this site by an output has left the buffer behind it.
+    Left { site: u32, out: u8, color: u8 },
+}
+
+/// Numbers from here on, other than [`NONE`], are of routers in other bands.
+const AWAY: u32 = 1 << 31;
 
 /// A node: its buffer, and its copies still to make. One line of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +205,7 @@ struct NodeState {
     color: u8,
     rx: u8,
     site: u32,
-    /// Site whose router (or [`NONE`]: the host row) must hear of freed space.
+    /// Site whose router (or [`NONE`]: the host row; from [`AWAY`] on: a place in `upstream_away`) must hear of freed space.
     upstream: u32,
     to: [Target; 5],
 }
@@ -232,6 +271,13 @@ pub(super) struct Effects {
 
 pub(super) struct Network<'a> {
     fabric: &'a Fabric,
+    /// First site of the band; sites and nodes are counted from there.
+    first_site: usize,
+    away: Vec<Away>,
+    /// (band, site there) of routers that send from there.
+    upstream_away: Vec<(u32, u32)>,
+    /// By band.
+    pub(super) outbox: Vec<Vec<Message>>,
     nodes: Vec<NodeState>,
     routers: Vec<Router>,
     pub(super) queues: Vec<PeQueues>,
@@ -258,20 +304,29 @@ fn round_robin(mask: u32, from: u8) -> u8 {
 }
 
 impl<'a> Network<'a> {
-    pub(super) fn new(fabric: &'a Fabric, program: &Program, machine: &Machine) -> Network<'a> {
+    pub(super) fn new(
+        fabric: &'a Fabric,
+        program: &Program,
+        machine: &Machine,
+        bands: &Bands,
+        band: usize,
+    ) -> Network<'a> {
         let mut arena = Vec::new();
         let link = machine.router.link_buffer_wavelets;
         let ramp = machine.router.ramp_cycles;
+        let (range, node_range) = (bands.sites(band), bands.nodes(band));
+        let (first_site, sites) = (range.start, &fabric.sites[range]);
+        let cap_of = |rx: Port| if rx == Port::Ramp { link + ramp } else { link };
         let router = |s: &super::super::fabric::Site| Router {
             want: [0; 6],
             space: [0; 6],
             next_color: [0; 6],
-            first_node: s.first_node,
+            first_node: s.first_node - node_range.start as u32,
             colors: s.colors,
         };
-        let mut routers: Vec<Router> = fabric.sites.iter().map(router).collect();
-        let mut queues = vec![PeQueues::default(); fabric.sites.len()];
-        for (q, site) in queues.iter_mut().zip(&fabric.sites) {
+        let mut routers: Vec<Router> = sites.iter().map(router).collect();
+        let mut queues = vec![PeQueues::default(); sites.len()];
+        for (q, site) in queues.iter_mut().zip(sites) {
             let Some(region) = program.regions.get(site.region as usize) else { continue };
             for (k, color) in region.in_colors.iter().enumerate() {
                 let Some(color) = color else { continue };
@@ -287,9 +342,10 @@ impl<'a> Network<'a> {
         }
         let height = machine.geometry.height_pes as usize;
         let mut hosts = vec![HostRow::default(); height];
-        let mut nodes = Vec::with_capacity(fabric.nodes.len());
-        for node in &fabric.nodes {
-            let cap = if node.rx == Port::Ramp { link + ramp } else { link };
+        let mut nodes = Vec::with_capacity(node_range.len());
+        let (mut away, mut upstream_away) = (Vec::new(), Vec::new());
+        for node in &fabric.nodes[node_range.clone()] {
+            let site = node.site - first_site as u32;
             let mut tx = 0u8;
             for port in PORTS {
                 match node.to[port as usize] {
@@ -297,40 +353,66 @@ impl<'a> Network<'a> {
                     _ => tx |= 1 << port as u8,
                 }
                 // Downstream buffers begin empty.
-                routers[node.site as usize].space[port as usize] |= 1 << node.color;
+                routers[site as usize].space[port as usize] |= 1 << node.color;
             }
             let upstream = match node.from {
-                From::Node(up) => fabric.nodes[up as usize].site,
+                From::Node(up) => {
+                    let up = fabric.nodes[up as usize].site;
+                    match bands.of_site(up) {
+                        b if b == band => up - first_site as u32,
+                        b => {
+                            upstream_away.push((b as u32, up - bands.sites(b).start as u32));
+                            AWAY + upstream_away.len() as u32 - 1
+                        }
+                    }
+                }
                 From::Host(row) => {
                     hosts[usize::from(row)].space |= 1 << node.color;
                     NONE
                 }
                 _ => {
-                    routers[node.site as usize].space[UP] |= 1 << node.color;
-                    node.site
+                    routers[site as usize].space[UP] |= 1 << node.color;
+                    site
+                }
+            };
+            let mut target = |to: To| match to {
+                To::Queue(q) => Goal::Queue(q),
+                To::Host(row) => Goal::Host(row),
+                To::Unused => Goal::Unused,
+                To::Node(n) if node_range.contains(&(n as usize)) => Goal::Node(n - node_range.start as u32),
+                To::Node(n) => {
+                    let next = &fabric.nodes[n as usize];
+                    let b = bands.of_site(next.site);
+                    let node = n - bands.nodes(b).start as u32;
+                    away.push(Away { band: b as u32, node, cap: cap_of(next.rx), held: 0 });
+                    Goal::Away(away.len() as u32 - 1)
                 }
             };
             nodes.push(NodeState {
-                fifo: Buffer::new(&mut arena, cap),
-                to: node.to.map(Target::new),
+                fifo: Buffer::new(&mut arena, cap_of(node.rx)),
+                to: node.to.map(|to| Target::new(target(to))),
                 pending: 0,
                 tx,
                 color: node.color,
                 rx: node.rx as u8,
-                site: node.site,
+                site,
                 upstream,
             });
         }
         Network {
             fabric,
+            first_site,
+            away,
+            upstream_away,
+            outbox: vec![Vec::new(); bands.len()],
             nodes,
+            next_active: Sites::new(routers.len()),
             routers,
             queues,
             arena,
             host_words: vec![[0; 24]; height],
             hosts,
             active: Vec::new(),
-            next_active: Sites::new(fabric.sites.len()),
             active_rows: Vec::new(),
             next_rows: Vec::new(),
             row_listed: vec![false; height],
@@ -341,9 +423,28 @@ impl<'a> Network<'a> {
         }
     }
 
+    /// The row of a site's PE.
+    fn row(&self, site: u32) -> u16 {
+        self.fabric.sites[self.first_site + site as usize].pe.y
+    }
+
+    /// Something came from another band in the cycle before.
+    pub(super) fn accept(&mut self, message: Message) {
+        match message {
+            Message::Wavelet { node, word } => self.arrive(node, word),
+            Message::Left { site, out, color } => {
+                let Some(node) = self.node(site, color) else { return };
+                if let Goal::Away(link) = self.nodes[node as usize].to[usize::from(out)].goal() {
+                    self.away[link as usize].held -= 1;
+                    self.give_space(site, usize::from(out), 1 << color);
+                }
+            }
+        }
+    }
+
     /// From now on every link's wavelets are counted.
     pub(super) fn count_links(&mut self) {
-        self.sent = vec![[0; 4]; self.fabric.sites.len()];
+        self.sent = vec![[0; 4]; self.routers.len()];
     }
 
     /// The links with most wavelets, those first; equal ones from north-west to south-east.
@@ -353,7 +454,7 @@ impl<'a> Network<'a> {
             counts.iter().enumerate().filter_map(count)
         });
         let mut busy: Vec<(u64, usize, usize)> = busy.collect();
-        let pe = |site: usize| self.fabric.sites[site].pe;
+        let pe = |site: usize| self.fabric.sites[self.first_site + site].pe;
         busy.sort_by_key(|&(n, site, port)| (std::cmp::Reverse(n), pe(site).y, pe(site).x, port));
         busy.truncate(most);
         let load = |(wavelets, site, port): (u64, usize, usize)| {
@@ -364,36 +465,34 @@ impl<'a> Network<'a> {
         busy.into_iter().map(load).collect()
     }
 
-    /// True when a router or a host row may act in the next cycle.
+    /// True when a router or a host row, or another band, may act in the next cycle.
     pub(super) fn busy(&self) -> bool {
-        !self.next_active.is_empty() || !self.next_rows.is_empty()
+        !self.next_active.is_empty() || !self.next_rows.is_empty() || self.outbox.iter().any(|o| !o.is_empty())
     }
 
-    /// Nodes and queues that hold wavelets: (site, color, description).
-    pub(super) fn stuck(&self) -> impl Iterator<Item = (u32, u8, String)> + '_ {
-        let routers = self.nodes.iter().filter(|n| n.fifo.len > 0).map(|n| {
+    /// Queues and nodes that hold wavelets, and which.
+    pub(super) fn stuck(&self) -> impl Iterator<Item = (Pe, String)> + '_ {
+        let pe = |site: usize| self.fabric.sites[self.first_site + site].pe;
+        let routers = self.nodes.iter().filter(|n| n.fifo.len > 0).map(move |n| {
             let waits: Vec<String> =
                 PORTS.into_iter().filter(|&p| n.pending >> p as u8 & 1 == 1).map(|p| format!("{p:?}")).collect();
-            (
-                n.site,
-                n.color,
-                format!("router holds {} wavelets of color {} for {}", n.fifo.len, n.color, waits.join("+")),
-            )
+            let what = format!("router holds {} wavelets of color {} for {}", n.fifo.len, n.color, waits.join("+"));
+            (pe(n.site as usize), what)
         });
-        let queues = self.queues.iter().enumerate().flat_map(|(site, q)| {
-            let inputs = q.input.iter().zip(&q.in_color).enumerate().filter(|(_, (f, _))| f.len > 0).map(
-                move |(ix, (f, &c))| {
-                    (site as u32, c, format!("input queue {ix} holds {} wavelets of color {c}", f.len))
-                },
-            );
-            let outputs = q.output.iter().zip(&q.out_color).enumerate().filter(|(_, (f, _))| f.len > 0).map(
-                move |(ix, (f, &c))| {
-                    (site as u32, c, format!("output queue {ix} holds {} wavelets of color {c}", f.len))
-                },
-            );
-            inputs.chain(outputs)
+        let queues = self.queues.iter().enumerate().flat_map(move |(site, q)| {
+            let held = move |way: &'static str, (ix, (f, c)): (usize, (&Fifo, &u8))| {
+                (f.len > 0).then(|| (pe(site), format!("{way} queue {ix} holds {} wavelets of color {c}", f.len)))
+            };
+            let inputs = q.input.iter().zip(&q.in_color).enumerate().filter_map(move |x| held("input", x));
+            inputs.chain(q.output.iter().zip(&q.out_color).enumerate().filter_map(move |x| held("output", x)))
         });
         queues.chain(routers)
+    }
+
+    /// Asks for a node that will be needed.
+    #[inline]
+    pub(super) fn fetch_node(&self, node: u32) {
+        ahead::fetch(&self.nodes, node as usize);
     }
 
     /// Takes a word from an input queue now; its space is given back by [`Network::free_input`]
@@ -532,7 +631,10 @@ impl<'a> Network<'a> {
     /// Decides and applies one cycle.
     pub(super) fn cycle(&mut self, effects: &mut Effects) {
         let active = std::mem::take(&mut self.active);
-        for &site in &active {
+        for (k, &site) in active.iter().enumerate() {
+            if let Some(&later) = active.get(k + 8) {
+                ahead::fetch(&self.routers, later as usize);
+            }
             let r = &mut self.routers[site as usize];
             let before = self.grants.len();
             for out in 0..6 {
@@ -546,7 +648,12 @@ impl<'a> Network<'a> {
                 let bit = 1 << out;
                 match self.grants[before..].iter_mut().find(|g| out != UP && g.2 == color) {
                     Some(grant) => grant.1 |= bit,
-                    None => self.grants.push((site, bit, color)),
+                    None => {
+                        self.grants.push((site, bit, color));
+                        // Colors that are granted have a node here.
+                        let below = r.colors & ((1 << color) - 1);
+                        ahead::fetch(&self.nodes, (r.first_node + below.count_ones()) as usize);
+                    }
                 }
             }
             self.router_cycles += u64::from(self.grants.len() > before);
@@ -563,7 +670,10 @@ impl<'a> Network<'a> {
             }
         }
         let grants = std::mem::take(&mut self.grants);
-        for &(site, outs, color) in &grants {
+        for (k, &(site, outs, color)) in grants.iter().enumerate() {
+            if let Some(&later) = grants.get(k + 4) {
+                self.look_ahead(later);
+            }
             if let Some(sent) = self.sent.get_mut(site as usize) {
                 sent.iter_mut().enumerate().for_each(|(out, n)| *n += u64::from(outs >> out & 1));
             }
@@ -586,7 +696,8 @@ impl<'a> Network<'a> {
             self.hosts[usize::from(row)].want &= !(1 << color);
             self.list_row(row);
             effects.sent.push((row, color));
-            let site = self.fabric.site(quadrille_isa::wafer::Pe { x: 0, y: row });
+            let site = self.fabric.site(Pe { x: 0, y: row });
+            let site = site.map(|s| s - self.first_site as u32);
             if let Some(node) = site.and_then(|s| self.node(s, color)) {
                 self.arrive(node, word);
             }
@@ -597,6 +708,26 @@ impl<'a> Network<'a> {
         self.host_grants.clear();
         self.active.clear();
         self.active_rows.clear();
+    }
+
+    /// Asks for what a grant will touch.
+    #[inline]
+    fn look_ahead(&self, (site, outs, color): (u32, u8, u8)) {
+        if outs == 1 << UP {
+            return ahead::fetch_all(&self.queues, site as usize);
+        }
+        let Some(node) = self.node(site, color) else { return };
+        let n = &self.nodes[node as usize];
+        ahead::fetch(&self.routers, n.upstream as usize);
+        for out in 0..5 {
+            if outs >> out & 1 == 1 {
+                match n.to[out].goal() {
+                    Goal::Node(next) => ahead::fetch(&self.nodes, next as usize),
+                    Goal::Queue(q) => ahead::fetch(&self.queues[site as usize].input, usize::from(q)),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// From an output queue into the ramp.
@@ -633,12 +764,15 @@ impl<'a> Network<'a> {
             n.fifo.pop();
             let (more, upstream, rx) = (n.fifo.ready > 0, n.upstream, n.rx);
             // Space is there again for the next decision.
+            let port = if rx == Port::Ramp as u8 { UP } else { opposite(PORTS[usize::from(rx)]) as usize };
             if upstream == NONE {
-                let row = self.fabric.sites[site as usize].pe.y;
+                let row = self.row(site);
                 self.hosts[usize::from(row)].space |= bit;
                 self.list_row(row);
+            } else if upstream >= AWAY {
+                let (band, site) = self.upstream_away[(upstream - AWAY) as usize];
+                self.outbox[band as usize].push(Message::Left { site, out: port as u8, color });
             } else {
-                let port = if rx == Port::Ramp as u8 { UP } else { opposite(PORTS[usize::from(rx)]) as usize };
                 self.give_space(upstream, port, bit);
             }
             if more {
@@ -649,11 +783,19 @@ impl<'a> Network<'a> {
         while left != 0 {
             let out = left.trailing_zeros() as usize;
             left &= left - 1;
-            match to[out].to() {
-                To::Node(next) => self.arrive(next, word),
-                To::Queue(q) => self.down(site, q, word, bit, effects),
-                To::Host(row) => effects.out.push((row, color, word)),
-                To::Unused => {}
+            match to[out].goal() {
+                Goal::Node(next) => self.arrive(next, word),
+                Goal::Queue(q) => self.down(site, q, word, bit, effects),
+                Goal::Host(row) => effects.out.push((row, color, word)),
+                Goal::Away(link) => {
+                    let away = &mut self.away[link as usize];
+                    away.held += 1;
+                    self.outbox[away.band as usize].push(Message::Wavelet { node: away.node, word });
+                    if away.held == away.cap {
+                        self.routers[site as usize].space[out] &= !bit;
+                    }
+                }
+                Goal::Unused => {}
             }
         }
     }
@@ -681,11 +823,12 @@ impl<'a> Network<'a> {
         n.fifo.ready += 1;
         let (full, first) = (!n.fifo.has_space(), n.fifo.ready == 1);
         let (color, rx, upstream, site) = (n.color, n.rx, n.upstream, n.site);
+        // Another band keeps count itself.
         if full {
             if upstream == NONE {
-                let row = self.fabric.sites[site as usize].pe.y;
+                let row = self.row(site);
                 self.hosts[usize::from(row)].space &= !(1 << color);
-            } else {
+            } else if upstream < AWAY {
                 let port = opposite(PORTS[usize::from(rx)]) as usize;
                 self.routers[upstream as usize].space[port] &= !(1 << color);
             }

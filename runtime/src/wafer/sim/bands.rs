@@ -1,0 +1,192 @@
+//! A run in bands: the sites of the mesh in their order, cut into as many pieces as there are threads, which meet after
+//! every cycle.
+//!
+//! What leaves a band in one cycle is seen in another in the next one, as on any link, so results do not depend on the
+//! number of bands.
+
+use super::super::fabric::Fabric;
+use super::super::lower::{self, LowClass};
+use super::super::ports;
+use super::super::rule::CheckError;
+use super::engine::{self, Engine};
+use super::host::Host;
+use super::meeting::Meeting;
+use super::{HOTTEST, LinkLoad, Options, SimError, SimResult, WaitingPe};
+use quadrille_isa::wafer::{Machine, Pe, Program};
+use quadrille_isa::{DType, Tensor};
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// Sites from which on a run takes more than one thread by itself.
+const WORTH_IT: usize = 2_000;
+
+/// Where the bands begin and end.
+pub(super) struct Bands {
+    sites: Vec<usize>,
+    nodes: Vec<usize>,
+}
+
+impl Bands {
+    /// Cut so that each has as many routes and programs as the others.
+    fn new(fabric: &Fabric, bands: usize) -> Bands {
+        let weights = || fabric.sites.iter().map(|s| u64::from(s.node_count) + 2);
+        let all: u64 = weights().sum();
+        let (mut sites, mut so_far) = (vec![0], 0);
+        for (ix, weight) in weights().enumerate() {
+            if so_far * bands as u64 >= all * sites.len() as u64 && sites.len() < bands {
+                sites.push(ix);
+            }
+            so_far += weight;
+        }
+        sites.push(fabric.sites.len());
+        let node = |&s: &usize| fabric.sites.get(s).map_or(fabric.nodes.len(), |s| s.first_node as usize);
+        Bands { nodes: sites.iter().map(node).collect(), sites }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sites.len() - 1
+    }
+
+    pub(super) fn sites(&self, band: usize) -> Range<usize> {
+        self.sites[band]..self.sites[band + 1]
+    }
+
+    pub(super) fn nodes(&self, band: usize) -> Range<usize> {
+        self.nodes[band]..self.nodes[band + 1]
+    }
+
+    pub(super) fn of_site(&self, site: u32) -> usize {
+        self.sites[1..].partition_point(|&end| end <= site as usize).min(self.len() - 1)
+    }
+}
+
+/// A bound that every program of this size that makes progress stays below: all elements
+/// of all ports and all SRAM, each handled by the longest task, and then some.
+fn derived_limit(program: &Program, engines: &[Engine<'_>]) -> u64 {
+    let wavelets = |port: &_, dtype: DType| ports::wavelets(port, dtype);
+    let words = (program.in_ports.iter().map(|p| wavelets(p, program.inputs[p.tensor as usize].dtype)))
+        .chain(program.out_ports.iter().map(|p| wavelets(p, program.outputs[p.tensor as usize].dtype)))
+        .fold(0, u64::saturating_add);
+    let longest = engines.iter().map(Engine::longest_task).max().unwrap_or(0);
+    let pes = engines.iter().map(Engine::pes).sum::<u64>() + 1;
+    let hops = u64::from(u16::MAX);
+    // Tasks started by wavelets: at most one start per wavelet; tasks started by tasks are
+    // taken to do as many starts as there are tasks and PEs.
+    let starts = words.saturating_add(pes.saturating_mul(64)).min(1 << 24);
+    longest.saturating_mul(starts).saturating_add(hops * 64).clamp(1_000_000, 20_000_000_000)
+}
+
+/// Runs a program that was found valid.
+pub(super) fn run(
+    program: &Program,
+    machine: &Machine,
+    fabric: &Fabric,
+    inputs: &[Tensor],
+    options: &Options,
+) -> Result<SimResult, SimError> {
+    engine::check_machine(machine)?;
+    let mut faults = Vec::new();
+    let classes: Vec<LowClass> = program.classes.iter().map(|c| lower::lower(c, machine, &mut faults)).collect();
+    if let Some(f) = faults.into_iter().next() {
+        return Err(SimError::Invalid(vec![CheckError::new(f.rule, f.message)]));
+    }
+    let threads = options.threads.unwrap_or_else(|| match fabric.sites.len() {
+        few if few < WORTH_IT => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from),
+    });
+    let bands = Bands::new(fabric, threads.clamp(1, fabric.sites.len().max(1)));
+    let host = Mutex::new(Host::new(program, inputs));
+    let mut engines = Vec::new();
+    let mut limit = engine::MEMORY_LIMIT;
+    for band in 0..bands.len() {
+        let engine = Engine::new(program, machine, (fabric, &classes, &host), inputs, (&bands, band), limit)?;
+        limit -= engine.memory_len();
+        engines.push(engine);
+    }
+    for engine in &mut engines {
+        engine.record_spans = options.record_spans;
+        engine.stepwise = options.stepwise;
+        if options.record_links {
+            engine.network.count_links();
+        }
+    }
+    let limit = options.max_cycles.unwrap_or_else(|| derived_limit(program, &engines));
+    let meeting = Meeting::new(engines.len());
+    match &mut engines[..] {
+        [alone] => alone.run(limit, &meeting, 0),
+        all => std::thread::scope(|scope| {
+            for (band, engine) in all.iter_mut().enumerate() {
+                let meeting = &meeting;
+                scope.spawn(move || engine.run(limit, meeting, band));
+            }
+        }),
+    }
+    if let Some(error) = meeting.into_error() {
+        return Err(error);
+    }
+    let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
+    finished(fabric, &engines, &host)?;
+    finish(program, &engines, &mut host, options)
+}
+
+/// Nothing moves any more: all done, or stuck.
+fn finished(fabric: &Fabric, engines: &[Engine<'_>], host: &Host<'_>) -> Result<(), SimError> {
+    let mut waiting: Vec<WaitingPe> = engines.iter().flat_map(Engine::in_flight).collect();
+    for (row, color, left, sends) in host.unfinished() {
+        let x = if sends { 0 } else { (fabric.width() - 1) as u16 };
+        let what = format!(
+            "{} port, color {color}: {left} elements not yet {}",
+            if sends { "input" } else { "output" },
+            if sends { "sent" } else { "received" }
+        );
+        waiting.push(WaitingPe { pe: Pe { x, y: row }, what });
+    }
+    waiting.extend(engines.iter().flat_map(|e| e.network.stuck()).map(|(pe, what)| WaitingPe { pe, what }));
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    waiting.truncate(16);
+    let cycle = engines.iter().map(|e| e.last_event).max().unwrap_or(0);
+    Err(SimError::Deadlock { cycle, waiting })
+}
+
+/// Outputs and figures of a finished run.
+fn finish(
+    program: &Program,
+    engines: &[Engine<'_>],
+    host: &mut Host<'_>,
+    options: &Options,
+) -> Result<SimResult, SimError> {
+    let mut peeked = Vec::with_capacity(options.peeks.len());
+    for p in &options.peeks {
+        let (x, y) = (p.pe.x, p.pe.y);
+        match engines.iter().find_map(|e| e.peek(p)) {
+            Some(bytes) => peeked.push(bytes?),
+            None => return Err(SimError::Input(format!("no program runs on PE ({x}, {y})"))),
+        }
+    }
+    let interval_cycles = host.interval();
+    let mut taken = host.take_outputs();
+    engines.iter().for_each(|e| e.unload(&mut taken));
+    let mut outputs = Vec::new();
+    for (t, bytes) in program.outputs.iter().zip(taken) {
+        outputs.push(Tensor::new(t.dtype, t.shape.clone(), bytes).map_err(|e| SimError::Input(e.to_string()))?);
+    }
+    let mut links: Vec<LinkLoad> = engines.iter().flat_map(|e| e.network.hottest(HOTTEST)).collect();
+    links.sort_by_key(|l| (Reverse(l.wavelets), l.pe.y, l.pe.x, l.port as u8));
+    links.truncate(HOTTEST);
+    let end = engines.iter().map(|e| e.last_event).max().unwrap_or(0) + 1;
+    let first_launch = engines.iter().filter_map(|e| e.first_launch).min();
+    Ok(SimResult {
+        outputs,
+        cycles: end,
+        kernel_cycles: first_launch.map_or(0, |l| end.saturating_sub(l)),
+        interval_cycles,
+        peeked,
+        links,
+        spans: engines.iter().flat_map(Engine::spans).collect(),
+        core_cycles: engines.iter().map(|e| e.core_cycles).sum(),
+        router_cycles: engines.iter().map(|e| e.network.router_cycles).sum(),
+    })
+}

@@ -53,6 +53,18 @@ pub fn model(name: &str) -> Model {
     Model { path: folder.join("model.onnx"), data: folder.join("test_data_set_0") }
 }
 
+/// Names of all models of the corpus.
+pub fn names() -> Vec<String> {
+    let folder = repository().join("tests/corpus");
+    let read = |file: &str| fs::read_to_string(folder.join(file)).expect("it is in the repository");
+    let list: serde_json::Value = serde_json::from_str(&read("models.json")).expect("a list of models");
+    let files = list.as_array().expect("a list").iter().map(|e| e["name"].as_str().expect("a name").to_string());
+    let generated = read("generated.py");
+    let made =
+        generated.lines().filter_map(|l| l.strip_prefix("    \"")?.split_once("\":").map(|(n, _)| n.to_string()));
+    files.chain(made).collect()
+}
+
 /// The digits classifier that lies in this repository, with the inputs of one digit.
 pub fn digits(digit: usize) -> Model {
     let models = repository().join("examples/models");

@@ -131,6 +131,13 @@ fn magika_on_tsp() {
     assert_snapshot!(run(&corpus::model("magika-v3_3"), "tsp").figures);
 }
 
+/// 400 positions attend to each other; fill words of late tensors are written by instructions.
+#[test]
+#[ignore = "a minute of compilation and simulation"]
+fn smart_turn_int8_on_tsp() {
+    assert_snapshot!(run_mixed(&corpus::model("smart-turn-v3.2-int8")));
+}
+
 /// Its first maximum is made in parts, each of other rows, that are scheduled side by side.
 #[test]
 fn resnet18_int8_on_tsp() {

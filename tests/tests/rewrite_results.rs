@@ -198,10 +198,10 @@ const WITHOUT: [(&str, Target, Why); 44] = [
     ),
     ("dnsmos", Target::Tsp, Why::Long("minutes of compilation a form")),
     ("gemv-4096", Target::Tsp, Why::NotAsked(ONE_PRODUCT)),
-    ("magika-v3_3", Target::Tsp, Why::Long("a minute of compilation ends with: does not fit, two chips at least")),
+    ("magika-v3_3", Target::Tsp, Why::Long(COMPILATION)),
     ("minilm-l3-fp32", Target::Tsp, Why::Long(COMPILATION)),
     ("ppocrv4-det", Target::Tsp, Why::Asked),
-    ("smart-turn-v3.2-int8", Target::Tsp, Why::Asked),
+    ("smart-turn-v3.2-int8", Target::Tsp, Why::Long(COMPILATION)),
     ("voicefilter-lite-int8", Target::Tsp, Why::Long(COMPILATION)),
     ("bert-base", Target::Wafer, Why::NotAsked(WEIGHTS)),
     ("bert-base-int8-qdq", Target::Wafer, Why::NotAsked(WEIGHTS)),
@@ -260,21 +260,9 @@ fn without_rows() -> String {
 const WITHOUT_HEAD: &str = "\n### Models without a row\n\n\
     All other models of the corpus (`tests/corpus`), with the reason.\n\n| model | target | why |\n|---|---|---|\n";
 
-/// Names of all models of the corpus.
-fn corpus_names() -> Vec<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
-    let read = |file: &str| std::fs::read_to_string(format!("{folder}/{file}")).expect("it is in the repository");
-    let list: serde_json::Value = serde_json::from_str(&read("models.json")).expect("a list of models");
-    let files = list.as_array().expect("a list").iter().map(|e| e["name"].as_str().expect("a name").to_string());
-    let generated = read("generated.py");
-    let made =
-        generated.lines().filter_map(|l| l.strip_prefix("    \"")?.split_once("\":").map(|(n, _)| n.to_string()));
-    files.chain(made).collect()
-}
-
 #[test]
 fn every_model_of_the_corpus_has_a_row_or_a_reason() {
-    let names = corpus_names();
+    let names = corpus::names();
     assert!(names.len() >= 30, "{names:?}");
     for (target, rows) in [(Target::Tsp, &ON_TSP[..]), (Target::Wafer, &ON_WAFER[..])] {
         for name in &names {

@@ -72,9 +72,9 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
         let words = Bytes::from(vec![0u8; m.lanes()]);
         p.image.push(ImageSegment { value: *value, slice: *slice, addr: *addr, words });
     }
-    for (byte, f) in &s.memory.fills {
+    for (byte, f) in s.memory.fills.iter().copied().chain(s.memory.byte_words()) {
         p.values[f.value.0 as usize] = ValueInfo { name: "outside of images".into(), node: NodeIx(0) };
-        let words = Bytes::from(vec![*byte; m.lanes()]);
+        let words = Bytes::from(vec![byte; m.lanes()]);
         p.image.push(ImageSegment { value: f.value, slice: f.at.slice, addr: f.at.base, words });
     }
     layouts(&mut p, g, &s.memory);
@@ -122,7 +122,8 @@ fn queues(p: &mut Program, s: &Schedule) -> Vec<IssueRef> {
 
 fn fills(p: &mut Program, m: &Machine, memory: &Memory, t: TensorId, value: ValueIx, fill: u32) {
     let home = &memory.homes[t.0 as usize];
-    for copy in home.chunks.iter().flat_map(|c| &c.copies) {
+    // The others are written by instructions.
+    for copy in home.chunks.iter().filter(|c| !c.used_before()).flat_map(|c| &c.copies) {
         for (byte, r) in copy.iter().enumerate() {
             let words = Bytes::from(vec![(fill >> (8 * byte)) as u8; m.lanes()]);
             let addr = r.base + home.chunk_rows as u16;

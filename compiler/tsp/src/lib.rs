@@ -79,20 +79,24 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     if options.packing == Packing::Always {
         return compile_with(graphs, machine, plan);
     }
+    let mut failed = None;
     // What packing saves in passes its gathers may cost in ports: the shorter program counts, where it can be shorter.
     if options.packing == Packing::Best {
         let (packed, plainly) = rayon::join(|| compile_with(graphs, machine, plan), || tile(&bytes, machine, plain));
-        if let Ok(packed) = packed {
-            return Ok(match plainly {
-                // Where nothing was packed the two are the same.
-                Ok(t) if t != packed.tiled && estimate::mapping_bound(&t, machine) < packed.estimate.cycles => {
-                    match build(graph, t, machine, plain) {
-                        Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
-                        _ => packed,
+        match packed {
+            Err(e) => failed = Some(e),
+            Ok(packed) => {
+                return Ok(match plainly {
+                    // Where nothing was packed the two are the same.
+                    Ok(t) if t != packed.tiled && estimate::mapping_bound(&t, machine) < packed.estimate.cycles => {
+                        match build(graph, t, machine, plain) {
+                            Ok(other) if other.estimate.cycles < packed.estimate.cycles => other,
+                            _ => packed,
+                        }
                     }
-                }
-                _ => packed,
-            });
+                    _ => packed,
+                });
+            }
         }
     }
     // Few slices for all constants, then few slices a tensor leave more for what is read with it.
@@ -103,7 +107,11 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
             made = compile_with(graphs, machine, plan);
         }
     }
-    made
+    // Several pixels a word take less: what they lack says more.
+    match (made, failed) {
+        (Err(CompileError::DoesNotFit { .. }), Some(e @ CompileError::DoesNotFit { .. })) => Err(e),
+        (made, _) => made,
+    }
 }
 
 /// How a graph is mapped.

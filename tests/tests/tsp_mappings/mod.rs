@@ -2,7 +2,7 @@
 //! many gathers and passes the mappings take.
 
 use super::*;
-use quadrille_isa::tsp::Inst;
+use quadrille_tsp::Packing;
 use quadrille_tsp::tiled::{Init, Kind};
 
 /// A stream of small numbers.
@@ -102,6 +102,58 @@ fn random_windows_over_packed_pixels() {
         prove(&g, machine, F16);
     }
     assert!(gathered >= 20, "{gathered} of 60 cases gather");
+}
+
+/// Images of more words than a bank holds, which no gather can choose from: passes take whole words.
+#[test]
+fn windows_over_images_of_more_words_than_a_bank() {
+    let mut m = Machine::builtin("tsp").expect("a built-in machine");
+    m.geometry.words_per_slice = 256;
+    let bank = m.words_per_bank();
+    let mut d = Dice(41);
+    let (mut fits, mut by_word, mut pooled) = (0, 0, 0);
+    for case in 0..36 {
+        let mut b = Build::new();
+        let (h, w) = (30 + d.roll(12), 17 + d.roll(40));
+        // One channel made on the chip, its rows on lanes.
+        let x = b.input(&[1, h, w]);
+        let x = b.node(unary(Unary::Abs), &[x]);
+        let mut y = b.node(Op::Reshape { shape: vec![1, 1, h, w] }, &[x]);
+        for _ in 0..1 + d.roll(3) {
+            let kernel = [1 + d.roll(3), 1 + d.roll(3)];
+            let pad = d.roll(kernel[0].min(kernel[1]));
+            let stride = [1, if d.roll(4) == 0 { 2 } else { 1 }];
+            let m = [16, 24, 64, 100][d.roll(4)];
+            y = conv_relu(&mut b, y, m, 1, window(kernel, stride, pad));
+        }
+        let k = 2 + d.roll(2);
+        y = b.node(Op::Pool { kind: Pool::Max, window: window([k, k], [2, 2], 0) }, &[y]);
+        y = conv_relu(&mut b, y, 32, 1, window([1, 1], [1, 1], 0));
+        let g = b.out(&[y]);
+        let c = match tsp::compile(&g, &m, &Options { packing: Packing::Always }) {
+            Ok(c) => c,
+            Err(CompileError::DoesNotFit { .. }) => continue,
+            Err(e) => panic!("case {case}: {e}"),
+        };
+        fits += 1;
+        let large = |t: &quadrille_tsp::tiled::RowTensor| t.pixels > 1 && t.rows >= bank;
+        let kernels = c.tiled.kernels.iter().filter(|k| match &k.kind {
+            Kind::MatMul { chains, outs, .. } => {
+                let acts = chains.iter().flatten().map(|p| p.act.tensor);
+                acts.chain(outs.iter().map(|(_, r)| r.tensor)).any(|t| large(c.tiled.tensor(t)))
+            }
+            _ => false,
+        });
+        let read = kernels.count();
+        by_word += usize::from(read > 0);
+        pooled += usize::from(c.tiled.kernels.iter().any(|k| match &k.kind {
+            Kind::Map { ins, .. } => ins.len() > 1 && ins.iter().all(|r| large(c.tiled.tensor(r.tensor))),
+            _ => false,
+        }));
+        println!("case {case}: {h} x {w}, {} cycles, {read} kernels by word", c.estimate.cycles);
+        prove_compiled(&g, &c, &m, &inputs_of(&g), F16);
+    }
+    assert!(fits >= 10 && by_word >= 8 && pooled >= 4, "{fits} fit, {by_word} by word, {pooled} pooled");
 }
 
 /// `QUADRILLE_MODEL=mtcnn-pnet cargo test -p quadrille-tests --test tsp_compile -- --ignored --nocapture profile`

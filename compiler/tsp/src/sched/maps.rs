@@ -294,9 +294,12 @@ impl Scheduler<'_> {
             self.note_read(e, *from, issue + i64::from((n - 1) * step));
         }
         for (k, &row) in rows.iter().enumerate() {
-            let ready =
-                groups_of(row).iter().filter(|&&s| s < NOTHING).map(|&s| home.ready[s as usize]).max().unwrap_or(0);
-            b.after(Cause::Data, i64::from(ready) - first - i64::from(k as u32 * step));
+            let ready = groups_of(row).iter().map(|&s| match s {
+                NOTHING => 0,
+                FILL => home.fill_ready,
+                s => home.ready[s as usize],
+            });
+            b.after(Cause::Data, i64::from(ready.max().unwrap_or(0)) - first - i64::from(k as u32 * step));
         }
         stream
     }

@@ -4,6 +4,7 @@
 //! kernel reads it at once; long tensors are cut into chunks in different slices, so that several
 //! kernels find free ports. Words are used again after the last read. Knows no instruction.
 
+mod bytes;
 mod cut;
 mod search;
 
@@ -55,6 +56,13 @@ pub(crate) struct Chunk {
     pub(crate) free_at: u32,
 }
 
+impl Chunk {
+    /// True where something held the words before: the image cannot say what they hold.
+    pub(crate) fn used_before(&self) -> bool {
+        self.free_at > 0
+    }
+}
+
 /// The place of a tensor.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Home {
@@ -74,6 +82,8 @@ pub(crate) struct Home {
     pub(crate) value: u32,
     /// Value of the fill word, which follows the rows of each region.
     pub(crate) fill: Option<u32>,
+    /// Cycle from which the fill words can be read.
+    pub(crate) fill_ready: u32,
     /// Cycle from which each row can be read.
     pub(crate) ready: Vec<u32>,
     /// Last cycle in which something reads the tensor.
@@ -93,6 +103,8 @@ impl Home {
 #[derive(Clone, Debug, Default)]
 struct BankSpace {
     bump: u32,
+    /// Words at the end that are not handed out.
+    reserved: u32,
     free: Vec<(u32, u32, u32)>,
 }
 
@@ -118,6 +130,8 @@ pub(crate) struct Memory {
     pub(crate) zeros: BTreeMap<Slice, (u16, ValueIx)>,
     /// Words of bytes that stand for what lies outside of images, with the byte.
     pub(crate) fills: Vec<(u8, FillWord)>,
+    /// Words that are kept for bytes that instructions copy, with the value of those that are.
+    bytes: Vec<(u8, Region, Option<ValueIx>)>,
     /// Tensors that lie across the VXM from another.
     opposite: Vec<Option<TensorId>>,
     /// Tensors of which a gather reads: one run of words, the same in every slice, on both sides.
@@ -247,6 +261,7 @@ impl Memory {
             now_bytes: 0,
             zeros: BTreeMap::new(),
             fills: Vec::new(),
+            bytes: Vec::new(),
             opposite: vec![None; n],
             gathered: vec![false; n],
             traffic: Traffic::new(g, m, sides, before),
@@ -351,6 +366,7 @@ impl Memory {
             }
         }
         mem.copies_for_sides(g, sides);
+        mem.reserve_bytes(g);
         for number in product_runs(g, sides, mem.mixes).into_iter().flatten() {
             if let Kind::Map { outs, .. } = &g.kernels[number].kind
                 && outs.iter().all(|(_, r)| !g.tensor(r.tensor).weights)
@@ -645,8 +661,13 @@ impl Memory {
         }
     }
 
+    /// Words of a bank that are handed out.
+    fn limit(&mut self, s: Slice, bank: u32) -> u32 {
+        self.bank_words - self.bank(s, bank).reserved
+    }
+
     fn room(&mut self, s: Slice, bank: u32, words: u32, reuse: bool) -> Option<u32> {
-        let (limit, kept) = (self.bank_words, self.kept(s, bank));
+        let (limit, kept) = (self.limit(s, bank), self.kept(s, bank));
         let b = self.bank(s, bank);
         if b.bump + words + kept <= limit {
             return Some(0);
@@ -659,14 +680,14 @@ impl Memory {
 
     /// How often so many words find room.
     fn runs(&mut self, s: Slice, bank: u32, words: u32, reuse: bool) -> u32 {
-        let (limit, kept, words) = (self.bank_words, self.kept(s, bank), words.max(1));
+        let (limit, kept, words) = (self.limit(s, bank), self.kept(s, bank), words.max(1));
         let b = self.bank(s, bank);
         let again = if reuse { b.free.iter().map(|f| f.1 / words).sum() } else { 0 };
         limit.saturating_sub(b.bump + kept) / words + again
     }
 
     fn take(&mut self, s: Slice, bank: u32, words: u32) -> Region {
-        let (limit, kept) = (self.bank_words, self.kept(s, bank));
+        let (limit, kept) = (self.limit(s, bank), self.kept(s, bank));
         let b = self.bank(s, bank);
         let again = b.free.iter().any(|f| f.1 >= words);
         let base = if b.bump + words + if again { kept } else { 0 } <= limit {
@@ -684,7 +705,7 @@ impl Memory {
             }
             base
         };
-        Region { slice: s, base: (bank * limit + base) as u16 }
+        Region { slice: s, base: (bank * self.bank_words + base) as u16 }
     }
 
     /// Finds a home for a tensor. `hint` is the hemisphere to try first.
@@ -729,7 +750,7 @@ impl Memory {
             for cut in by_wave.into_iter().filter(|c| c.rows <= most).chain([even]) {
                 (words, chunks) = (cut.rows + extra, cut.chunks());
                 let uses = self.uses(g, t, chunks, &|row| cut.chunk_of(row));
-                found = self.search_by_time(i, (width, per_chunk, words), &cut.banks, &uses, info.fill.is_some());
+                found = self.search_by_time(i, info.rows, (width, per_chunk, words), &cut.banks, &uses);
                 if found.is_some() {
                     (chunk_rows, places) = (cut.rows, cut.places);
                     break;
@@ -829,7 +850,7 @@ impl Memory {
 
     /// A word of the bank from which all slices of a set have room, and when it is free.
     fn common_base(&mut self, set: &[(Slice, u32)], words: u32, reuse: bool) -> Option<(u32, u32)> {
-        let limit = self.bank_words;
+        let limit = set.iter().map(|&(s, bank)| self.limit(s, bank)).min().unwrap_or(0);
         let top = set.iter().map(|&(s, bank)| self.bank(s, bank).bump).max().unwrap_or(0);
         let kept = set.iter().map(|&(s, bank)| self.kept(s, bank)).max().unwrap_or(0);
         if top + words + kept <= limit {
@@ -981,7 +1002,8 @@ impl Memory {
         let alike = |n: &usize| {
             let (a, b) = (&g.tensors[t], &g.tensors[*n]);
             let open = self.gathered[*n] && self.used[*n] && self.homes[*n].chunks.is_empty();
-            open && (a.rows, a.ty, a.fill, self.copies[t]) == (b.rows, b.ty, None, self.copies[*n])
+            let filled = a.fill.is_some() || b.fill.is_some();
+            open && !filled && (a.rows, a.ty, self.copies[t]) == (b.rows, b.ty, self.copies[*n])
         };
         if !self.tight || !self.gathered[t] {
             return false;

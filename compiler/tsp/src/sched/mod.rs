@@ -9,6 +9,7 @@ mod board;
 mod burst;
 mod cells;
 mod few_rows;
+mod fill;
 mod gather;
 mod int8;
 mod map;
@@ -192,7 +193,10 @@ impl Scheduler<'_> {
         let mut written = Vec::new();
         self.g.kernels[number].each_write(|t| written.push(t));
         for t in written {
-            self.memory.allocate(self.g, t)?;
+            if self.memory.homes[t.0 as usize].chunks.is_empty() {
+                self.memory.allocate(self.g, t)?;
+                self.write_fills(number, t)?;
+            }
         }
         self.place_maps(number)
     }
@@ -224,15 +228,20 @@ impl Scheduler<'_> {
         }
     }
 
-    fn place(&mut self, k: &Kernel, burst: Burst, effects: Effects) -> Result<Landing, CompileError> {
-        let last = burst.last();
-        let landing = burst.place(self.m, &mut self.board, &mut self.out).map_err(|e| CompileError::DoesNotFit {
+    /// Places a burst that reads and writes no rows of tensors.
+    fn land(&mut self, k: &Kernel, burst: Burst) -> Result<Landing, CompileError> {
+        burst.place(self.m, &mut self.board, &mut self.out).map_err(|e| CompileError::DoesNotFit {
             what: format!("a burst of node `{}`", self.g.nodes[k.node.0 as usize]),
             need: 2,
             have: 1,
             reason: format!("it needs {} twice in one cycle", e.what),
             remedy: "this is a limit of the compiler's slice assignment: a larger machine description avoids it".into(),
-        })?;
+        })
+    }
+
+    fn place(&mut self, k: &Kernel, burst: Burst, effects: Effects) -> Result<Landing, CompileError> {
+        let last = burst.last();
+        let landing = self.land(k, burst)?;
         self.apply(&landing, effects);
         self.times.note(self.now, landing.start, (i64::from(landing.start) + last) as u32);
         Ok(landing)

@@ -125,12 +125,14 @@ impl Scheduler<'_> {
             let queue = At::Queue(QueueId::Mem(run.at.slice, Thread::Read));
             let inst = b.inst(queue, issue, repeat, proto, Some(self.touch(t, &run, fill)));
             b.def(stream, Def { inst, byte: stream_byte, bytes: 1, out: 0, off: run.off, n: run.n, t: drive, column });
-            let ready = &self.memory.homes[t.0 as usize].ready;
+            let home = &self.memory.homes[t.0 as usize];
             for k in 0..run.n {
-                let row = rows[(run.off + k) as usize];
-                if row != FILL {
-                    b.after(Cause::Data, i64::from(ready[row as usize]) - issue - i64::from(k * step));
-                }
+                let ready = match (rows[(run.off + k) as usize], fill) {
+                    (FILL, Some(_)) => continue,
+                    (FILL, None) => home.fill_ready,
+                    (row, _) => home.ready[row as usize],
+                };
+                b.after(Cause::Data, i64::from(ready) - issue - i64::from(k * step));
             }
             e.reads.push((t, issue + i64::from((run.n - 1) * step)));
         }

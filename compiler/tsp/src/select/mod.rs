@@ -37,6 +37,7 @@ mod tiles;
 mod turned;
 mod view;
 mod wants;
+mod whole_words;
 
 use super::Plan;
 use super::error::{CompileError, Unsupported};
@@ -128,6 +129,8 @@ pub(crate) struct Select<'a> {
     compact: bool,
     /// Words that one gather can choose from.
     bank_words: usize,
+    /// There are images of floats of more words than that, which leave few runs of words for address maps.
+    crowded: bool,
     out: TiledGraph,
     vals: Vec<Val>,
     wants: Wants,
@@ -186,6 +189,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         packing: plan.packing,
         compact: plan.compact,
         bank_words: m.words_per_bank() as usize,
+        crowded: false,
         out: TiledGraph { name: graph.name.clone(), ..TiledGraph::default() },
         vals: vec![Val::None; graph.values().len()],
         wants: Wants::of(graph),

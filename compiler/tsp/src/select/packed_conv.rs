@@ -7,9 +7,10 @@
 
 use super::conv::{HostWindow, taps};
 use super::expr::{Why, mild};
-use super::packing::{Class, PixelLayout, WindowPlan, passes_at, plan, positions};
+use super::packing::{Class, Frame, PixelLayout, WindowPlan, passes_at, plan, positions};
 use super::tiles::Draft;
 use super::view::{View, layout};
+use super::whole_words::{by_word, word_rows};
 use super::{Lazy, LazyIn, MatBase, MatBlock, Select, Val};
 use crate::tiled::{FILL, GROUP_LANES, Init, NOTHING, Pass, Rows, Src, TensorId};
 use quadrille_compiler::ir::{EpilogueStep, Node, Op, ValueId, Window};
@@ -20,6 +21,9 @@ use std::sync::Arc;
 
 /// Outer extents at most while pitches are compared.
 const SAMPLE: usize = 24;
+
+/// An address map that takes more than one in so many words of a bank is long.
+const LONG_MAP: usize = 4;
 
 /// Layouts at most that are planned in full when the first turns out not to work.
 const TRIES: usize = 8;
@@ -50,6 +54,14 @@ pub(super) struct Conv<'a> {
     pub(super) m: usize,
     pub(super) spatial: &'a [usize],
     pub(super) taps: &'a [Vec<usize>],
+}
+
+impl<'a> Conv<'a> {
+    /// Where the window takes its pixels from, and where they go.
+    pub(super) fn frame(&self, x: &'a View, x_pixels: usize, out: &'a PixelLayout) -> Frame<'a> {
+        let (out_spatial, batch) = (self.spatial, self.batch);
+        Frame { x, x_pixels, out, out_spatial, batch, window: self.window, taps: self.taps }
+    }
 }
 
 /// A window that reads a result.
@@ -108,6 +120,14 @@ impl Select<'_> {
             let own = self.ty(v);
             let ty = if own == AluType::F32 { AluType::F16 } else { own };
             let mut x = self.any_form(v, ty)?;
+            if wanted > 1 && self.too_many(&self.aligned(c, wanted)) && self.pixels(x.tensor) == 1 {
+                x = self.finite(x);
+                if let Some((x, pixels)) = self.lanes_as_pixels(&x)
+                    && let Some(v) = self.conv_by_word(c, (&x, pixels), wanted, epilogue, weight)?
+                {
+                    return Ok(Some(v));
+                }
+            }
             if self.pixels(x.tensor) > 1 && !Self::pixels_on_rows(&x) {
                 x = self.plain(x)?;
             }
@@ -133,13 +153,34 @@ impl Select<'_> {
                 (out, key_of, vec![(words, parts)])
             }
             (Some(x), _) => {
-                let Some((out, p)) = self.planned(c, x, wanted) else { return Ok(None) };
-                let blocks = self.packed_parts(c, x.clone(), &p);
+                let long = self.crowded && LONG_MAP * self.aligned(c, wanted).words >= self.bank_words;
+                if long && let Some(v) = self.conv_by_word(c, (x, x_pixels), wanted, epilogue, weight)? {
+                    return Ok(Some(v));
+                }
+                let Some((out, p)) = self.planned(c, x, wanted) else {
+                    return self.conv_by_word(c, (x, x_pixels), wanted, epilogue, weight);
+                };
+                let blocks = self.packed_parts(c, x.clone(), &p, None);
                 (out, p.key_of, blocks)
             }
             (None, None) => return Ok(None),
         };
-        let blocks = self.packed_blocks(c, &out, &key_of, blocks, weight);
+        self.packed_product(c, &out, &key_of, blocks, epilogue, weight, false).map(Some)
+    }
+
+    /// The product of a window whose parts are known. `one_copy`: the operand is too large to have one for each hemisphere.
+    #[allow(clippy::too_many_arguments)]
+    fn packed_product(
+        &mut self,
+        c: &Conv<'_>,
+        out: &PixelLayout,
+        key_of: &[Vec<usize>],
+        blocks: Vec<(Vec<u32>, Vec<Part>)>,
+        epilogue: &[EpilogueStep],
+        weight: &dyn Fn(usize, usize, usize) -> f32,
+        one_copy: bool,
+    ) -> Result<Val, Why> {
+        let blocks = self.packed_blocks(c, out, key_of, blocks, weight, one_copy);
         let shape = self.graph.shape(c.node.output);
         let (axes, rows, lanes) = match c.m > self.lanes {
             true => layout(shape, Some(1), self.lanes),
@@ -147,7 +188,26 @@ impl Select<'_> {
         };
         let chains = Self::chain_count(&blocks);
         let base = MatBase { chains, blocks, axes, lane0: 0, rows, lanes, pixels: out.pixels };
-        self.product_of(c.node, base, epilogue, 2).map(Some)
+        self.product_of(c.node, base, epilogue, 2)
+    }
+
+    /// A convolution whose passes take whole words, for images of more words than a gather can choose from.
+    fn conv_by_word(
+        &mut self,
+        c: &Conv<'_>,
+        (x, x_pixels): (&View, usize),
+        wanted: usize,
+        epilogue: &[EpilogueStep],
+        weight: &dyn Fn(usize, usize, usize) -> f32,
+    ) -> Result<Option<Val>, Why> {
+        if x_pixels == 1 || c.fill != 0 {
+            return Ok(None);
+        }
+        let out = self.aligned(c, wanted);
+        let Some(p) = by_word(&c.frame(x, x_pixels, &out), false) else { return Ok(None) };
+        self.crowded |= self.too_many(&out) && !self.is_bytes(x.tensor);
+        let blocks = self.packed_parts(c, x.clone(), &p, Some(x_pixels));
+        self.packed_product(c, &out, &p.key_of, blocks, epilogue, weight, true).map(Some)
     }
 
     /// True when a view has channels on lanes and all else on rows.
@@ -194,7 +254,8 @@ impl Select<'_> {
         found
     }
 
-    fn aligned(&self, c: &Conv<'_>, pixels: usize) -> PixelLayout {
+    /// The layout in which rows of the image start words.
+    pub(super) fn aligned(&self, c: &Conv<'_>, pixels: usize) -> PixelLayout {
         let group = if pixels == 1 { c.m } else { self.pixels_a_word(c.m).1 };
         let last = c.spatial[c.spatial.len() - 1];
         PixelLayout::new(pixels, group, c.batch, c.spatial, last.div_ceil(pixels) * pixels)
@@ -202,9 +263,12 @@ impl Select<'_> {
 
     /// The layout with the fewest plane cycles for this window and those that follow, and its plan.
     pub(super) fn planned(&self, c: &Conv<'_>, x: &View, wanted: usize) -> Option<(PixelLayout, WindowPlan)> {
-        let fits = |o: &PixelLayout| o.words < self.bank_words;
+        if self.pixels(x.tensor) > 1 && self.out.tensors[x.tensor.0 as usize].rows as usize >= self.bank_words {
+            return None;
+        }
+        let fits = |o: &PixelLayout| !self.too_many(o);
         self.layouts(c, x, wanted).into_iter().filter(fits).take(TRIES).find_map(|out| {
-            let p = plan(x, self.pixels(x.tensor), &out, c.spatial, c.batch, c.window, c.taps, c.fill != 0)?;
+            let p = plan(&c.frame(x, self.pixels(x.tensor), &out), c.fill != 0)?;
             Some((out, p))
         })
     }
@@ -222,9 +286,8 @@ impl Select<'_> {
         let mut found: Vec<(usize, PixelLayout)> = Vec::new();
         for pitch in last..last + more {
             let part = PixelLayout::new(wanted, group, batch, &sample, pitch);
-            let Some(p) = plan(x, x_pixels, &part, &sample, batch, c.window, c.taps, c.fill != 0) else {
-                continue;
-            };
+            let frame = Frame { out_spatial: &sample, batch, ..c.frame(x, x_pixels, &part) };
+            let Some(p) = plan(&frame, c.fill != 0) else { continue };
             let out = PixelLayout::new(wanted, group, c.batch, c.spatial, pitch);
             let mut cost = 2 * p.rows() * out.words.div_ceil(part.words.max(1)) + LOAD * p.passes();
             for f in &followers {
@@ -259,16 +322,22 @@ impl Select<'_> {
             .collect()
     }
 
-    /// Activations of each class: words of the output, and the passes.
-    fn packed_parts(&mut self, c: &Conv<'_>, x: View, p: &WindowPlan) -> Vec<(Vec<u32>, Vec<Part>)> {
+    /// Activations of each class: words of the output, and the passes. `whole`: pixels of a word, each pass of which takes whole words.
+    fn packed_parts(
+        &mut self,
+        c: &Conv<'_>,
+        x: View,
+        p: &WindowPlan,
+        whole: Option<usize>,
+    ) -> Vec<(Vec<u32>, Vec<Part>)> {
         let mut x = x;
-        let x_pixels = self.pixels(x.tensor);
+        let x_pixels = whole.unwrap_or_else(|| self.pixels(x.tensor));
         let info = self.out.tensors[x.tensor.0 as usize].clone();
         let table = x.axes[1].table();
         let group = info.lanes as usize / x_pixels;
         let mut out = Vec::new();
         // A gather brings zeros by itself.
-        let outside = if x_pixels > 1 && c.fill == 0 { NOTHING } else { FILL };
+        let outside = if x_pixels > 1 && c.fill == 0 && whole.is_none() { NOTHING } else { FILL };
         if outside == FILL && p.classes.iter().any(Class::reads_outside) {
             x.tensor = self.filled(x.tensor, c.fill);
         }
@@ -282,6 +351,9 @@ impl Select<'_> {
                         .enumerate()
                         .filter_map(|(g, key)| key.map(|key| Take { lane: g * group, channels: lanes.clone(), key }))
                         .collect();
+                    if whole.is_some() {
+                        return Part { act: Rows { tensor: x.tensor, rows: word_rows(class, keys, x_pixels) }, takes };
+                    }
                     // Zero weights stand for what other pixels of the word add to integers.
                     if self.is_bytes(x.tensor)
                         && let Some(rows) = whole_words(class, keys, x_pixels)
@@ -366,6 +438,7 @@ impl Select<'_> {
         key_of: &[Vec<usize>],
         classes: Vec<(Vec<u32>, Vec<Part>)>,
         weight: &dyn Fn(usize, usize, usize) -> f32,
+        one_copy: bool,
     ) -> Vec<MatBlock> {
         // Lane and channel of the columns of one pixel, from the first row of each block of channels. Lanes
         // between the last channel and the next pixel repeat channel 0.
@@ -390,7 +463,7 @@ impl Select<'_> {
         let time = |rows: usize, passes: usize| passes * (2 * rows).max(40);
         let by_passes: usize = classes.iter().map(|(w, p)| time(w.len(), p.len().div_ceil(2))).sum();
         let by_words: usize = classes.iter().map(|(w, p)| time(w.len().div_ceil(2), p.len())).sum();
-        let split_passes = by_passes <= by_words && classes.iter().all(|(_, p)| p.len() > 1);
+        let split_passes = !one_copy && by_passes <= by_words && classes.iter().all(|(_, p)| p.len() > 1);
         let mut blocks = Vec::new();
         for ((words, parts), (start, columns)) in classes.iter().flat_map(|k| columns.iter().map(move |c| (k, c))) {
             let words: Vec<u32> = words.iter().map(|w| w + start).collect();

@@ -10,6 +10,7 @@ use super::packed_conv::Conv;
 use super::packing::{Class, PixelLayout, WindowPlan};
 use super::tiles::Draft;
 use super::view::{Axis, View};
+use super::whole_words::{by_word, word_rows};
 use super::{Form, Select, Val};
 use crate::tiled::{FILL, GROUP_LANES, Init, Kind, NOTHING, Pass, Rows, Src, Step, TensorId};
 use quadrille_compiler::ir::{Node, Window};
@@ -49,7 +50,8 @@ impl Select<'_> {
             return None;
         }
         let shape = self.graph.shape(node.output).to_vec();
-        let (mut x, window) = self.folded_rows(x, window, &shape);
+        let whole = self.out.tensors[x.tensor.0 as usize].rows as usize >= self.bank_words;
+        let (mut x, window) = self.folded_rows(x, window, &shape, whole);
         let taps = super::conv::taps(&window.kernel);
         let c = Conv {
             node,
@@ -62,6 +64,9 @@ impl Select<'_> {
             spatial: &shape[2..],
             taps: &taps,
         };
+        if whole {
+            return self.max_by_word(&c, x);
+        }
         let (out, p) = self.planned(&c, &x, pixels)?;
         let ty = self.out.tensors[x.tensor.0 as usize].ty;
         let lists: Vec<Vec<Choice>> = p.classes.iter().map(|k| choices(k, &p, pixels)).collect();
@@ -91,7 +96,7 @@ impl Select<'_> {
 
     /// Folds the outer axes of a window where their rows start words: words meet words, no pixel leaves its
     /// lanes. The view and window that are left.
-    fn folded_rows(&mut self, x: &View, window: &Window, out_shape: &[usize]) -> (View, Window) {
+    fn folded_rows(&mut self, x: &View, window: &Window, out_shape: &[usize], whole: bool) -> (View, Window) {
         let pixels = self.pixels(x.tensor) as i64;
         let rank = window.kernel.len();
         let same = (x.clone(), window.clone());
@@ -106,7 +111,7 @@ impl Select<'_> {
         let a_row = (last.len() as i64 + pixels - 1) / pixels;
         let outer_out = &out_shape[2..rank + 1];
         let words = out_shape[0] * outer_out.iter().product::<usize>() * a_row as usize;
-        if words >= self.bank_words {
+        if words >= self.bank_words && !whole {
             return same;
         }
         let from = self.filled(x.tensor, least(self.out.tensors[x.tensor.0 as usize].ty));
@@ -149,6 +154,53 @@ impl Select<'_> {
             (left.kernel[i], left.stride[i], left.dilation[i], left.before[i], left.after[i]) = (1, 1, 1, 0, 0);
         }
         (View { tensor: t, axes, row0: 0, lane0: x.lane0 }, left)
+    }
+
+    /// The maximum over a window of an image of more words than a gather can choose from: each tap is a sum of passes over whole words.
+    fn max_by_word(&mut self, c: &Conv<'_>, mut x: View) -> Option<Val> {
+        let pixels = self.pixels(x.tensor);
+        let out = self.aligned(c, pixels);
+        let p = by_word(&c.frame(&x, pixels, &out), true)?;
+        let ty = self.out.tensors[x.tensor.0 as usize].ty;
+        if p.classes.iter().any(Class::reads_outside) {
+            x.tensor = self.filled(x.tensor, least(ty));
+        }
+        let (group, lanes) = (out.group, out.pixels * out.group);
+        let at_once = if self.is_bytes(x.tensor) { 1 } else { 2 };
+        let made: Vec<TensorId> = (0..c.taps.len().div_ceil(at_once))
+            .map(|_| {
+                let t = self.tensor("", ty, out.words, lanes, Init::Computed);
+                self.out.tensors[t.0 as usize].pixels = out.pixels as u32;
+                t
+            })
+            .collect();
+        for class in &p.classes {
+            let taken: Vec<Vec<u32>> = class.keys.iter().map(|keys| word_rows(class, keys, pixels)).collect();
+            let chain = |s: &mut Self, tap: usize| {
+                let drafts = class.keys.iter().zip(&taken).filter_map(|(keys, rows)| {
+                    let mut weights: Vec<(usize, Vec<f32>)> = Vec::new();
+                    for (g, key) in keys.iter().enumerate().filter_map(|(g, k)| k.map(|k| (g, k))) {
+                        let takers: Vec<usize> = (0..out.pixels).filter(|&slot| p.key_of[slot][tap] == key).collect();
+                        for l in (0..group).filter(|_| !takers.is_empty()) {
+                            let mut row = vec![0f32; lanes];
+                            takers.iter().for_each(|slot| row[slot * group + l] = 1.0);
+                            weights.push((g * group + l, row));
+                        }
+                    }
+                    let act = Rows { tensor: x.tensor, rows: rows.clone() };
+                    (!weights.is_empty()).then_some(Draft { act, weights })
+                });
+                s.chain(&drafts.collect::<Vec<_>>(), lanes)
+            };
+            let taps: Vec<usize> = (0..c.taps.len()).collect();
+            for (n, some) in taps.chunks(at_once).enumerate() {
+                let chains = some.iter().map(|&tap| chain(self, tap)).collect();
+                let so_far = (n > 0).then(|| made[n - 1]);
+                self.max_kernel(chains, &class.words, so_far, made[n]);
+            }
+        }
+        let axes = out.axes(self.graph.shape(c.node.output));
+        Some(Val::Forms(vec![Form { ty, view: View { tensor: *made.last()?, axes, row0: 0, lane0: 0 } }]))
     }
 
     /// `t = max(chains, so_far)` for some words.

@@ -58,8 +58,8 @@ impl PixelLayout {
 }
 
 /// What one slot of an output word needs of one tap.
-const UNKNOWN: i64 = -1;
-const PAD: i64 = -2;
+pub(super) const UNKNOWN: i64 = -1;
+pub(super) const PAD: i64 = -2;
 
 /// Where a position of the windows of an output word stands, relative to the word's first pixel.
 pub(super) type Position = Vec<i64>;
@@ -122,20 +122,30 @@ pub(super) fn positions(pixels: usize, window: &Window, taps: &[Vec<usize>]) -> 
     (key_of, number.into_keys().collect())
 }
 
-/// Plans a window: input pixels of `x` (its virtual rows, `x_pixels` a word) for the words of `out`. `None` when a
-/// position would have to be two pixels at once, or too many weight sets were needed. `outside`: what lies outside of
-/// the image is not zero, so that it must be brought too.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn plan(
-    x: &View,
-    x_pixels: usize,
-    out: &PixelLayout,
-    out_spatial: &[usize],
-    batch: usize,
-    window: &Window,
-    taps: &[Vec<usize>],
-    outside: bool,
-) -> Option<WindowPlan> {
+/// What the words of a result need.
+pub(super) struct Needs {
+    /// `key_of[slot][tap]`: position of each tap of each pixel of a word.
+    pub(super) key_of: Vec<Vec<usize>>,
+    /// `of[word][position]`: input pixel, or [`PAD`], or [`UNKNOWN`].
+    pub(super) of: Vec<Vec<i64>>,
+}
+
+/// Where a window takes its pixels from and where its result goes.
+pub(super) struct Frame<'a> {
+    /// The operand, its virtual rows being pixels.
+    pub(super) x: &'a View,
+    /// Pixels a word of the operand.
+    pub(super) x_pixels: usize,
+    pub(super) out: &'a PixelLayout,
+    pub(super) out_spatial: &'a [usize],
+    pub(super) batch: usize,
+    pub(super) window: &'a Window,
+    pub(super) taps: &'a [Vec<usize>],
+}
+
+/// `None` when a position would have to be two pixels at once.
+pub(super) fn needs(f: &Frame<'_>) -> Option<Needs> {
+    let Frame { x, out, out_spatial, batch, window, taps, .. } = *f;
     let tables = x.tables();
     let (key_of, keys) = positions(out.pixels, window, taps);
     // Input row of every output index and tap offset along each axis.
@@ -176,6 +186,14 @@ pub(super) fn plan(
             break;
         }
     }
+    Some(Needs { key_of, of: need })
+}
+
+/// Plans a window. `None` when a position would have to be two pixels at once, or too many weight sets were needed. `outside`: what
+/// lies outside of the image is not zero, so that it must be brought too.
+pub(super) fn plan(f: &Frame<'_>, outside: bool) -> Option<WindowPlan> {
+    let x_pixels = f.x_pixels;
+    let Needs { key_of, of: need } = needs(f)?;
     // Words whose positions lie in the same groups share weights.
     let mut classes: Vec<(Vec<Option<usize>>, Vec<u32>)> = Vec::new();
     for (w, list) in need.iter().enumerate() {
@@ -192,7 +210,7 @@ pub(super) fn plan(
         let at = match classes.iter().position(|c| fits(&c.0)) {
             Some(k) => k,
             None => {
-                classes.push((vec![None; keys.len()], Vec::new()));
+                classes.push((vec![None; list.len()], Vec::new()));
                 classes.len() - 1
             }
         };

@@ -14,23 +14,33 @@ const TRIES: [(bool, bool, bool); 6] = [
     (true, true, true),
 ];
 
+/// The same for tensors of more rows than a bank has words: those would leave no word that nothing has used, and address maps and weights
+/// need such words.
+const LARGE_TRIES: [(bool, bool, bool); 6] = [
+    (false, false, false),
+    (false, true, false),
+    (true, false, false),
+    (true, true, false),
+    (true, false, true),
+    (true, true, true),
+];
+
 impl Memory {
-    /// Where to look for a tensor: one with a fill word only in words that nothing has used, as that is there from the start.
-    fn tries(fresh: bool) -> impl Iterator<Item = (bool, bool, bool)> {
-        TRIES.into_iter().filter(move |&(reuse, ..)| !(reuse && fresh))
+    fn tries(&self, rows: u32) -> [(bool, bool, bool); 6] {
+        if rows < self.bank_words { TRIES } else { LARGE_TRIES }
     }
 
     /// As [`Memory::search`], by what the uses of each chunk cost; of chunks in so many banks of the same slices.
     pub(super) fn search_by_time(
         &mut self,
         i: usize,
+        rows: u32,
         (width, per_chunk, words): (u32, u32, u32),
         banks: &[usize],
         uses: &[Vec<Vec<Access>>],
-        fresh: bool,
     ) -> Option<Found> {
         let (copies, gathered) = (self.copies[i], self.gathered[i]);
-        for (reuse, mixed, all) in Self::tries(fresh) {
+        for (reuse, mixed, all) in self.tries(rows) {
             if mixed && (copies < 2 || self.opposite[i].is_some()) || (gathered && !mixed) {
                 continue;
             }
@@ -172,7 +182,7 @@ impl Memory {
     ) -> Option<Found> {
         let (weights, table, copies, gathered) = (info.weights, info.table, self.copies[i], self.gathered[i]);
         let first = self.tight && !weights && !table && matches!(info.init, Init::Const(_));
-        for (reuse, mixed, all) in Self::tries(info.fill.is_some()) {
+        for (reuse, mixed, all) in self.tries(if weights || table { 0 } else { info.rows }) {
             let one_side = weights || copies < 2 || self.opposite[i].is_some();
             if mixed && one_side || (gathered && !mixed) {
                 continue;

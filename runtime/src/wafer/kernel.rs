@@ -8,7 +8,7 @@ use quadrille_isa::numerics as num;
 use quadrille_isa::wafer::{ElemType, PeOp, scalar};
 
 /// An operation with its types.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Kernel {
     /// 32 bits, as they are.
     Copy32,

@@ -27,7 +27,7 @@ impl Fault {
 pub(crate) const MAX_TASKS: usize = 64;
 
 /// How an operand is reached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Access {
     /// Not used.
     None,
@@ -82,17 +82,14 @@ pub(crate) struct LowOp {
     pub(crate) kernel: Kernel,
     /// The execution, when it is the same on all PEs at all times.
     pub(crate) fixed: Option<Execution>,
+    /// A number for what is the same in operations that differ in counts and places only; whoever uses it gives it.
+    pub(crate) shape: u32,
 }
 
 impl LowOp {
     /// True when no operand is on the fabric.
     pub(crate) fn memory_only(&self) -> bool {
         self.queues == 0
-    }
-
-    /// True when the fabric gives nothing but row scalars.
-    pub(crate) fn scalar_rows(&self) -> bool {
-        self.operands[..3].iter().all(|o| !matches!(o.access, Access::Fabric(_)))
     }
 }
 
@@ -343,6 +340,7 @@ fn lower_op(op: &VecOp, machine: &Machine, slots: &mut u16) -> Result<LowOp, Fau
         queues,
         kernel: Kernel::of(op.op, &operands),
         fixed: None,
+        shape: 0,
     };
     // Without parameters and steps every execution is the same; a fault then is left to the
     // first execution, which knows the PE.

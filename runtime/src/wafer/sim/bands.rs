@@ -11,6 +11,7 @@ use super::super::rule::CheckError;
 use super::engine::{self, Engine};
 use super::host::Host;
 use super::meeting::Meeting;
+use super::shape;
 use super::{HOTTEST, LinkLoad, Options, SimError, SimResult, WaitingPe};
 use quadrille_isa::wafer::{Machine, Pe, Program};
 use quadrille_isa::{DType, Tensor};
@@ -87,10 +88,11 @@ pub(super) fn run(
 ) -> Result<SimResult, SimError> {
     engine::check_machine(machine)?;
     let mut faults = Vec::new();
-    let classes: Vec<LowClass> = program.classes.iter().map(|c| lower::lower(c, machine, &mut faults)).collect();
+    let mut classes: Vec<LowClass> = program.classes.iter().map(|c| lower::lower(c, machine, &mut faults)).collect();
     if let Some(f) = faults.into_iter().next() {
         return Err(SimError::Invalid(vec![CheckError::new(f.rule, f.message)]));
     }
+    let shapes = shape::collect(&mut classes);
     let threads = options.threads.unwrap_or_else(|| match fabric.sites.len() {
         few if few < WORTH_IT => 1,
         _ => std::thread::available_parallelism().map_or(1, usize::from),
@@ -100,7 +102,7 @@ pub(super) fn run(
     let mut engines = Vec::new();
     let mut limit = engine::MEMORY_LIMIT;
     for band in 0..bands.len() {
-        let engine = Engine::new(program, machine, (fabric, &classes, &host), inputs, (&bands, band), limit)?;
+        let engine = Engine::new(program, machine, (fabric, &classes, &shapes), &host, inputs, (&bands, band), limit)?;
         limit -= engine.memory_len();
         engines.push(engine);
     }

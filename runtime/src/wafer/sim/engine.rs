@@ -13,6 +13,7 @@ use super::bands::Bands;
 use super::host::Host;
 use super::meeting::{Guard, Meeting, NEVER, Part};
 use super::network::{Effects, Event, Message, Network};
+use super::shape::Shape;
 use super::sites::Sites;
 use super::vector::{Flight, Queues, Room, SYNC};
 use super::{Peek, SimError, TaskSpan, WaitingPe, unsupported_machine};
@@ -38,7 +39,7 @@ enum Control {
     /// At the next operation of the body, or its end.
     Next,
     /// The launch is under way; then the operation is in flight.
-    Launching(Execution),
+    Launching(Execution, u32),
     /// The synchronous operation is in flight.
     Waiting,
 }
@@ -96,6 +97,7 @@ struct Plan<'a> {
     /// First site of the band; sites are counted from there.
     first_site: usize,
     classes: &'a [LowClass],
+    shapes: &'a [Shape],
     launch: u64,
     switch: u64,
     ramp: u64,
@@ -159,7 +161,8 @@ impl<'a> Engine<'a> {
     pub(super) fn new(
         program: &'a Program,
         machine: &Machine,
-        (fabric, classes, host): (&'a Fabric, &'a [LowClass], &'a Mutex<Host<'a>>),
+        (fabric, classes, shapes): (&'a Fabric, &'a [LowClass], &'a [Shape]),
+        host: &'a Mutex<Host<'a>>,
         inputs: &[Tensor],
         (bands, band): (&Bands, usize),
         limit: usize,
@@ -239,6 +242,7 @@ impl<'a> Engine<'a> {
             fabric,
             first_site,
             classes,
+            shapes,
             launch: u64::from(l.vector_launch),
             switch: u64::from(l.task_switch),
             ramp: u64::from(machine.router.ramp_cycles),
@@ -368,7 +372,7 @@ impl<'a> Engine<'a> {
         self.next_active.drain(&mut self.active);
         let mut active = std::mem::take(&mut self.active);
         for (k, &core) in active.iter().enumerate() {
-            if let Some(&later) = active.get(k + 6) {
+            if let Some(&later) = active.get(k + 8) {
                 ahead::fetch_all(&self.cores, later as usize);
                 ahead::fetch(&self.site_of, later as usize);
             }
@@ -566,23 +570,23 @@ impl<'a> Engine<'a> {
                         Ok(ex) => ex,
                         Err(f) => return Err(self.fault(i, f)),
                     };
-                    core.control = Control::Launching(ex);
+                    core.control = Control::Launching(ex, op.shape);
                     self.first_launch.get_or_insert(self.cycle);
                     return self.occupy(ix, self.plan.launch);
                 }
-                Control::Launching(ex) => {
+                Control::Launching(ex, shape) => {
                     let core = &mut self.cores[i];
-                    let op = &self.plan.classes[core.class as usize].tasks[usize::from(core.task)].body
-                        [usize::from(core.op)];
+                    let shapes = self.plan.shapes;
+                    let op = &shapes[shape as usize];
                     let slot = match op.issue {
                         IssueMode::Sync => SYNC,
                         IssueMode::Async(k) => k,
                     };
-                    let flight = Flight::new(slot, core.task, core.op, ex);
+                    let flight = Flight::new(slot, core.task, core.op, (ex, shape));
                     core.op += 1;
                     core.control = if slot == SYNC && flight.n > 0 { Control::Waiting } else { Control::Next };
                     if flight.n == 0 {
-                        self.act(i, &op_actions(&self.plan, &self.cores[i], &flight))?;
+                        self.act(i, &op.on_done)?;
                     } else {
                         core.queues_in_use |= op.queues;
                         let at = core.flights.partition_point(|f| f.slot < slot);
@@ -610,7 +614,7 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn room(&self, site: u32, op: &LowOp) -> Room {
+    fn room(&self, site: u32, op: &Shape) -> Room {
         let q = &self.network.queues[site as usize];
         let mut room = Room { words: [0; 3], space: 0 };
         for (k, operand) in op.operands[..3].iter().enumerate() {
@@ -631,8 +635,8 @@ impl<'a> Engine<'a> {
         if core.flights.is_empty() {
             return Ok(());
         }
-        let class = &self.plan.classes[core.class as usize];
-        let op_of = |f: &Flight| &class.tasks[usize::from(f.task)].body[usize::from(f.op)];
+        let shapes = self.plan.shapes;
+        let op_of = |f: &Flight| &shapes[f.shape as usize];
         // The first ready flight at or after the pointer, cyclically; and whether others are.
         let first = core.flights.partition_point(|f| f.slot < core.next_slot);
         let count = core.flights.len();
@@ -687,7 +691,7 @@ impl<'a> Engine<'a> {
         if flight.slot != SYNC || core.control != Control::Waiting {
             return;
         }
-        let op = &self.plan.classes[core.class as usize].tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        let op = &self.plan.shapes[flight.shape as usize];
         let Some((queue, words)) = flight.drains(op) else { return };
         if self.network.can_drain(site, queue, words, self.plan.ramp) {
             let mut taken = std::mem::take(&mut self.taken);
@@ -733,9 +737,8 @@ impl<'a> Engine<'a> {
     fn take_by_step(&mut self, core: u32, word: u32, at: u64) {
         self.close_sink(core);
         let c = &mut self.cores[core as usize];
-        let class = &self.plan.classes[c.class as usize];
         let Some(flight) = c.flights.first_mut() else { return };
-        let op = &class.tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        let op = &self.plan.shapes[flight.shape as usize];
         flight.take(op, word, &mut self.memory[c.mem_base..c.mem_base + c.mem_len as usize]);
         self.core_cycles += 1;
         self.last_event = self.last_event.max(at);
@@ -751,9 +754,8 @@ impl<'a> Engine<'a> {
     /// Does `m` elements of a flight, and its actions when that was all.
     fn advance(&mut self, i: usize, at: usize, m: u64) -> Result<(), SimError> {
         let core = &mut self.cores[i];
-        let class = &self.plan.classes[core.class as usize];
         let flight = &mut core.flights[at];
-        let op = &class.tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        let op = &self.plan.shapes[flight.shape as usize];
         let memory = &mut self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
         let mut queues = SiteQueues {
             network: &mut self.network,
@@ -769,8 +771,8 @@ impl<'a> Engine<'a> {
         if flight.done == flight.n {
             let flight = core.flights.remove(at);
             core.queues_in_use &= !op.queues;
-            let actions = op_actions(&self.plan, &self.cores[i], &flight);
-            self.act(i, &actions)?;
+            let shapes = self.plan.shapes;
+            self.act(i, &shapes[flight.shape as usize].on_done)?;
         }
         Ok(())
     }
@@ -781,7 +783,7 @@ impl<'a> Engine<'a> {
         let Some(Bulk { slot, since, elements }) = core.bulk.take() else { return Ok(()) };
         let Some(at) = core.flights.iter().position(|f| f.slot == slot) else { return Ok(()) };
         let flight = &core.flights[at];
-        let op = &self.plan.classes[core.class as usize].tasks[usize::from(flight.task)].body[usize::from(flight.op)];
+        let op = &self.plan.shapes[flight.shape as usize];
         let rate = u64::from(op.rate);
         let cycles = (self.cycle - since).min(elements.div_ceil(rate));
         if cycles == 0 {
@@ -816,8 +818,9 @@ impl<'a> Engine<'a> {
                 _ => core.spans.push((core.task, core.task_start, self.cycle)),
             }
         }
-        let actions = self.plan.classes[core.class as usize].tasks[usize::from(core.task)].on_end.clone();
-        self.act(i, &actions)
+        let classes = self.plan.classes;
+        let task = &classes[core.class as usize].tasks[usize::from(core.task)];
+        self.act(i, &task.on_end)
     }
 
     fn act(&mut self, i: usize, actions: &[Action]) -> Result<(), SimError> {
@@ -844,7 +847,7 @@ impl<'a> Engine<'a> {
     pub(super) fn in_flight(&self) -> impl Iterator<Item = WaitingPe> + '_ {
         let of_core = |core: &'_ Core, f: &Flight| {
             let task = &self.plan.classes[core.class as usize].tasks[usize::from(f.task)];
-            let op = &task.body[usize::from(f.op)];
+            let op = &self.plan.shapes[f.shape as usize];
             let (name, done, n, waits) = (&task.name, f.done, f.n, waits_for(op));
             let (ix, op) = (f.op, op.op);
             let what =
@@ -926,7 +929,7 @@ impl Plan<'_> {
     }
 }
 
-fn waits_for(op: &LowOp) -> String {
+fn waits_for(op: &Shape) -> String {
     let mut on = Vec::new();
     for operand in &op.operands[..3] {
         if let Some(q) = operand.access.queue() {
@@ -937,10 +940,6 @@ fn waits_for(op: &LowOp) -> String {
         on.push(format!("space in output queue {q}"));
     }
     on.join(" or ")
-}
-
-fn op_actions(plan: &Plan<'_>, core: &Core, flight: &Flight) -> Vec<Action> {
-    plan.classes[core.class as usize].tasks[usize::from(flight.task)].body[usize::from(flight.op)].on_done.clone()
 }
 
 /// Why an operation cannot be issued now.

@@ -11,6 +11,7 @@ mod engine;
 mod host;
 mod meeting;
 mod network;
+mod shape;
 mod sites;
 mod vector;
 

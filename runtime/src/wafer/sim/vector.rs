@@ -3,8 +3,9 @@
 //! Knows values, packing and addresses; knows nothing of when a step happens.
 
 use super::super::kernel::Kernel;
-use super::super::lower::{Access, Execution, LowOp};
+use super::super::lower::{Access, Execution};
 use super::block::{Block, Scalars};
+use super::shape::Shape;
 use quadrille_isa::wafer::ElemType;
 
 /// An operation in flight.
@@ -14,6 +15,7 @@ pub(super) struct Flight {
     pub(super) slot: u8,
     pub(super) task: u8,
     pub(super) op: u16,
+    pub(super) shape: u32,
     pub(super) ex: Execution,
     /// Elements done, of `n`.
     pub(super) done: u64,
@@ -47,13 +49,13 @@ pub(super) trait Queues {
 }
 
 impl Flight {
-    pub(super) fn new(slot: u8, task: u8, op: u16, ex: Execution) -> Flight {
-        Flight { slot, task, op, ex, done: 0, n: ex.n(), i0: 0, i1: 0, word: [0; 4], row_loaded: false }
+    pub(super) fn new(slot: u8, task: u8, op: u16, (ex, shape): (Execution, u32)) -> Flight {
+        Flight { slot, task, op, shape, ex, done: 0, n: ex.n(), i0: 0, i1: 0, word: [0; 4], row_loaded: false }
     }
 
     /// Elements that one step can do: the rate, what is left, words and space. `words` counts
     /// whole wavelets; a half taken wavelet gives its other half.
-    pub(super) fn ready(&self, op: &LowOp, room: Room) -> u32 {
+    pub(super) fn ready(&self, op: &Shape, room: Room) -> u32 {
         let mut m = u64::from(op.rate).min(self.n - self.done);
         for (operand, &words) in op.operands[..3].iter().zip(&room.words) {
             let per = u64::from(operand.ty.per_wavelet());
@@ -89,7 +91,7 @@ impl Flight {
 
     /// Queue and words left of an operation that takes from one queue and does nothing else with the fabric, at a
     /// word a cycle at least, and starts nothing; `None` for others.
-    pub(super) fn drains(&self, op: &LowOp) -> Option<(u8, u32)> {
+    pub(super) fn drains(&self, op: &Shape) -> Option<(u8, u32)> {
         let mut queue = None;
         for operand in &op.operands[..3] {
             match operand.access {
@@ -106,7 +108,7 @@ impl Flight {
     }
 
     /// Takes one word of an operation that [`Flight::drains`].
-    pub(super) fn take(&mut self, op: &LowOp, word: u32, mem: &mut [u8]) {
+    pub(super) fn take(&mut self, op: &Shape, word: u32, mem: &mut [u8]) {
         /// The word, and nowhere to send anything.
         struct Word(u32);
         impl Queues for Word {
@@ -122,7 +124,7 @@ impl Flight {
 
     /// Elements from here on that take no word from a queue and give none: what a PE does by itself, however
     /// its queues stand.
-    pub(super) fn quiet(&self, op: &LowOp) -> u64 {
+    pub(super) fn quiet(&self, op: &Shape) -> u64 {
         if op.memory_only() {
             return self.n - self.done;
         }
@@ -144,7 +146,7 @@ impl Flight {
     }
 
     /// Does `m` elements. The caller has made sure of words, space and addresses.
-    pub(super) fn step(&mut self, op: &LowOp, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
+    pub(super) fn step(&mut self, op: &Shape, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
         if op.memory_only() && op.operands[3].access == Access::Mem {
             return self.step_memory(op, m, mem);
         }
@@ -222,7 +224,7 @@ impl Flight {
     }
 
     /// Memory to memory, with a scalar a row from the fabric.
-    fn step_rows(&mut self, op: &LowOp, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
+    fn step_rows(&mut self, op: &Shape, m: u64, mem: &mut [u8], queues: &mut impl Queues) {
         let mut left = m;
         while left > 0 {
             for (k, operand) in op.operands[..3].iter().enumerate() {
@@ -237,7 +239,7 @@ impl Flight {
     }
 
     /// Memory to memory: one loop for each kernel.
-    fn step_memory(&mut self, op: &LowOp, m: u64, mem: &mut [u8]) {
+    fn step_memory(&mut self, op: &Shape, m: u64, mem: &mut [u8]) {
         let mut left = m;
         while left > 0 {
             if self.i0 == 0 && op.kernel == Kernel::FmaMixed && left >= u64::from(self.ex.n0) {
@@ -276,7 +278,7 @@ impl Flight {
     }
 
     /// So many whole rows of a mixed multiply-add from here on, when it is a vector by a scalar a row.
-    fn block(&self, op: &LowOp, rows: u32) -> Option<Block> {
+    fn block(&self, op: &Shape, rows: u32) -> Option<Block> {
         let one = |k: usize| {
             let bits = match op.operands[k].access {
                 Access::Imm(bits) => bits,
@@ -305,7 +307,7 @@ impl Flight {
 
     /// First byte and size of an element of what an operation that [`Flight::drains`] writes, when its words go to SRAM as
     /// they are, side by side.
-    pub(super) fn sinks(&self, op: &LowOp) -> Option<u32> {
+    pub(super) fn sinks(&self, op: &Shape) -> Option<u32> {
         let size = match op.kernel {
             Kernel::Copy32 => 4,
             Kernel::Copy16 => 2,
@@ -328,7 +330,7 @@ impl Flight {
     /// `count` elements of the present outer row. In order, element by element: a destination
     /// may be a later element's source.
     #[inline(always)]
-    fn row(&self, kernel: Kernel, op: &LowOp, count: u32, mem: &mut [u8]) {
+    fn row(&self, kernel: Kernel, op: &Shape, count: u32, mem: &mut [u8]) {
         let sizes = kernel.sizes();
         let sources = kernel.sources();
         let mut at = [0i32; 4];

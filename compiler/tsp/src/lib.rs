@@ -157,6 +157,9 @@ const ROUNDS: usize = 3;
 /// Instructions of a schedule at most for which others are tried: the time of a compilation grows with it.
 const TRIED: usize = 400_000;
 
+/// And for which branches are.
+const BRANCHED: usize = 250_000;
+
 /// The shortest of some schedules. Slices are chosen by the times of the one before; the last one goes all ways.
 fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
     if !sched::has_byte_products(tiled) {
@@ -164,11 +167,13 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sc
     }
     let mut best = sched::schedule(tiled, machine, plan, &WAYS[..1], None)
         .or_else(|_| sched::schedule(tiled, machine, plan, &[LAST_WAY], None))?;
-    if !best.refinable || best.placements.insts.len() > TRIED {
+    let instructions = best.placements.insts.len();
+    if !best.refinable || instructions > TRIED {
         return Ok(best);
     }
     let mut times = best.times.clone();
-    for ways in [&WAYS[..1], &WAYS] {
+    let rounds = [&WAYS[..1], &WAYS];
+    for ways in &rounds[..if instructions > BRANCHED { 1 } else { 2 }] {
         // What does not fit is no better.
         let Ok(next) = sched::schedule(tiled, machine, plan, ways, Some(&times)) else { break };
         times = next.times.clone();

@@ -43,6 +43,24 @@ pub(crate) struct Maps {
     same: BTreeMap<Arc<[u16]>, Vec<usize>>,
     /// Home for a gathered tensor whose rows flow in a direction, for each reader of a hemisphere.
     of: BTreeMap<(u32, bool, usize), usize>,
+    /// Of kernels that read few of the rows: a home for just these, and which they are.
+    part: BTreeMap<(usize, u32, bool), (usize, Arc<Vec<u32>>)>,
+}
+
+/// A kernel that reads no more than one in so many rows of a gathered tensor has a map of these.
+const PART: usize = 4;
+
+/// The rows of a gathered tensor that a kernel reads, in ascending order, where they are few.
+fn few_rows(g: &TiledGraph, k: &Kernel, t: TensorId) -> Option<Arc<Vec<u32>>> {
+    let mut rows = Vec::new();
+    k.each_read(|r| {
+        if r.tensor == t {
+            rows.extend(&r.rows);
+        }
+    });
+    rows.sort_unstable();
+    rows.dedup();
+    (rows.len() * PART <= g.tensor(t).rows as usize).then(|| Arc::new(rows))
 }
 
 impl Memory {
@@ -102,8 +120,13 @@ impl Memory {
         &self.maps.homes
     }
 
-    fn map_of(&self, t: TensorId, dir: Dir, reader: usize) -> Option<&MapHome> {
-        self.maps.of.get(&(t.0, dir == Dir::East, reader)).map(|&n| &self.maps.homes[n])
+    /// The map by which a kernel reads a gathered tensor, and its rows where these are not all.
+    fn map_of(&self, here: usize, t: TensorId, dir: Dir, reader: usize) -> Option<(&MapHome, Option<&[u32]>)> {
+        let east = dir == Dir::East;
+        if let Some((n, rows)) = self.maps.part.get(&(here, t.0, east)) {
+            return Some((&self.maps.homes[*n], Some(rows)));
+        }
+        self.maps.of.get(&(t.0, east, reader)).map(|&n| (&self.maps.homes[n], None))
     }
 }
 
@@ -138,8 +161,20 @@ impl Scheduler<'_> {
         let mut maps: Vec<(TensorId, Slice)> = Vec::new();
         for (dir, reader) in [Dir::East, Dir::West].into_iter().flat_map(|d| (0..readers).map(move |r| (d, r))) {
             for &t in &wanted {
-                let Some((words, groups)) = self.memory.map_words(self.g, t) else { continue };
+                let Some((mut words, groups)) = self.memory.map_words(self.g, t) else { continue };
                 let key = (t.0, dir == Dir::East, reader);
+                let part = if bytes || self.memory.is_tight() { None } else { few_rows(self.g, k, t) };
+                if let Some(rows) = &part {
+                    words = rows
+                        .iter()
+                        .flat_map(|&r| &words[r as usize * groups..(r as usize + 1) * groups])
+                        .copied()
+                        .collect();
+                }
+                let note = |maps: &mut Maps, n: usize| match &part {
+                    Some(rows) => _ = maps.part.insert((here, t.0, key.1), (n, rows.clone())),
+                    None => _ = maps.of.insert(key, n),
+                };
                 let upstream = |s: Slice, bank: u8| {
                     s.hemisphere.inward() == dir && !busy.contains(&s) && !written.contains(&(s, bank))
                 };
@@ -173,7 +208,7 @@ impl Scheduler<'_> {
                     let bank = self.memory.bank_of(at.base);
                     self.memory.traffic.add(at.slice, bank, &uses);
                     maps.push((t, at.slice));
-                    self.memory.maps.of.insert(key, n);
+                    note(&mut self.memory.maps, n);
                     continue;
                 }
                 let Some((_, slice, bank)) = fresh else {
@@ -182,7 +217,7 @@ impl Scheduler<'_> {
                 let at = self.memory.take_fresh(slice, bank, rows, &uses);
                 maps.push((t, at.slice));
                 let n = self.memory.new_map(at, words, groups);
-                self.memory.maps.of.insert(key, n);
+                note(&mut self.memory.maps, n);
             }
         }
         Ok(())
@@ -230,8 +265,8 @@ impl Scheduler<'_> {
     ) -> StreamNo {
         let stream = b.stream(dir, bytes.len() as u8, step);
         // `place_maps` came before, and the source lies on both sides.
-        let (Some(map), Init::Gather { from, sources, groups }) =
-            (self.memory.map_of(t, dir, reader), &self.g.tensor(t).init)
+        let (Some((map, of)), Init::Gather { from, sources, groups }) =
+            (self.memory.map_of(self.now, t, dir, reader), &self.g.tensor(t).init)
         else {
             return stream;
         };
@@ -247,8 +282,10 @@ impl Scheduler<'_> {
         let map_stream = b.stream(dir, 1, step);
         let column = self.m.slice_column(map.at.slice);
         let drive = at - gather - self.hops(dir, column, dest);
+        // The rows of a part are those that its kernel reads.
+        let word = |r: u32| of.map_or(r as usize, |of| of.partition_point(|&x| x < r)) as u16;
         let places: Vec<(Region, bool)> =
-            rows.iter().map(|&r| (Region { slice: map.at.slice, base: map.at.base + r as u16 }, false)).collect();
+            rows.iter().map(|&r| (Region { slice: map.at.slice, base: map.at.base + word(r) }, false)).collect();
         for run in runs(&places, |addr| self.memory.bank_of(addr)) {
             let t = drive + i64::from(run.off * step);
             let touch = Touch {

@@ -6,11 +6,12 @@
 
 mod bytes;
 mod cut;
+mod gathered;
 mod search;
 
 use super::Way;
 use super::maps::Maps;
-use super::shortage::shortage;
+use super::shortage::{constants, shortage};
 use super::split::{
     WAVE, alone, cuts, first_half, int8_passes, map_cuts, mixed, plane_rows, product_runs, segment, shared_passes,
     wave_count,
@@ -160,6 +161,10 @@ pub(crate) struct Memory {
     compact: bool,
     /// Constants lie together, so that what is read with many of them finds slices that hold none.
     tight: bool,
+    /// Constants take most of SRAM: what is computed leaves words that nothing has held to what must be there from the start.
+    thrifty: bool,
+    /// Words of a bank in which something was gathered from: how many, the bank, and the first.
+    bases: Vec<(u32, u32, u32)>,
     /// What is allocated now leaves the words that address maps may need.
     keeps: bool,
     /// And a few in every bank.
@@ -201,6 +206,8 @@ struct Ask {
     all: bool,
     /// Slices of both hemispheres.
     both: bool,
+    /// From this word of the bank on.
+    base: Option<u32>,
 }
 
 /// Rows of a chunk at most.
@@ -211,6 +218,9 @@ const KEPT: u32 = 16;
 
 /// One in so many words of some banks is kept for address maps.
 const KEPT_FOR_MAPS: u32 = 4;
+
+/// Room is short where constants take more than one part in so many of SRAM.
+const THRIFTY: u64 = 2;
 
 /// Rows of a chunk at least, where room is short.
 const FEWEST_CHUNK_ROWS: u32 = 32;
@@ -277,6 +287,8 @@ impl Memory {
             maps: Maps::default(),
             compact,
             tight,
+            thrifty: false,
+            bases: Vec::new(),
             keeps: false,
             keeps_some: false,
             beside: vec![None; n],
@@ -386,6 +398,7 @@ impl Memory {
             v.dedup();
         }
         (mem.together, mem.across) = (Arc::new(together), Arc::new(across));
+        mem.thrifty = !tight && !compact && constants(g, m) * THRIFTY > mem.capacity();
         mem
     }
 
@@ -734,7 +747,7 @@ impl Memory {
         let whole = info.weights || info.table || gathered;
         // Some words are left for what must be there from the start: address maps, words of zeros.
         self.keeps = self.tight;
-        self.keeps_some = self.tight && matches!(info.init, Init::Computed);
+        self.keeps_some = (self.tight || self.thrifty) && matches!(info.init, Init::Computed);
         let mut chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
         let (mut words, mut chunks, mut found) = (0, 0, None);
         let mut places = Vec::new();
@@ -784,7 +797,7 @@ impl Memory {
             // What is left of full slices may do for shorter chunks; at last, what was to be left alone.
             if !whole && chunk_rows > FEWEST_CHUNK_ROWS {
                 chunk_rows = (chunk_rows / 2).max(FEWEST_CHUNK_ROWS);
-            } else if self.keeps {
+            } else if self.keeps || self.keeps_some {
                 (self.keeps, self.keeps_some) = (false, false);
             } else {
                 break;
@@ -814,6 +827,12 @@ impl Memory {
         for set in sets {
             let free_at = set.iter().filter_map(|&(s, bank)| self.room(s, bank, words, true)).max().unwrap_or(0);
             let base = if gathered { self.common_base(&set, words, true) } else { None };
+            if let Some((base, _)) = base.filter(|_| self.thrifty) {
+                let known = (words, set[0].1, base);
+                if !self.bases.contains(&known) {
+                    self.bases.push(known);
+                }
+            }
             let (free_at, taken) = match base {
                 Some((base, at)) => (at, set.iter().map(|&(s, bank)| self.take_at(s, bank, base, words)).collect()),
                 None => (free_at, set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect::<Vec<Region>>()),
@@ -846,55 +865,6 @@ impl Memory {
         let sets = (slices / (2 * n)).max(1);
         let rows = if self.compact { CHUNK_ROWS.max(info.rows.div_ceil(sets) + extra) } else { CHUNK_ROWS };
         rows.min(self.bank_words).min(self.apart[i].saturating_add(extra)) - extra
-    }
-
-    /// A word of the bank from which all slices of a set have room, and when it is free.
-    fn common_base(&mut self, set: &[(Slice, u32)], words: u32, reuse: bool) -> Option<(u32, u32)> {
-        let limit = set.iter().map(|&(s, bank)| self.limit(s, bank)).min().unwrap_or(0);
-        let top = set.iter().map(|&(s, bank)| self.bank(s, bank).bump).max().unwrap_or(0);
-        let kept = set.iter().map(|&(s, bank)| self.kept(s, bank)).max().unwrap_or(0);
-        if top + words + kept <= limit {
-            return Some((top, 0));
-        }
-        if !reuse {
-            return None;
-        }
-        let mut bases: Vec<u32> = Vec::new();
-        for &(s, bank) in set {
-            bases.extend(self.bank(s, bank).free.iter().map(|f| f.0));
-        }
-        bases.sort_unstable();
-        bases.dedup();
-        let mut best: Option<(u32, u32)> = None;
-        for base in bases {
-            let mut at = 0;
-            let holds = set.iter().all(|&(s, bank)| {
-                let run = self.bank(s, bank).free.iter().find(|f| f.0 <= base && base + words <= f.0 + f.1).copied();
-                at = run.map_or(at, |f| at.max(f.2));
-                run.is_some()
-            });
-            if holds && best.is_none_or(|b| at < b.1) {
-                best = Some((base, at));
-            }
-        }
-        best
-    }
-
-    /// Takes words that [`Memory::common_base`] found.
-    fn take_at(&mut self, s: Slice, bank: u32, base: u32, words: u32) -> Region {
-        let limit = self.bank_words;
-        let b = self.bank(s, bank);
-        if base >= b.bump {
-            if base > b.bump {
-                b.free.push((b.bump, base - b.bump, 0));
-            }
-            b.bump = base + words;
-        } else if let Some(k) = b.free.iter().position(|f| f.0 <= base && base + words <= f.0 + f.1) {
-            let (start, len, at) = b.free.remove(k);
-            b.free.extend([(start, base - start, at), (base + words, start + len - base - words, at)]);
-            b.free.retain(|f| f.1 > 0);
-        }
-        Region { slice: s, base: (bank * limit + base) as u16 }
     }
 
     /// A bank with words that nothing has held yet, in a slice that `fits` takes, for what lies in the image and is used so;
@@ -994,27 +964,6 @@ impl Memory {
     pub(super) fn copy_on(&self, t: TensorId, h: Hemisphere, otherwise: usize) -> usize {
         let home = &self.homes[t.0 as usize];
         if home.sides.len() < 2 { otherwise } else { home.copy_sides.iter().position(|s| *s == h).unwrap_or(otherwise) }
-    }
-
-    /// Gives the place of a tensor that was gathered from to the next of its size, where room is short: address maps to there
-    /// are in SRAM already.
-    fn hand_over(&mut self, g: &TiledGraph, t: usize) -> bool {
-        let alike = |n: &usize| {
-            let (a, b) = (&g.tensors[t], &g.tensors[*n]);
-            let open = self.gathered[*n] && self.used[*n] && self.homes[*n].chunks.is_empty();
-            let filled = a.fill.is_some() || b.fill.is_some();
-            open && !filled && (a.rows, a.ty, self.copies[t]) == (b.rows, b.ty, self.copies[*n])
-        };
-        if !self.tight || !self.gathered[t] {
-            return false;
-        }
-        let Some(next) = (t + 1..g.tensors.len()).find(alike) else { return false };
-        let mut home =
-            Home { value: self.new_value(), ready: vec![0; self.homes[t].ready.len()], ..Home::clone(&self.homes[t]) };
-        home.chunks.iter_mut().for_each(|c| c.free_at = self.homes[t].last_read + 1);
-        home.last_read = 0;
-        self.homes[next] = Arc::new(home);
-        true
     }
 
     /// Gives back the words of tensors whose last kernel was `kernel`.
@@ -1155,6 +1104,16 @@ impl Memory {
     /// Slices that hold rows of tensors.
     pub(super) fn slices_of(&self, t: TensorId) -> impl Iterator<Item = Slice> {
         self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten()).map(|r| r.slice)
+    }
+
+    /// True where constants take most of SRAM.
+    pub(super) fn is_thrifty(&self) -> bool {
+        self.thrifty
+    }
+
+    /// True where constants lie together.
+    pub(super) fn is_tight(&self) -> bool {
+        self.tight
     }
 
     /// True where slices are chosen by when else they are used.

@@ -146,8 +146,10 @@ pub(crate) fn schedule(
     s.memory.turn_to(way);
     // Tables first: they need word 0. Then all that is there from the start.
     for table in [true, false] {
-        for (n, t) in g.tensors.iter().enumerate() {
-            let id = TensorId(n as u32);
+        for at in 0..g.tensors.len() {
+            // Where room is short the last weights first: those that lie in slices for rows then leave early.
+            let n = if s.memory.is_thrifty() && !table { g.tensors.len() - 1 - at } else { at };
+            let (id, t) = (TensorId(n as u32), &g.tensors[n]);
             if t.table == table && Memory::is_initial(g, id) && s.memory.used(id) {
                 s.memory.allocate(g, id)?;
             }

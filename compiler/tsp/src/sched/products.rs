@@ -309,6 +309,7 @@ impl<'a> Scheduler<'a> {
                 if late(piece.at) {
                     continue;
                 }
+                self.now = job.number;
                 // What is no burst is cut where it is placed.
                 piece.at = self.piece_start(job, &piece.rows).unwrap_or(piece.at);
                 if !late(piece.at) {
@@ -437,6 +438,7 @@ impl<'a> Scheduler<'a> {
             let job = &group.jobs[w.job];
             let p = &job.passes[w.passes[pass]];
             let parts = parts(w.row.or(group.free[side].last().copied()).unwrap_or(0), &w.runs);
+            self.now = job.number;
             let start = self.earliest(job.k, h, p, &parts, &w.sums, last.then(|| job.tail()), &job.fills);
             if grows {
                 group.waves[side][wave].least[pass] = start;

@@ -11,7 +11,7 @@ fn laid_out(t: &RowTensor, m: &Machine) -> u64 {
 }
 
 /// Bytes of weights, tables and other constants, one copy each.
-fn constants(g: &TiledGraph, m: &Machine) -> u64 {
+pub(super) fn constants(g: &TiledGraph, m: &Machine) -> u64 {
     g.tensors.iter().filter(|t| matches!(t.init, Init::Const(_))).map(|t| laid_out(t, m)).sum()
 }
 

@@ -143,6 +143,8 @@ pub(crate) struct Select<'a> {
     zeros: bool,
     /// What is added to the arguments of softmaxes, less its maximum along an axis, and how much lower.
     lowered: Vec<(View, usize, f32, View)>,
+    /// The maxima of such, along an axis.
+    maxima: Vec<(View, usize, View)>,
     /// Model outputs that lie in rows as no view can say.
     laid: Vec<gemm::Laid>,
 }
@@ -199,6 +201,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         ranges: BTreeMap::new(),
         zeros: !graph.nodes().iter().any(|n| sums_floats(graph, n)),
         lowered: Vec::new(),
+        maxima: Vec::new(),
         laid: Vec::new(),
     };
     s.out.nodes = graph.origins().iter().map(|o| o.name.clone()).collect();

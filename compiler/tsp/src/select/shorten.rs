@@ -56,6 +56,7 @@ pub(crate) fn range(steps: &[Step], x: Src, ins: &dyn Fn(u16) -> Range) -> Range
             (AluOp::Max, F) => (a.0.max(b.0), a.1.max(b.1)),
             (AluOp::Min, F) => (a.0.min(b.0), a.1.min(b.1)),
             (AluOp::Add, F) => (a.0 + b.0, a.1 + b.1),
+            (AluOp::Sub, F) => (a.0 - b.1, a.1 - b.0),
             (AluOp::Mul, F) => product(a, b),
             (AluOp::Tanh, F) => (-1.0, 1.0),
             (AluOp::Round, F) => (a.0.floor(), a.1.ceil()),
@@ -74,9 +75,10 @@ fn bounds(ty: AluType) -> Option<(f32, f32)> {
     }
 }
 
-/// The other operand of a step of two operands, and its constant.
+/// The other operand of a step of two operands, and its constant; to take a constant off is to add its negative.
 fn with_constant(s: &Step, op: AluOp) -> Option<(Src, f32)> {
     match s.src {
+        [x, Src::Imm(v), Src::None] if (s.op, op, s.ty) == (AluOp::Sub, AluOp::Add, F) => Some((x, -f32::from_bits(v))),
         [x, Src::Imm(v), Src::None] | [Src::Imm(v), x, Src::None] if s.op == op && s.ty == F => {
             Some((x, f32::from_bits(v)))
         }
@@ -382,6 +384,32 @@ mod tests {
             let both = [values(&e, &[y], x)[0], values(&short, &roots, x)[0]].map(f32::from_bits);
             assert_eq!(both[0], both[1], "{x}");
             assert_eq!(values(&e, &[y], x), values(&signed, &signed_roots, x), "{x}");
+        }
+    }
+
+    #[test]
+    fn a_zero_point_is_added_or_taken_off() {
+        let spelled = |taken: bool| {
+            let mut e = Expr::default();
+            let y = e.f2(AluOp::Mul, Src::In(0), Src::Imm(3.7f32.to_bits()));
+            let y = e.f1(AluOp::Round, y);
+            let (op, sign) = if taken { (AluOp::Sub, 1f32) } else { (AluOp::Add, -1f32) };
+            let y = e.f2(op, y, Src::Imm((sign * 5.0).to_bits()));
+            let y = e.cast(F, AluType::I8, y);
+            let y = e.cast(AluType::I8, F, y);
+            let y = e.f2(op, y, Src::Imm((sign * -5.0).to_bits()));
+            (e.f2(AluOp::Mul, y, Src::Imm(0.27f32.to_bits())), e)
+        };
+        let ((y, added), (z, taken)) = (spelled(false), spelled(true));
+        let (mut short, mut roots) = (taken.clone(), [z]);
+        shorten(&mut short, &mut roots, &|_| ANY, false);
+        assert_eq!(short.steps.len(), 5, "{:?}", short.steps);
+        assert_eq!(range(&taken.steps, z, &|_| ANY), range(&added.steps, y, &|_| ANY));
+        for i in -4000..4000 {
+            let x = i as f32 * 0.03;
+            assert_eq!(values(&added, &[y], x), values(&taken, &[z], x), "{x}");
+            let both = [values(&taken, &[z], x)[0], values(&short, &roots, x)[0]].map(f32::from_bits);
+            assert_eq!(both[0], both[1], "{x}");
         }
     }
 

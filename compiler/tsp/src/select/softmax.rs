@@ -211,7 +211,14 @@ impl Select<'_> {
             return Ok(l.3.clone());
         }
         let log2e = std::f32::consts::LOG2_E;
-        let max = self.reduce_axis(mask.clone(), axis, Reduce::Max)?;
+        let max = match self.maxima.iter().find(|l| l.0 == mask && l.1 == axis) {
+            Some(l) => l.2.clone(),
+            None => {
+                let max = self.reduce_axis(mask.clone(), axis, Reduce::Max)?;
+                self.maxima.push((mask.clone(), axis, max.clone()));
+                max
+            }
+        };
         let mut lazy = self.start(&mask.shape());
         let a = add_in(&mut lazy, LazyIn::View(mask.clone()));
         let m = add_in(&mut lazy, LazyIn::View(max));

@@ -25,9 +25,24 @@ const LARGE_TRIES: [(bool, bool, bool); 6] = [
     (true, true, true),
 ];
 
+/// The same where room is short: what was used before rather than what weights lie in.
+const SHORT_TRIES: [(bool, bool, bool); 6] = [
+    (false, false, false),
+    (true, false, false),
+    (true, true, false),
+    (false, false, true),
+    (true, false, true),
+    (true, true, true),
+];
+
 impl Memory {
+    /// Where room is short what is computed keeps to the slices for rows as long as it can.
     fn tries(&self, rows: u32) -> [(bool, bool, bool); 6] {
-        if rows < self.bank_words { TRIES } else { LARGE_TRIES }
+        match (self.thrifty && self.by_time, rows < self.bank_words) {
+            (true, _) => SHORT_TRIES,
+            (_, true) => TRIES,
+            _ => LARGE_TRIES,
+        }
     }
 
     /// As [`Memory::search`], by what the uses of each chunk cost; of chunks in so many banks of the same slices.
@@ -46,7 +61,7 @@ impl Memory {
             }
             let mut best: Option<(u64, Found)> = None;
             for h in self.sides(i) {
-                for bank in if gathered { vec![Some(0), Some(1)] } else { vec![None] } {
+                for (bank, base) in self.bases_for(gathered, words) {
                     let near = if mixed { copies.div_ceil(2) } else { copies };
                     let ask = |n| Ask {
                         words,
@@ -59,6 +74,7 @@ impl Memory {
                         all,
                         both: false,
                         first: false,
+                        base,
                     };
                     let counts = (width * near, per_chunk - width * near);
                     let Some((mut cost, mut sets)) =
@@ -75,6 +91,10 @@ impl Memory {
                     }
                     if gathered && self.common_base(&sets[0], words, reuse).is_none() {
                         continue;
+                    }
+                    // Where an address map leads already, whatever else that costs.
+                    if base.is_some() {
+                        return Some((h, sets));
                     }
                     if best.as_ref().is_none_or(|b| cost < b.0) {
                         best = Some((cost, (h, sets)));
@@ -123,7 +143,10 @@ impl Memory {
                                 let bank = of(bank, c);
                                 let want = (before[bank as usize] + 1) * ask.words;
                                 let again = ask.reuse && before[bank as usize] == 0;
-                                self.room(s, bank, want, again)?;
+                                match ask.base {
+                                    Some(base) => self.room_at(s, bank, (base, ask.words), again)?,
+                                    None => self.room(s, bank, want, again)?,
+                                };
                                 self.traffic.cost(s, bank as u8, self.uses_of_copy(t, chunk, h, n, first + n))
                             });
                             each.sum()
@@ -187,12 +210,18 @@ impl Memory {
             if mixed && one_side || (gathered && !mixed) {
                 continue;
             }
-            for h in own.map_or_else(|| self.sides(i), |h| vec![h]) {
+            let sides = match own {
+                Some(h) => vec![h],
+                None if table && self.thrifty && self.forced(i).is_none() => self.by_room(),
+                None => self.sides(i),
+            };
+            for h in sides {
                 for turn in 0..2 {
                     let bank = if table { 0 } else { (i as u32 / 2 + turn) % 2 };
                     let near = if mixed { copies.div_ceil(2) } else { copies };
                     let counts = if weights { [per_chunk, 0] } else { [width * near, width * (copies - near)] };
-                    let ask = |n| Ask { words, chunks, n, bank, reuse, weights, table, first, all, both: spread };
+                    let ask =
+                        |n| Ask { words, chunks, n, bank, reuse, weights, table, first, all, both: spread, base: None };
                     let Some(mut sets) = self.choose(i, h, ask(counts[0])) else { continue };
                     if counts[1] > 0 {
                         let Some(far) = self.choose(i, across_vxm(h), ask(counts[1])) else { continue };
@@ -227,6 +256,17 @@ impl Memory {
         if crowd(second) < crowd(first) { vec![second, first] } else { vec![first, second] }
     }
 
+    /// Hemispheres, the one first where more of the slices for rows can take a table.
+    fn by_room(&mut self) -> Vec<Hemisphere> {
+        let inner = self.usable.saturating_sub(16);
+        let mut open = |hemisphere: Hemisphere| {
+            (0..inner).filter(|&i| self.bank(Slice { hemisphere, index: i as u8 }, 0).bump == 0).count()
+        };
+        let mut sides = vec![Hemisphere::East, Hemisphere::West];
+        sides.sort_by_key(|&h| std::cmp::Reverse(open(h)));
+        sides
+    }
+
     /// Side of a tensor that must lie across from a table.
     pub(super) fn forced(&self, t: usize) -> Option<Hemisphere> {
         let side = |o: TensorId| self.homes[o.0 as usize].hemisphere;
@@ -235,7 +275,7 @@ impl Memory {
 
     /// Slices for every chunk, or nothing.
     fn choose(&mut self, t: usize, h: Hemisphere, ask: Ask) -> Option<Vec<Vec<(Slice, u32)>>> {
-        let Ask { words, chunks, n: per_chunk, bank: first_bank, reuse, weights, table, first, all, both } = ask;
+        let Ask { words, chunks, n: per_chunk, bank: first_bank, reuse, weights, table, first, all, both, .. } = ask;
         // With slices to spare, the outer ones are for weights: loads then never wait for rows.
         let roomy = self.usable >= 32;
         let (lo, hi) = match (roomy && !all, weights) {
@@ -266,7 +306,12 @@ impl Memory {
         let mut at = 0;
         for _ in 0..chunks {
             // The regions of a chunk share a bank; the next chunk may take the other.
-            let banks = if table { vec![first_bank] } else { vec![first_bank, 1 - first_bank] };
+            let banks = match (table, weights && all && self.thrifty) {
+                (true, _) => vec![first_bank],
+                // Tables begin in the first.
+                (_, true) => vec![1, 0],
+                _ => vec![first_bank, 1 - first_bank],
+            };
             let mut found = None;
             for bank in banks {
                 let b = bank as usize;

@@ -7,6 +7,7 @@ use crate::shape;
 use crate::wafer::*;
 use crate::wire::{Bad, Reader, Writer};
 use prost::Message;
+use std::collections::HashMap;
 
 pub(super) fn write(p: &Program) -> Result<Vec<u8>, WriteError> {
     let tensors = |list: &[IoTensor]| {
@@ -34,14 +35,23 @@ pub(super) fn write(p: &Program) -> Result<Vec<u8>, WriteError> {
         inputs: tensors(&p.inputs)?,
         outputs: tensors(&p.outputs)?,
     };
-    let (mut table, mut data) = (Writer::default(), Vec::new());
+    // Equal bytes are kept once: kernels that work side by side hold the same weights.
+    let (mut data, mut known) = (Vec::new(), HashMap::<&[u8], u64>::new());
+    let mut places = Vec::with_capacity(p.data.len());
+    for d in &p.data {
+        places.push(*known.entry(&d.bytes).or_insert_with(|| {
+            let at = data.len() as u64;
+            data.extend_from_slice(&d.bytes);
+            at
+        }));
+    }
+    let (mut table, mut places) = (Writer::default(), places.into_iter());
     table.list(&p.data, |w, d| {
         binary::put_rect(w, d.rect);
         w.var(d.addr.into());
         w.var(d.len.into());
-        w.var(data.len() as u64);
+        w.var(places.next().unwrap_or_default());
         w.var(d.bytes.len() as u64);
-        data.extend_from_slice(&d.bytes);
     });
     Ok(join(
         TARGET_WAFER,
@@ -76,4 +86,29 @@ pub(super) fn read(s: &Sections) -> Result<Program, ContainerError> {
         outputs: tensors(&meta.outputs)?,
         ..code
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::{self, AnyProgram};
+    use bytes::Bytes;
+
+    #[test]
+    fn equal_data_are_stored_once() {
+        let at = |x: u16, byte: u8| {
+            let rect = Rect { x, y: 0, w: 1, h: 1 };
+            Data { rect, addr: 64, len: 40_000, bytes: Bytes::from(vec![byte; 40_000]) }
+        };
+        let program = |data: Vec<Data>| AnyProgram::Wafer(Program { data, ..Program::default() });
+        let one = container::write(&program(vec![at(0, 7)])).unwrap();
+        let equal = program((0..50).map(|x| at(x, 7)).collect());
+        let bytes = container::write(&equal).unwrap();
+        assert_eq!(bytes.len(), one.len());
+        assert_eq!(container::read(&Bytes::from(bytes)).unwrap(), equal);
+        let different = program((0..50).map(|x| at(x, x as u8)).collect());
+        let bytes = container::write(&different).unwrap();
+        assert!(bytes.len() > 50 * 40_000);
+        assert_eq!(container::read(&Bytes::from(bytes)).unwrap(), different);
+    }
 }

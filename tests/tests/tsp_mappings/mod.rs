@@ -164,7 +164,10 @@ fn profile_of_a_model() {
     use quadrille::machine::Machine as AnyMachine;
     use quadrille_tests::whole::prepared;
     let files = quadrille_tests::corpus::model(&name);
-    let m = Machine::builtin("tsp").expect("a built-in machine");
+    let mut m = Machine::builtin("tsp").expect("a built-in machine");
+    if let Ok(n) = std::env::var("QUADRILLE_RESERVED") {
+        m.program.reserved_slices_per_hemisphere = n.parse().expect("a number of slices");
+    }
     let graph = prepared(&files, &AnyMachine::Tsp(Box::new(m.clone()))).0;
     let start = std::time::Instant::now();
     let c = tsp::compile(&graph, &m, &Options::default()).expect("the model compiles");
@@ -172,6 +175,18 @@ fn profile_of_a_model() {
     if std::env::var("QUADRILLE_TILED").is_ok() {
         println!("{}", c.tiled);
     }
+    let mut text: std::collections::BTreeMap<(&str, String), (usize, u64)> = Default::default();
+    for issues in c.program.queues.values() {
+        for (i, (_, slots)) in issues.iter().zip(quadrille_isa::tsp::text_slots(issues)) {
+            let kind = format!("{:?}", i.inst);
+            let kind = kind.split([' ', '(', '{']).next().unwrap_or("").to_string();
+            let sum = text.entry((&c.program.nodes[i.node.0 as usize], kind)).or_default();
+            *sum = (sum.0 + 1, sum.1 + slots);
+        }
+    }
+    let mut text: Vec<_> = text.into_iter().collect();
+    text.sort_by_key(|t| std::cmp::Reverse(t.1.1));
+    text.iter().take(40).for_each(|((node, kind), (n, slots))| println!("{slots:>8} slots {n:>8} {kind} of {node}"));
     let profile = tsp::profile::profile(&c, &m);
     println!("planes take rows in {} cycles; {:?}", profile.busy, profile.losses);
     for p in profile.nodes {

@@ -72,11 +72,21 @@ impl Scheduler<'_> {
         rows: std::ops::Range<usize>,
         part: Part,
     ) -> Result<(), CompileError> {
-        let (b, e) = self.map_burst(k, plan, ins, steps, outs, rows.clone(), part);
-        if rows.len() > 1 && b.collides().is_some() {
-            let middle = rows.start + rows.len() / 2;
-            self.map_rows(k, plan, ins, steps, outs, rows.start..middle, part)?;
-            return self.map_rows(k, plan, ins, steps, outs, middle..rows.end, part);
+        let (mut b, mut e) = self.map_burst(k, plan, ins, steps, outs, rows.clone(), part, 0);
+        if b.collides().is_some() {
+            if rows.len() > 1 {
+                let middle = rows.start + rows.len() / 2;
+                self.map_rows(k, plan, ins, steps, outs, rows.start..middle, part)?;
+                return self.map_rows(k, plan, ins, steps, outs, middle..rows.end, part);
+            }
+            // A row of one copy may lie beside one of another: operands then start with other copies.
+            for first in 1..=ins.len() {
+                let other = self.map_burst(k, plan, ins, steps, outs, rows.clone(), part, first);
+                if other.0.collides().is_none() {
+                    (b, e) = other;
+                    break;
+                }
+            }
         }
         let landing = self.place(k, b, e)?;
         self.times.note_rows(self.now, k.n as usize, rows, landing.start);
@@ -94,9 +104,11 @@ impl Scheduler<'_> {
         outs: &[(Src, Rows)],
         rows: std::ops::Range<usize>,
         part: Part,
+        first_copy: usize,
     ) -> (Burst, Effects) {
         let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
-        self.alus(&mut b, &mut e, plan, &[], ins, steps, outs, rows, 1, part, &mut Shared::default());
+        let mut shared = Shared { copy: first_copy, ..Shared::default() };
+        self.alus(&mut b, &mut e, plan, &[], ins, steps, outs, rows, 1, part, &mut shared);
         (b, e)
     }
 
@@ -112,7 +124,7 @@ impl Scheduler<'_> {
         rows: std::ops::Range<usize>,
         part: Part,
     ) -> Option<i64> {
-        let (b, _) = self.map_burst(k, plan, ins, steps, outs, rows, part);
+        let (b, _) = self.map_burst(k, plan, ins, steps, outs, rows, part, 0);
         b.earliest_start(self.m, &mut self.board)
     }
 

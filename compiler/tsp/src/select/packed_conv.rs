@@ -487,8 +487,12 @@ impl Select<'_> {
                         .collect(),
                 })
                 .collect();
-            // Planes share the rows of bytes by themselves.
+            // Planes share the rows of bytes by themselves, and pairs of planes rows that are stored.
             let bytes = parts.first().is_some_and(|p| self.is_bytes(p.act.tensor));
+            if one_copy && !bytes {
+                blocks.push(MatBlock { out_rows: words, chains: vec![self.chain(&drafts, lanes)] });
+                continue;
+            }
             if split_passes || bytes {
                 blocks.push(MatBlock { out_rows: words, chains: self.chains(drafts, lanes) });
                 continue;

@@ -158,7 +158,7 @@ fn generated() -> Vec<Graph> {
     ] {
         all.push(one(Op::MatMul { epilogue: vec![] }, &[&[m, k]], &[&[k, n]]));
     }
-    for (b, m, k, n) in [(2, 32, 64, 32), (4, 64, 32, 64), (8, 64, 64, 64), (12, 32, 32, 32)] {
+    for (b, m, k, n) in [(2, 32, 64, 32), (4, 64, 32, 64), (8, 64, 64, 64), (12, 32, 32, 32), (1, 200, 400, 96)] {
         all.push(one(Op::MatMul { epilogue: vec![] }, &[&[b, m, k], &[b, k, n]], &[]));
     }
     for shape in [&[1usize, 32, 64][..], &[4, 16, 96], &[8, 128], &[64, 256], &[128, 512], &[1, 1024]] {
@@ -221,10 +221,13 @@ fn predicted(model: &dyn CostModel, g: &Graph, mapping: &str) -> Option<Cycles> 
 fn on_tsp(g: &Graph) -> Vec<Pair> {
     let (model, machine) =
         (quadrille_tsp::Cost::default(), quadrille_isa::tsp::Machine::builtin("tsp").expect("it ships"));
+    if matches!(g.nodes()[0].op, Op::MatMul { .. }) {
+        return products_on_tsp(g, &model, &machine);
+    }
     let mut pairs = Vec::new();
     let mut seen = None;
     for (packing, name) in [(Packing::Never, "a pixel a word"), (Packing::Always, "pixels packed, of one a word")] {
-        let options = quadrille_tsp::Options { packing };
+        let options = quadrille_tsp::Options { packing, ..Default::default() };
         let Ok(c) = quadrille_tsp::compile(g, &machine, &options) else { continue };
         // Where nothing can be packed the two are one.
         if seen.as_ref() == Some(&c.tiled) {
@@ -241,6 +244,22 @@ fn on_tsp(g: &Graph) -> Vec<Pair> {
             scheduled: c.estimate.cycles,
         });
         seen = Some(c.tiled);
+    }
+    pairs
+}
+
+/// A product in every way that the model enumerates, the scheduler made to take it.
+fn products_on_tsp(g: &Graph, model: &quadrille_tsp::Cost, machine: &quadrille_isa::tsp::Machine) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for way in quadrille_tsp::ProductWay::all() {
+        let name = way.to_string();
+        // Inputs come with their last axes on lanes.
+        let ways = [format!("{name}, right operand with its last axis on lanes"), name.clone()];
+        let Some(cycles) = ways.iter().find_map(|w| predicted(model, g, w)) else { continue };
+        let options = quadrille_tsp::Options { product: Some(way), ..Default::default() };
+        let Ok(c) = quadrille_tsp::compile(g, machine, &options) else { continue };
+        let what = format!("{name}: {}", key(g));
+        pairs.push(Pair { what, predicted: cycles.alone(), scheduled: c.estimate.cycles });
     }
     pairs
 }
@@ -324,6 +343,41 @@ fn of_the_tsp_model() {
 #[test]
 fn of_the_wafer_model() {
     predictions_rank_the_schedules(Target::Wafer, 4, on_wafer);
+}
+
+/// A row times constants on the whole mesh: the model ranks axes and grids as the simulator does.
+#[test]
+fn of_products_on_the_whole_mesh() {
+    use quadrille_wafer::collective::gemv;
+    let model = quadrille_wafer::Cost::default();
+    let machine = quadrille_isa::wafer::Machine::builtin("wafer").expect("it ships");
+    let mut pairs = Vec::new();
+    for (k, n) in [(64, 64), (128, 512), (512, 128), (256, 256), (1024, 512)] {
+        let g = one(Op::MatMul { epilogue: vec![] }, &[&[1, k]], &[&[k, n]]);
+        let node = &g.nodes()[0];
+        let inputs: Vec<Operand<'_>> =
+            node.inputs.iter().map(|&v| Operand { ty: g.ty(v), fixed: g.constant(v).is_some() }).collect();
+        for m in model.mappings(&node.op, &inputs, g.ty(node.output)) {
+            // `whole mesh, W x H PEs: operand along y, result along x`
+            let Some(rest) = m.name.strip_prefix("whole mesh, ") else { continue };
+            let number = |at: usize| rest.split(' ').nth(at).and_then(|w| w.parse::<u16>().ok()).expect("a number");
+            let (w, h) = (number(0), number(2));
+            let (mut mesh, mut grid) = (machine.clone(), gemv::Grid { width: w, height: h });
+            if rest.contains("operand along x") {
+                // The program of the mesh turned by its diagonal.
+                std::mem::swap(&mut mesh.geometry.width_pes, &mut mesh.geometry.height_pes);
+                grid = gemv::Grid { width: h, height: w };
+            }
+            let mut product = gemv::compile(&mesh, &[k as u32, n as u32], grid).expect("it fits");
+            product.fill(&vec![0x3C00; k], &[&vec![0x3800; k * n]]);
+            let ran = wafer_runtime::simulate(&product.program, &mesh, &[]).expect("it runs");
+            println!("{:>9} predicted {:>9} simulated  {k} x {n}, {}", m.cycles.alone(), ran.kernel_cycles, m.name);
+            pairs.push(Pair { what: m.name, predicted: m.cycles.alone(), scheduled: ran.kernel_cycles });
+        }
+    }
+    let rho = correlation(&pairs);
+    println!("{} pairs, Spearman {rho:.4}", pairs.len());
+    assert!(pairs.len() >= 40 && rho >= 0.9, "{} pairs, rank correlation {rho:.4}", pairs.len());
 }
 
 /// Copies of a kernel, each with some columns: the model ranks their numbers as the simulator does.

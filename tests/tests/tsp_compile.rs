@@ -97,6 +97,7 @@ fn prove_with(g: &Graph, machine: &str, inputs: &[Tensor], tolerance: f32) -> u6
     prove_compiled(g, &c, &m, inputs, tolerance)
 }
 
+/// Checks, simulates, compares; returns the cycles.
 fn prove_compiled(g: &Graph, c: &Compiled, m: &Machine, inputs: &[Tensor], tolerance: f32) -> u64 {
     let machine = &m.name;
     let report = check(&c.program, m);

@@ -176,6 +176,16 @@ pub trait CostModel: Send + Sync {
     /// The target.
     fn target(&self) -> Target;
 
+    /// The model to rewrite a graph by, where the target decides something for all of it.
+    fn of_graph(&self, _g: &crate::ir::Graph) -> Option<Box<dyn CostModel>> {
+        None
+    }
+
+    /// What was decided for all of the graph, in the target's terms.
+    fn decided(&self) -> Option<String> {
+        None
+    }
+
     /// Names of the resources.
     fn resources(&self) -> [&'static str; RESOURCES];
 
@@ -219,6 +229,17 @@ pub struct GraphCost {
     pub busy_cycles: [u64; RESOURCES],
     /// What no schedule beats if the costs are right: the busiest resource, or the longest chain of operations that wait for each other.
     pub overlapped_cycles: u64,
+}
+
+impl GraphCost {
+    /// The cost in words: the sum, the bound on overlap, and what the choice among equal forms minimises.
+    pub fn lines(&self) -> [(&'static str, u64); 3] {
+        [
+            ("one operation after the other", self.serial_cycles),
+            ("busiest resource or longest chain of waits", self.overlapped_cycles),
+            ("minimised: the latter and a sixteenth of the former", Objective::default().cycles(self)),
+        ]
+    }
 }
 
 /// Cost of a whole graph under a model.

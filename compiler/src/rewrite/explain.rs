@@ -77,6 +77,8 @@ impl Explanation {
 
 /// Puts together what rewriting did to a graph: `before`, `after` and the report of [`optimize`](super::optimize).
 pub fn explain(before: &Graph, after: &Graph, report: &RewriteReport, model: &dyn CostModel) -> Explanation {
+    let own = model.of_graph(before);
+    let model = own.as_deref().unwrap_or(model);
     let mut joined = Joined::default();
     for g in [before, after] {
         g.nodes().iter().for_each(|n| joined.join(parts(g, n)));

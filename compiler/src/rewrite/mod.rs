@@ -101,6 +101,8 @@ pub fn optimize(
     options: &RewriteOptions,
 ) -> Result<(Graph, RewriteReport), RewriteError> {
     let rules = options.rules()?;
+    let own = model.of_graph(g);
+    let model = own.as_deref().unwrap_or(model);
     let limits = Limits::of(model, options);
     let mut report = RewriteReport::new(model, cost::graph_cost(g, model));
     let mut current = g.clone();

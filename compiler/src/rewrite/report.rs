@@ -137,6 +137,8 @@ pub struct Application {
 pub struct RewriteReport {
     /// Target whose cost decided.
     pub target: Target,
+    /// What the target decided for all of the graph, if anything.
+    pub decided: Option<String>,
     /// Names of its resources.
     pub resources: [&'static str; RESOURCES],
     /// Cost before.
@@ -159,6 +161,7 @@ impl RewriteReport {
     pub(super) fn new(model: &dyn CostModel, before: GraphCost) -> RewriteReport {
         RewriteReport {
             target: model.target(),
+            decided: model.decided(),
             resources: model.resources(),
             before,
             after: GraphCost::default(),
@@ -192,8 +195,9 @@ impl fmt::Display for RewriteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (b, a) = (&self.before, &self.after);
         writeln!(f, "{}: {} -> {} operations, {}", self.target, b.nodes, a.nodes, self.stop())?;
-        writeln!(f, "  cycles without overlap  {:>12} -> {:>12}", b.serial_cycles, a.serial_cycles)?;
-        writeln!(f, "  cycles, perfect overlap {:>12} -> {:>12}", b.overlapped_cycles, a.overlapped_cycles)?;
+        for ((what, before), (_, after)) in b.lines().into_iter().zip(a.lines()) {
+            writeln!(f, "  cycles, {what}: {before} -> {after}")?;
+        }
         for (i, name) in self.resources.iter().enumerate().filter(|(_, n)| **n != "-") {
             writeln!(f, "    {name:<22}{:>12} -> {:>12}", b.busy_cycles[i], a.busy_cycles[i])?;
         }

@@ -15,6 +15,8 @@ pub fn optimize_sequentially(
     model: &dyn CostModel,
     options: &RewriteOptions,
 ) -> Result<(Graph, GraphCost), RewriteError> {
+    let own = model.of_graph(g);
+    let model = own.as_deref().unwrap_or(model);
     let limits = Limits::of(model, options);
     let once = RewriteOptions { iterations: 1, ..options.clone() };
     let (mut current, mut cost) = (g.clone(), graph_cost(g, model));

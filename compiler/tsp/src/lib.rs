@@ -13,6 +13,7 @@ mod sched;
 mod select;
 pub mod tiled;
 mod unsigned;
+pub mod way;
 
 pub use cost::Cost;
 pub use error::{CompileError, Unsupported};
@@ -23,12 +24,15 @@ use quadrille_isa::tsp::{Machine, Program};
 pub use sched::waits::{Cause, Waits};
 use std::collections::HashMap;
 pub use tiled::TiledGraph;
+pub use way::ProductWay;
 
-/// Choices of a compilation. None changes what is computed.
+/// Choices of a compilation. None changes what is computed, but for the order in which floats are summed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
     /// Whether windows work on several pixels a word.
     pub packing: Packing,
+    /// How matrix products are mapped, where that is possible; `None` leaves it to the cost model.
+    pub product: Option<ProductWay>,
 }
 
 /// Several pixels a word, or one.
@@ -74,7 +78,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let legal = legal(graph)?;
     let bytes = unsigned::unsigned(&legal.graph).and_then(late_relu::late_relu).map_err(|e| ill_typed(graph, e))?;
     let graphs = (graph, &bytes);
-    let plan = Plan { packing: true, tight: false, compact: false };
+    let plan = Plan { packing: true, tight: false, compact: false, product: options.product };
     let plain = Plan { packing: false, ..plan };
     if options.packing == Packing::Always {
         return compile_with(graphs, machine, plan);
@@ -123,6 +127,8 @@ pub(crate) struct Plan {
     pub(crate) tight: bool,
     /// Few slices a tensor and one operand of a fold at a time, instead of free ports.
     pub(crate) compact: bool,
+    /// How products are mapped, if not as the cost model says.
+    pub(crate) product: Option<ProductWay>,
 }
 
 /// `graph` is the user's, `legal` what is selected from.
@@ -239,7 +245,8 @@ fn ill_typed(graph: &Graph, e: TypeError) -> CompileError {
 pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
     let last = graph.nodes().len().saturating_sub(1);
     let selection = legal(graph).and_then(|legal| {
-        let s = select::select(&legal.graph, machine, Plan { packing: true, tight: false, compact: false })?;
+        let s =
+            select::select(&legal.graph, machine, Plan { packing: true, tight: false, compact: false, product: None })?;
         // Several nodes may serve one of the user's; the first that fails says why.
         Ok(s.failed.into_iter().map(|(n, why)| (legal.from[n], why)).collect::<Vec<_>>())
     });

@@ -9,7 +9,7 @@ use super::{Options, estimate, plan, with_buffers};
 use quadrille_isa::wafer::Machine;
 
 /// Numbers of lanes to try. Those of many small divisors fit the images of most models.
-const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56];
+pub(crate) const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56];
 
 /// Lanes must save this part of the time at least.
 const GAIN: f64 = 0.7;
@@ -18,13 +18,18 @@ const GAIN: f64 = 0.7;
 const SEAMS: u64 = 1_000;
 
 /// More lanes are no use for less than this.
-const ENOUGH: f64 = 1.25;
+pub(crate) const ENOUGH: f64 = 1.25;
 
 /// Part of the mesh that kernels may fill: the rest is for routes.
 const FILL: f64 = 0.85;
 
 /// Plans to place before the model is placed without lanes.
 const ATTEMPTS: usize = 3;
+
+/// Cycles in lanes at most, of what takes so many without.
+pub(crate) fn worth(plain: u64) -> u64 {
+    ((plain as f64 * GAIN) as u64).min(plain.saturating_sub(SEAMS))
+}
 
 /// Places the model in as many lanes as make it fastest.
 pub(crate) fn fastest(
@@ -60,7 +65,7 @@ pub(crate) fn fastest(
         }
     }
     let limit = match (&plain, options.lanes) {
-        (Ok((cycles, true)), None) => ((*cycles as f64 * GAIN) as u64).min(cycles.saturating_sub(SEAMS)),
+        (Ok((cycles, true)), None) => worth(*cycles),
         _ => u64::MAX,
     };
     plans.retain(|p| p.0 <= limit);

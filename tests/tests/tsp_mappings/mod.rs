@@ -130,7 +130,7 @@ fn windows_over_images_of_more_words_than_a_bank() {
         y = b.node(Op::Pool { kind: Pool::Max, window: window([k, k], [2, 2], 0) }, &[y]);
         y = conv_relu(&mut b, y, 32, 1, window([1, 1], [1, 1], 0));
         let g = b.out(&[y]);
-        let c = match tsp::compile(&g, &m, &Options { packing: Packing::Always }) {
+        let c = match tsp::compile(&g, &m, &Options { packing: Packing::Always, ..Options::default() }) {
             Ok(c) => c,
             Err(CompileError::DoesNotFit { .. }) => continue,
             Err(e) => panic!("case {case}: {e}"),
@@ -154,6 +154,53 @@ fn windows_over_images_of_more_words_than_a_bank() {
         prove_compiled(&g, &c, &m, &inputs_of(&g), F16);
     }
     assert!(fits >= 10 && by_word >= 8 && pooled >= 4, "{fits} fit, {by_word} by word, {pooled} pooled");
+}
+
+/// Products of constants and of computed operands in every way, as the scheduler is told.
+#[test]
+fn products_in_every_way() {
+    use quadrille_tsp::ProductWay;
+    let (mut taken, mut small) = (std::collections::BTreeMap::new(), 0);
+    for (left, right, fixed) in [
+        (&[40, 48][..], &[48, 20][..], [false, true]),
+        (&[40, 352], &[352, 48], [false, true]),
+        (&[33, 96], &[96, 320], [true, false]),
+        (&[2, 3, 24, 32], &[2, 3, 32, 40], [false, false]),
+        (&[48, 352], &[352, 64], [false, false]),
+        (&[3, 16, 64], &[64, 32], [false, false]),
+        (&[64, 48], &[3, 48, 32], [true, false]),
+    ] {
+        for machine in ["tsp", "tsp-small"] {
+            let mut programs = std::collections::BTreeSet::new();
+            for way in ProductWay::all() {
+                let mut b = Build::new();
+                let operands = [(left, fixed[0]), (right, fixed[1])]
+                    .map(|(s, fixed)| if fixed { b.weights(s, 0.2) } else { b.input(s) });
+                let bias = b.weights(&[right[right.len() - 1]], 0.5);
+                let y = b.node(Op::MatMul { epilogue: vec![EpilogueStep::Add] }, &[operands[0], operands[1], bias]);
+                let y = b.node(unary(Unary::Relu), &[y]);
+                let g = b.out(&[y]);
+                let options = Options { product: Some(way), ..Options::default() };
+                let m = Machine::builtin(machine).expect("a built-in machine");
+                let c = match tsp::compile(&g, &m, &options) {
+                    Ok(c) => c,
+                    // What turns a large operand may be too much.
+                    Err(CompileError::DoesNotFit { .. }) => continue,
+                    Err(e) => panic!("{machine}, {way}: {e}"),
+                };
+                prove_compiled(&g, &c, &m, &inputs_of(&g), F16);
+                *taken.entry(way.to_string()).or_insert(0) += usize::from(programs.insert(format!("{}", c.tiled)));
+            }
+            println!("{machine} {left:?} x {right:?}: {} programs", programs.len());
+            small += if machine == "tsp-small" { programs.len() } else { 0 };
+            assert!(programs.len() > 1 || machine == "tsp-small", "{machine} {left:?} x {right:?}");
+        }
+    }
+    println!("{taken:#?}\n{small} programs for the small machine");
+    assert!(small >= 8, "{small}");
+    // Blocks of other than even width change nothing here.
+    let other = |w: &ProductWay| w.columns == quadrille_tsp::way::Columns::Even && taken[&w.to_string()] == 0;
+    assert_eq!(ProductWay::all().iter().filter(|w| other(w)).count(), 0, "{taken:#?}");
 }
 
 /// `QUADRILLE_MODEL=mtcnn-pnet cargo test -p quadrille-tests --test tsp_compile -- --ignored --nocapture profile`

@@ -153,6 +153,7 @@ fn to_json(t: &Told<'_>) -> Value {
             "operations": c.nodes,
             "serial_cycles": c.serial_cycles,
             "overlapped_cycles": c.overlapped_cycles,
+            "minimised_cycles": rewrite::Objective::default().cycles(c),
             "busy_cycles": busy,
         })
     };
@@ -169,6 +170,7 @@ fn to_json(t: &Told<'_>) -> Value {
     let counts = r.rules();
     json!({
         "stop": {"reason": r.stop().id(), "limit": r.stop().limit()},
+        "decided": r.decided,
         "before": cost(&r.before),
         "after": cost(&r.after),
         "groups": groups.collect::<Vec<_>>(),

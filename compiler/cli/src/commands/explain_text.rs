@@ -14,8 +14,12 @@ fn one(t: &Told<'_>) -> String {
     let (b, a) = (&r.before, &r.after);
     let mut s = String::new();
     let _ = writeln!(s, "{}: {} -> {} operations; rules stopped: {}", r.target, b.nodes, a.nodes, r.stop());
-    let _ = writeln!(s, "  cycles without overlap {} -> {}", b.serial_cycles, a.serial_cycles);
-    let _ = writeln!(s, "  cycles, perfect overlap {} -> {}", b.overlapped_cycles, a.overlapped_cycles);
+    if let Some(decided) = &r.decided {
+        let _ = writeln!(s, "  costs are of {decided}");
+    }
+    for ((what, before), (_, after)) in b.lines().into_iter().zip(a.lines()) {
+        let _ = writeln!(s, "  cycles, {what}: {before} -> {after}");
+    }
     if let Some(c) = r.check {
         let _ = writeln!(
             s,

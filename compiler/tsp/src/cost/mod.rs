@@ -5,9 +5,10 @@
 //! channels on lanes, as windows leave it, and to be packed where windows pack.
 
 mod lanes;
-mod product;
+pub(crate) mod product;
 mod window;
 
+use crate::sched::memory::weight_slices;
 use quadrille_compiler::ir::{Op, TensorType, Unary};
 use quadrille_compiler::rewrite::{CostModel, Cycles, Mapping, Operand, RESOURCES, Target};
 use quadrille_isa::tsp::Machine;
@@ -22,6 +23,10 @@ pub struct Cost {
     row_interval: u64,
     /// Pairs of planes, each with a chain of passes of its own.
     pairs: u64,
+    /// Rows whose sums a plane keeps.
+    accumulators: u64,
+    /// Passes that a full set of weights is loaded for: two where a load brings half of its rows.
+    windows: u64,
     /// Cycles of a load of 16 rows of f16 weights.
     group_load: u64,
     alus: u64,
@@ -60,6 +65,8 @@ impl Cost {
             superlane: g.lanes_per_superlane as u64,
             row_interval: u64::from(l.mxm_f16_row_interval),
             pairs: (u64::from(m.planes()) / 2).max(1),
+            accumulators: u64::from(g.accumulator_rows_per_plane).max(1),
+            windows: 16u64.div_ceil(u64::from(weight_slices(m)).max(1)),
             group_load: 2,
             alus: u64::from(g.alus),
             words_at_once: (u64::from(g.streams_per_direction) / 8).max(1),
@@ -151,8 +158,9 @@ impl CostModel for Cost {
     }
 
     fn cycles(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {
-        // What a window makes of an operand that is not packed is only a way in.
-        let ways = self.ways(op, inputs, result).into_iter().filter(|m| m.name != window::PACKING);
+        // What a window makes of an operand that is not packed is only a way in, and what it leaves is no other product's.
+        let likely = |m: &Mapping| m.name != window::PACKING && !m.name.ends_with(product::LAST);
+        let ways = self.ways(op, inputs, result).into_iter().filter(likely);
         if let Some(best) = ways.map(|m| m.cycles).min_by_key(|c| c.alone()) {
             return best;
         }
@@ -184,7 +192,7 @@ impl CostModel for Cost {
 }
 
 /// ALU steps of an operation, or of its epilogue.
-fn alu_steps(op: &Op, inputs: &[Operand<'_>]) -> u64 {
+pub(crate) fn alu_steps(op: &Op, inputs: &[Operand<'_>]) -> u64 {
     use quadrille_compiler::ir::{Binary, EpilogueStep};
     match op {
         Op::Unary(u) => unary_steps(*u),

@@ -736,9 +736,11 @@ impl Memory {
         let fill = if gathered { info.fill.map(|_| value) } else { fill };
         let extra = u32::from(info.fill.is_some());
         let spread = info.weights && self.usable < weight_slices(&self.machine);
-        // Weights that both hemispheres load have a home in each.
+        // Weights that both hemispheres load have a home in each, but for computed ones: these are written once.
+        let once = matches!(info.init, Init::Computed);
         let homes: Vec<Option<Hemisphere>> = match &self.loaders[i][..] {
             [] => vec![None],
+            [_, _] if once => vec![None],
             _ if spread => vec![None],
             l => l.iter().map(|h| Some(*h)).collect(),
         };

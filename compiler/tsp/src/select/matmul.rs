@@ -7,12 +7,15 @@
 use super::conv::floats;
 use super::expr::Why;
 use super::heads;
+use super::product_way::{Factor, exchanged, moves, stands};
 use super::tiles::{Draft, DynamicDraft};
 use super::view::{self, Axis, View, lane_axis, layout};
 use super::{MatBlock, Select, Val};
-use crate::tiled::Rows;
+use crate::tiled::{Pass, Rows};
+use crate::way::{Columns, Held, Inner, ProductWay};
 use quadrille_compiler::ir::EpilogueStep;
-use quadrille_compiler::ir::{DType, Node, ValueId};
+use quadrille_compiler::ir::{DType, Node, Tensor, ValueId};
+use quadrille_isa::numerics::f32_to_f16;
 
 /// All index tuples of a shape, row-major.
 fn indices(shape: &[usize]) -> Vec<Vec<usize>> {
@@ -22,33 +25,54 @@ fn indices(shape: &[usize]) -> Vec<Vec<usize>> {
 impl Select<'_> {
     pub(super) fn matmul(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Val, Why> {
         self.product_types(node)?;
-        let consts = [0, 1].map(|k| match &self.vals[node.inputs[k].0 as usize] {
-            Val::Const(w) => Some(w.clone()),
-            _ => None,
-        });
-        match consts {
-            [_, Some(w)] => {
-                let x = self.multiplicand(node.inputs[0])?;
-                self.matmul_const(node, x, &floats(&w)?, &w.shape, false, epilogue)
-            }
-            // A constant left operand: the transposed product, whose result is then viewed back.
-            [Some(_), None] if self.graph.ty(node.inputs[1]).dtype.is_int() => {
-                Err(("a constant left operand of integers".into(), "exchange the operands".into()))
-            }
-            [Some(w), None] => {
-                let x = self.half(node.inputs[1])?;
-                let rank = x.axes.len();
-                let mut perm: Vec<usize> = (0..rank).collect();
-                perm.swap(rank - 1, rank - 2);
-                let (values, shape) = turned(&floats(&w)?, &w.shape);
-                self.matmul_const(node, x.transpose(&perm), &values, &shape, true, epilogue)
-            }
-            [None, None] if self.graph.ty(node.inputs[0]).dtype.is_int() => Err((
-                "integer products of two computed operands are not mapped".into(),
-                "quantise one operand only".into(),
-            )),
-            [None, None] => self.matmul_dynamic(node, epilogue),
+        let [a, b] = [node.inputs[0], node.inputs[1]];
+        if self.graph.ty(a).dtype.is_int() {
+            return match (&self.vals[a.0 as usize], &self.vals[b.0 as usize]) {
+                (_, Val::Const(w)) => {
+                    let w = w.clone();
+                    let way = self.way_of_bytes(node, &w.shape);
+                    let x = self.multiplicand(a)?;
+                    self.matmul_const(node, x, &floats(&w)?, &w.shape, way, epilogue)
+                }
+                (Val::Const(_), _) => {
+                    Err(("a constant left operand of integers".into(), "exchange the operands".into()))
+                }
+                _ => Err((
+                    "integer products of two computed operands are not mapped".into(),
+                    "quantise one operand only".into(),
+                )),
+            };
         }
+        let (a, b) = (self.factor(a)?, self.factor(b)?);
+        let way = self.way_of_floats(node, &a, &b);
+        let (moving, standing) = match way.held {
+            Held::Right => (a, b),
+            Held::Left => (turned(b)?, turned(a)?),
+        };
+        let x = match moving {
+            Factor::View(v) => v,
+            Factor::Const(t) => self.constant_rows(&t)?,
+        };
+        match standing {
+            Factor::Const(w) => self.matmul_const(node, x, &floats(&w)?, &w.shape, way, epilogue),
+            Factor::View(v) => self.matmul_dynamic(node, x, v, way, epilogue),
+        }
+    }
+
+    /// An operand of a product of floats.
+    fn factor(&mut self, v: ValueId) -> Result<Factor, Why> {
+        match &self.vals[v.0 as usize] {
+            Val::Const(t) => Ok(Factor::Const(t.clone())),
+            _ => self.half(v).map(Factor::View),
+        }
+    }
+
+    /// A constant as rows of f16, its last axis on lanes.
+    fn constant_rows(&mut self, t: &Tensor) -> Result<View, Why> {
+        let bytes: Vec<u8> = floats(t)?.into_iter().flat_map(|x| f32_to_f16(x).to_le_bytes()).collect();
+        let half = Tensor::new(DType::F16, t.shape.clone(), bytes)
+            .map_err(|e| (format!("a constant of the product: {e}"), "this is a bug of the compiler".to_string()))?;
+        self.constant_view(&half, None)
     }
 
     /// Refuses products of other types than `f32`, and `i8` or `u8` by `i8`.
@@ -72,13 +96,10 @@ impl Select<'_> {
     fn left(&mut self, x: View, rank: usize, batch_lanes: bool) -> Result<View, Why> {
         let x = x.pad_rank(rank);
         let x = self.finite(x);
-        let shape = x.shape();
-        let bad = |i: usize| i != rank - 1 && x.axes[i].on_lanes() && !(batch_lanes && i + 2 < rank);
-        let inner = &x.axes[rank - 1];
-        let inner_ok = shape[rank - 1] == 1 || inner.on_lanes();
-        if !(0..rank).any(bad) && inner_ok && inner.digits.iter().all(|d| d.lane >= 0) {
+        if moves(&x, batch_lanes) {
             return Ok(x);
         }
+        let shape = x.shape();
         let (axes, rows, _) = layout(&shape, Some(rank - 1), self.lanes);
         self.relayout(&x, axes, 0, rows)
     }
@@ -106,18 +127,19 @@ impl Select<'_> {
         x: View,
         w: &[f32],
         w_shape: &[usize],
-        flipped: bool,
+        way: ProductWay,
         epilogue: &[EpilogueStep],
     ) -> Result<Val, Why> {
         let mut out_shape = self.graph.shape(node.output).to_vec();
         let rank = out_shape.len();
+        let flipped = way.held == Held::Left;
         if flipped {
             out_shape.swap(rank - 1, rank - 2);
         }
         let x = self.left(x, rank, false)?;
+        let bytes = self.is_bytes(x.tensor);
         let (k, n) = (w_shape[w_shape.len() - 2], w_shape[w_shape.len() - 1]);
-        let widest = !flipped && self.wants.lanes_stay(self.graph, node.output);
-        let (mut axes, rows, lanes) = view::blocks_together(&out_shape, self.lanes, widest);
+        let (mut axes, rows, lanes) = view::blocks_together(&out_shape, self.lanes, way.columns == Columns::Widest);
         let n_table = axes[rank - 1].table();
         let k_table = x.axes[rank - 1].table();
         let mut k_blocks: Vec<i64> = k_table.iter().map(|t| t.0).collect();
@@ -154,9 +176,10 @@ impl Select<'_> {
                             .collect(),
                     })
                     .collect();
-                let blocks_of_all = if runs.len() == 1 { n_blocks.len() } else { runs.len() * n_blocks.len() };
-                let at = if runs.len() == 1 { number } else { blocks_of_all };
-                let chains = self.chains_of_rows(drafts, lanes, (at, blocks_of_all));
+                // A block that has no other to take turns with is halved.
+                let in_turn = n_blocks.len() < 2 || number < n_blocks.len() / 2 * 2;
+                let inner = if in_turn || bytes { way.inner } else { Inner::Halved };
+                let chains = self.chains_of_rows(drafts, lanes, inner);
                 let mut out_rows = Vec::new();
                 for b in run {
                     let base: i64 = b.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum();
@@ -166,18 +189,30 @@ impl Select<'_> {
                 blocks.push(MatBlock { out_rows, chains });
             }
         }
+        let blocks = in_parts(blocks, way.parts);
         if flipped {
             axes.swap(rank - 1, rank - 2);
         }
         self.product(node, axes, 0, rows, lanes, blocks, epilogue, 2)
     }
 
-    fn matmul_dynamic(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Val, Why> {
-        let whole_shape = self.graph.shape(node.output).to_vec();
-        let rank = whole_shape.len();
-        let x = self.half(node.inputs[0])?;
+    fn matmul_dynamic(
+        &mut self,
+        node: &Node,
+        x: View,
+        b: View,
+        way: ProductWay,
+        epilogue: &[EpilogueStep],
+    ) -> Result<Val, Why> {
+        let mut whole_shape = self.graph.shape(node.output).to_vec();
+        let whole_rank = whole_shape.len();
+        let flipped = way.held == Held::Left;
+        if flipped {
+            whole_shape.swap(whole_rank - 1, whole_rank - 2);
+        }
+        let rank = whole_rank;
         let x = self.left(x, rank, true)?;
-        let b = self.half(node.inputs[1])?.pad_rank(rank);
+        let b = b.pad_rank(rank);
         // Batch axes in parts that lie either on rows or on lanes; some of them may share words in the result.
         let split = heads::split(&x, &b, &whole_shape, self.lanes);
         let (xs, bs) = (x.shape(), b.shape());
@@ -188,15 +223,8 @@ impl Select<'_> {
         };
         let out_shape = split.shape(&whole_shape[rank - 2..]);
         let rank = out_shape.len();
-        let on_rows = |a: &Axis| a.digits.iter().all(|d| d.lane == 0 || d.extent == 1);
         let b_shape = b.shape();
-        let shape_ok = |b: &View| {
-            on_rows(&b.axes[rank - 2])
-                && (b_shape[rank - 1] == 1 || b.axes[rank - 1].digits.iter().all(|d| d.row == 0 && d.lane > 0))
-                && b.axes[..rank - 2].iter().all(|a| a.digits.iter().all(|d| d.row == 0 || d.lane == 0))
-                && b.axes[..rank - 2].iter().all(|a| on_rows(a) || a.digits.iter().all(|d| d.row == 0))
-        };
-        if !shape_ok(&b) {
+        if !stands(&b) {
             if b_shape[rank - 1] > self.lanes && split.shared.is_some() {
                 return Err((
                     format!("a computed right operand of {} columns whose batches share words", b_shape[rank - 1]),
@@ -236,6 +264,8 @@ impl Select<'_> {
         let mut k_blocks: Vec<i64> = x_table.iter().map(|t| t.0).collect();
         k_blocks.sort_unstable();
         k_blocks.dedup();
+        // The passes of one block of the inner axis are those of heads that share words: both hemispheres take them.
+        let inner = if k_blocks.len() > 1 { way.inner } else { Inner::Halved };
         let k_extent = out_k(&x);
         let row_batch: Vec<usize> =
             (0..rank - 2).map(|i| if lane_batch.contains(&i) { 1 } else { out_shape[i] }).collect();
@@ -274,12 +304,16 @@ impl Select<'_> {
                     drafts.push(DynamicDraft { act, rows });
                 }
             }
-            let chains = self.dynamic_chains(b.tensor, drafts)?;
+            let chains = self.dynamic_chains(b.tensor, drafts, inner);
             let base: i64 = start + r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum::<i64>();
             let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
             blocks.push(MatBlock { out_rows, chains });
         }
-        self.product(node, split.joined(axes), b.lane0, step, lanes, blocks, epilogue, 2)
+        let (blocks, mut axes) = (in_parts(blocks, way.parts), split.joined(axes));
+        if flipped {
+            axes.swap(whole_rank - 1, whole_rank - 2);
+        }
+        self.product(node, axes, b.lane0, step, lanes, blocks, epilogue, 2)
     }
 
     /// A right operand with its columns on lanes and the rest on rows; where heads share words, weights in which each has
@@ -303,15 +337,38 @@ fn out_k(x: &View) -> usize {
     x.axes[x.axes.len() - 1].extent
 }
 
-/// A constant with its last two axes exchanged.
-fn turned(w: &[f32], shape: &[usize]) -> (Vec<f32>, Vec<usize>) {
-    let (m, k) = (shape[shape.len() - 2], shape[shape.len() - 1]);
-    let mut values = Vec::with_capacity(w.len());
-    for matrix in w.chunks_exact((m * k).max(1)) {
-        values.extend((0..k).flat_map(|c| (0..m).map(move |r| matrix[r * k + c])));
+/// Kernels of so many parts of the rows.
+fn in_parts(blocks: Vec<MatBlock>, parts: u8) -> Vec<MatBlock> {
+    let part = |b: &MatBlock, p: usize| {
+        let (n, parts) = (b.out_rows.len(), usize::from(parts));
+        let rows = n * p / parts..n * (p + 1) / parts;
+        let of = |pass: &Pass| Pass {
+            act: Rows { tensor: pass.act.tensor, rows: pass.act.rows[rows.clone()].to_vec() },
+            ..pass.clone()
+        };
+        let chains = b.chains.iter().map(|c| c.iter().map(of).collect()).collect();
+        MatBlock { out_rows: b.out_rows[rows.clone()].to_vec(), chains }
+    };
+    if parts < 2 {
+        return blocks;
     }
-    let mut shape = shape.to_vec();
-    let rank = shape.len();
+    let all = blocks.iter().flat_map(|b| (0..usize::from(parts)).map(move |p| part(b, p)));
+    all.filter(|b| !b.out_rows.is_empty()).collect()
+}
+
+/// The operand with its last two axes exchanged.
+fn turned(f: Factor) -> Result<Factor, Why> {
+    let t = match f {
+        Factor::View(v) => return Ok(Factor::View(exchanged(&v))),
+        Factor::Const(t) => t,
+    };
+    let (values, rank) = (floats(&t)?, t.shape.len());
+    let (m, k) = (t.shape[rank - 2], t.shape[rank - 1]);
+    let mut exchanged = Vec::with_capacity(values.len());
+    for matrix in values.chunks_exact((m * k).max(1)) {
+        exchanged.extend((0..k).flat_map(|c| (0..m).map(move |r| matrix[r * k + c])));
+    }
+    let mut shape = t.shape.clone();
     shape.swap(rank - 1, rank - 2);
-    (values, shape)
+    Ok(Factor::Const(Tensor::from_f32(&shape, &exchanged)))
 }

@@ -28,6 +28,7 @@ mod packed_pool;
 mod packing;
 mod padding;
 mod pool;
+mod product_way;
 mod prune;
 mod reduce;
 mod shorten;
@@ -35,13 +36,15 @@ mod softmax;
 mod sums;
 mod tiles;
 mod turned;
-mod view;
+pub(crate) mod view;
 mod wants;
 mod whole_words;
 
 use super::Plan;
+use super::cost::Cost;
 use super::error::{CompileError, Unsupported};
 use super::tiled::{HostPiece, Init, InputDef, Kernel, Kind, NodeNo, OutputDef, RowTensor, TensorId, TiledGraph};
+use super::way::ProductWay;
 use expr::{Expr, Why};
 use quadrille_compiler::ir::{Graph, Node, Op, ValueDef, ValueId};
 use quadrille_compiler::legalize::taken_over;
@@ -127,6 +130,9 @@ pub(crate) struct Select<'a> {
     packing: bool,
     /// Small axes side by side on lanes.
     compact: bool,
+    /// What ways to map products cost, and the one that is wanted.
+    cost: Cost,
+    product_way: Option<ProductWay>,
     /// Words that one gather can choose from.
     bank_words: usize,
     /// There are images of floats of more words than that, which leave few runs of words for address maps.
@@ -190,6 +196,8 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         transposers: m.geometry.sxm_transposers_per_hemisphere > 0 && usable >= 16,
         packing: plan.packing,
         compact: plan.compact,
+        cost: Cost::new(m),
+        product_way: plan.product,
         bank_words: m.words_per_bank() as usize,
         crowded: false,
         out: TiledGraph { name: graph.name.clone(), ..TiledGraph::default() },

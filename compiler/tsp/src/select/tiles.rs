@@ -1,18 +1,12 @@
 //! Passes over planes: which activation rows meet which weights, and the weight tensors.
 
 use super::constant::to_bytes;
-use super::expr::Why;
 use super::view::View;
 use super::{MatBlock, Select};
 use crate::tiled::{Init, Pass, Rows, Src, Step, TensorId};
+use crate::way::Inner;
 use quadrille_isa::numerics::{f16_to_f32, f32_to_f16};
 use quadrille_isa::tsp::{AluOp, AluType};
-
-/// Rows of a product at most that take less time than loading weights for them.
-const FEW_ROWS: usize = 16;
-
-/// Passes of a node from which on its weights take the slices of two planes: with fewer the other tensors need them more.
-const MANY_PASSES: usize = 32;
 
 /// A pass before its weights have a tensor: plane rows with their weights.
 #[derive(Clone, Debug)]
@@ -45,27 +39,19 @@ impl Select<'_> {
         chains
     }
 
-    /// Chains of a product; of bytes with few rows, whose time is that of loading weights, the weights are in two tensors, so that
-    /// two planes load at once. `number`: which of how many products of the node. An odd number of f16 passes cannot be halved, so
-    /// blocks go to the hemispheres in turn, one chain each, and only one that is left over is halved.
-    pub(super) fn chains_of_rows(
-        &mut self,
-        drafts: Vec<Draft>,
-        lanes: usize,
-        (number, blocks): (usize, usize),
-    ) -> Vec<Vec<Pass>> {
-        let odd = drafts.len() > 1 && drafts.len() % 2 == 1 && !self.is_bytes(drafts[0].act.tensor);
-        if odd && number < blocks / 2 * 2 && self.weight_slots >= 16 {
-            return vec![self.chain(&drafts, lanes)];
+    /// Chains of a product. Halves of bytes have weights in two tensors, so that two planes load at once.
+    pub(super) fn chains_of_rows(&mut self, drafts: Vec<Draft>, lanes: usize, inner: Inner) -> Vec<Vec<Pass>> {
+        let bytes = drafts.first().is_some_and(|d| self.is_bytes(d.act.tensor));
+        match inner {
+            Inner::Whole => vec![self.chain(&drafts, lanes)],
+            Inner::Halved if !bytes || drafts.len() < 2 => self.chains(drafts, lanes),
+            Inner::Halved => {
+                let (a, b) = drafts.split_at(drafts.len().div_ceil(2));
+                let mut chain = self.chain(a, lanes);
+                chain.extend(self.chain(b, lanes));
+                vec![chain]
+            }
         }
-        let few = drafts.len() > 1 && drafts[0].act.rows.len() <= FEW_ROWS && self.is_bytes(drafts[0].act.tensor);
-        if !few || !self.two_loads || drafts.len() * blocks < MANY_PASSES {
-            return self.chains(drafts, lanes);
-        }
-        let (a, b) = drafts.split_at(drafts.len().div_ceil(2));
-        let mut chain = self.chain(a, lanes);
-        chain.extend(self.chain(b, lanes));
-        vec![chain]
     }
 
     /// A weight as bits of `i8` (a whole number of eight bits) or `f16`.
@@ -126,7 +112,7 @@ impl Select<'_> {
     }
 
     /// Chains whose weights are computed: rows of `b` become a tile, or are weights as they are.
-    pub(super) fn dynamic_chains(&mut self, b: TensorId, drafts: Vec<DynamicDraft>) -> Result<Vec<Vec<Pass>>, Why> {
+    pub(super) fn dynamic_chains(&mut self, b: TensorId, drafts: Vec<DynamicDraft>, inner: Inner) -> Vec<Vec<Pass>> {
         let mut passes = Vec::new();
         for d in joined_drafts(drafts) {
             let groups = groups_of(&d);
@@ -141,12 +127,12 @@ impl Select<'_> {
                 }
             }
         }
-        if passes.len() < 2 {
-            return Ok(vec![passes]);
+        if passes.len() < 2 || inner == Inner::Whole {
+            return vec![passes];
         }
         let middle = passes.len().div_ceil(2);
         let tail = passes.split_off(middle);
-        Ok(vec![passes, tail])
+        vec![passes, tail]
     }
 
     /// The loads of a draft whose rows lie in a weights tensor, sixteen by sixteen.

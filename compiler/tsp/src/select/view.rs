@@ -323,11 +323,18 @@ pub(crate) fn lane_axis(n: usize, lanes: usize, row: i64) -> Axis {
     if n <= lanes {
         return Axis::lanes(n, 1);
     }
-    // The widest block that divides, unless it wastes most of the lanes.
-    let best = (1..=lanes).rev().find(|&b| n.is_multiple_of(b)).unwrap_or(1);
-    let block = if best * 2 >= lanes { best } else { n.div_ceil(n.div_ceil(lanes)) };
+    let block = even_block(n, lanes);
     let digits = vec![Digit { extent: n.div_ceil(block), row, lane: 0 }, Digit { extent: block, row: 0, lane: 1 }];
     Axis { extent: n, digits, copies: Vec::new() }
+}
+
+/// The width of the blocks of an axis: the widest that divides, unless it wastes most of the lanes.
+pub(crate) fn even_block(n: usize, lanes: usize) -> usize {
+    if n <= lanes {
+        return n.max(1);
+    }
+    let best = (1..=lanes).rev().find(|&b| n.is_multiple_of(b)).unwrap_or(1);
+    if best * 2 >= lanes { best } else { n.div_ceil(n.div_ceil(lanes)) }
 }
 
 /// A layout of `shape` with axis `on_lanes` on the lanes and the others, in order, on rows: axes, rows, lanes.

@@ -72,6 +72,11 @@ impl Wants {
         self.values[v.0 as usize].uses > 0
     }
 
+    /// True when an operation takes the value, not only the host.
+    pub(crate) fn used(&self, g: &Graph, v: ValueId) -> bool {
+        g.nodes().iter().any(|n| n.inputs.contains(&v) && self.alive(n.output))
+    }
+
     /// Element types that consumers want.
     pub(crate) fn forms(&self, v: ValueId) -> Vec<AluType> {
         let w = self.values[v.0 as usize];

@@ -68,11 +68,6 @@ pub struct Gemv {
 
 /// The grid of least declared cycles for one product of `[1, k] x [k, n]`.
 pub fn best_grid(machine: &Machine, k: u32, n: u32) -> Grid {
-    best_grid_cycles(machine, k, n).0
-}
-
-/// The same with those cycles.
-pub(crate) fn best_grid_cycles(machine: &Machine, k: u32, n: u32) -> (Grid, u64) {
     let costs = Costs::of(machine);
     let g = &machine.geometry;
     let mut best = (u64::MAX, Grid { width: 1, height: 1 });
@@ -99,7 +94,16 @@ pub(crate) fn best_grid_cycles(machine: &Machine, k: u32, n: u32) -> (Grid, u64)
             }
         }
     }
-    (best.1, best.0)
+    best.1
+}
+
+/// Declared cycles of such a product on a grid, as [`best_grid`] counts them.
+pub(crate) fn cycles_on(machine: &Machine, k: u32, n: u32, grid: Grid) -> u64 {
+    let (piece, part) = (n.div_ceil(grid.width.into()), k.div_ceil(grid.height.into()));
+    let arm = usize::from(grid.height) / 2 + 1;
+    let arms = search::arm_cycles(arm as u16, u64::from(piece), &Costs::of(machine), inner(machine, 1));
+    let work = (u64::from(piece) * u64::from(part)).div_ceil(rate(machine));
+    u64::from(grid.width / 2) + work + arms[arm]
 }
 
 fn rate(machine: &Machine) -> u64 {

@@ -2,7 +2,9 @@
 
 use super::{Cost, Kernel, LANES};
 use crate::collective::gemv;
-use quadrille_compiler::ir::{Op, TensorType};
+use crate::widths;
+use quadrille_compiler::ir::{Graph, Node, Op, TensorType};
+use quadrille_compiler::rewrite::cost::graph_cost;
 use quadrille_compiler::rewrite::{Cycles, Mapping, Operand, Product};
 
 impl Cost {
@@ -54,6 +56,21 @@ impl Cost {
         LANES.into_iter().filter_map(named).collect()
     }
 
+    /// The lanes that the planner is expected to take for a graph: the fewest of those about as fast as the fastest, where
+    /// these save enough.
+    pub(super) fn lanes_of(&self, g: &Graph) -> Option<usize> {
+        let image = |n: &Node| matches!(n.op, Op::Conv { .. } | Op::Pool { .. }) && g.shape(n.output).len() >= 4;
+        if self.lanes > 1 || !g.nodes().iter().any(image) {
+            return None;
+        }
+        let cycles = |lanes: usize| graph_cost(g, &Cost { lanes, ..self.clone() }).overlapped_cycles;
+        let there = |n: &usize| n * 8 <= self.machine.geometry.height_pes as usize;
+        let limit = widths::worth(cycles(1));
+        let plans: Vec<(usize, u64)> = widths::LANES.into_iter().filter(there).map(|n| (n, cycles(n))).collect();
+        let good = plans.iter().map(|p| p.1).min().unwrap_or(0) as f64 * widths::ENOUGH;
+        plans.into_iter().find(|&(_, c)| c <= limit && c as f64 <= good).map(|(n, _)| n)
+    }
+
     /// A row times constants on as much of the mesh as helps: its elements along one axis, the results along the other.
     pub(super) fn whole_mesh(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Vec<Mapping> {
         let Some(p) = Product::of(op, inputs, result).filter(|p| p.batch == 1 && p.m == 1) else { return Vec::new() };
@@ -66,14 +83,22 @@ impl Cost {
             if t {
                 std::mem::swap(&mut m.geometry.width_pes, &mut m.geometry.height_pes);
             }
-            let (grid, cycles) = gemv::best_grid_cycles(&m, k, n);
-            let (w, h) = if t { (grid.height, grid.width) } else { (grid.width, grid.height) };
-            let (of_k, of_n) = if t { ("x", "y") } else { ("y", "x") };
-            let name = format!("whole mesh, {w} x {h} PEs: operand along {of_k}, result along {of_n}");
-            let pes = u64::from(w) * u64::from(h);
-            let bytes = 8 * p.k.div_ceil(u64::from(grid.height)) * p.n.div_ceil(u64::from(grid.width));
-            Mapping { name, cycles: self.kernel_of_mesh(Kernel { pes, cycles, wavelets: 0, bytes }) }
+            let named = |grid: gemv::Grid| {
+                let cycles = gemv::cycles_on(&m, k, n, grid);
+                let (w, h) = if t { (grid.height, grid.width) } else { (grid.width, grid.height) };
+                let (of_k, of_n) = if t { ("x", "y") } else { ("y", "x") };
+                let name = format!("whole mesh, {w} x {h} PEs: operand along {of_k}, result along {of_n}");
+                let pes = u64::from(w) * u64::from(h);
+                let bytes = 8 * p.k.div_ceil(u64::from(grid.height)) * p.n.div_ceil(u64::from(grid.width));
+                Mapping { name, cycles: self.kernel_of_mesh(Kernel { pes, cycles, wavelets: 0, bytes }) }
+            };
+            // The best grid, and with larger blocks along one axis or both.
+            let best = gemv::best_grid(&m, k, n);
+            let coarser =
+                |(x, y): (u16, u16)| gemv::Grid { width: best.width.div_ceil(x), height: best.height.div_ceil(y) };
+            let grids = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 4)].map(coarser).into_iter();
+            grids.filter(|g| g.width >= 3 && g.height >= 3).map(named).collect::<Vec<_>>()
         };
-        if k < 3 || n < 3 { Vec::new() } else { vec![turned(false), turned(true)] }
+        if k < 3 || n < 3 { Vec::new() } else { [turned(false), turned(true)].concat() }
     }
 }

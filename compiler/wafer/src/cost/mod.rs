@@ -9,7 +9,7 @@ mod lanes;
 mod stream;
 mod window;
 
-use quadrille_compiler::ir::{Binary, EpilogueStep, Op, TensorType, Unary};
+use quadrille_compiler::ir::{Binary, EpilogueStep, Graph, Op, TensorType, Unary};
 use quadrille_compiler::rewrite::{CostModel, Cycles, Mapping, Operand, RESOURCES, Target, Wait, as_chain};
 use quadrille_isa::wafer::Machine;
 
@@ -30,6 +30,8 @@ pub struct Cost {
     hop: u64,
     fill: u64,
     sram: u64,
+    /// Lanes of columns in which images are.
+    lanes: usize,
 }
 
 /// Resources, in the order of [`CostModel::resources`]: the busiest PE of a kernel, its busiest stream, the bytes that its
@@ -68,6 +70,7 @@ impl Cost {
             hop: u64::from(m.router.hop_cycles + 2 * m.router.ramp_cycles),
             fill: u64::from(l.task_switch + l.vector_launch + 4 * m.router.ramp_cycles),
             sram: u64::from(g.sram_bytes_per_pe),
+            lanes: 1,
         }
     }
 
@@ -240,18 +243,30 @@ impl CostModel for Cost {
 
     fn mappings(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Vec<Mapping> {
         let all = LIMITS.map(|most| named(most, self.within(op, inputs, result, most)));
-        let copies = self.lanes(op, inputs, result).into_iter().chain(self.whole_mesh(op, inputs, result));
         let mut different: Vec<Mapping> = Vec::new();
-        for m in all.into_iter().chain(copies) {
+        for m in all.into_iter().chain(self.lanes(op, inputs, result)) {
             if !different.iter().any(|d| d.cycles == m.cycles) {
                 different.push(m);
             }
         }
+        different.extend(self.whole_mesh(op, inputs, result));
         if different.len() > 1 { different } else { Vec::new() }
     }
 
     fn cycles(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {
-        self.within(op, inputs, result, u64::MAX)
+        // As many lanes as the image allows, by halves.
+        let halves = std::iter::successors(Some(self.lanes), |n| n.is_multiple_of(2).then_some(n / 2));
+        let lanes = halves.filter(|&n| n > 1).find_map(|n| self.in_lanes(op, inputs, result, n));
+        lanes.unwrap_or_else(|| self.within(op, inputs, result, u64::MAX))
+    }
+
+    fn of_graph(&self, g: &Graph) -> Option<Box<dyn CostModel>> {
+        let lanes = self.lanes_of(g)?;
+        Some(Box::new(Cost { lanes, ..self.clone() }))
+    }
+
+    fn decided(&self) -> Option<String> {
+        (self.lanes > 1).then(|| format!("images in {} lanes of columns", self.lanes))
     }
 
     fn wait(&self, op: &Op, inputs: &[Operand<'_>], cycles: Cycles) -> Wait {
@@ -275,7 +290,8 @@ impl CostModel for Cost {
             _ => return self.cycles(op, inputs, result),
         };
         // Steps of the kernel that makes the operand, on its PEs.
-        let n = (result.elements() as u64).div_ceil(JOINED_PES);
+        let image = result.rank() >= 4 && result.shape[result.rank() - 1] >= self.lanes;
+        let n = (result.elements() as u64).div_ceil(JOINED_PES * if image { self.lanes as u64 } else { 1 });
         let mut busy = [0; RESOURCES];
         busy[PE] = n * micros.slow + n * micros.fast / self.add;
         busy[MEMORY] = (8 * n * (micros.slow + micros.fast)).div_ceil(BYTES_PER_CYCLE);

@@ -35,6 +35,9 @@ pub(crate) struct MapHome {
     pub(crate) groups: usize,
 }
 
+/// Home of a map of some rows, and these.
+type Part = (usize, Arc<Vec<u32>>);
+
 /// All maps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Maps {
@@ -44,7 +47,7 @@ pub(crate) struct Maps {
     /// Home for a gathered tensor whose rows flow in a direction, for each reader of a hemisphere.
     of: BTreeMap<(u32, bool, usize), usize>,
     /// Of kernels that read few of the rows: a home for just these, and which they are.
-    part: BTreeMap<(usize, u32, bool), (usize, Arc<Vec<u32>>)>,
+    part: BTreeMap<(usize, u32, bool), Part>,
 }
 
 /// A kernel that reads no more than one in so many rows of a gathered tensor has a map of these.

@@ -419,6 +419,64 @@ fn images_in_lanes() {
     }
 }
 
+/// An image of enough rows for bands, through every kernel that can be in them, its outputs in bands and whole.
+#[test]
+fn images_in_bands() {
+    for (bands, lanes) in [(2, 1), (2, 2), (3, 3), (4, 2)] {
+        let mut n = Net::new("bands");
+        let x = n.input(&[2, 3, 19, 11]);
+        let y = n.conv(x, 6, [3, 3], [1, 1], 1, 1);
+        let y = n.relu(y);
+        let z = n.conv(y, 6, [3, 3], [1, 1], 1, 6);
+        let y = n.op(Op::Binary(Binary::Add), &[y, z]);
+        let c = n.constant(&[6, 19, 11], 1.0);
+        let y = n.op(Op::Binary(Binary::Prelu), &[y, c]);
+        let p = n.pool(y, Pool::Max, 3, 1, 1, 1);
+        let a = n.pool(y, Pool::AverageExcludePad, 3, 2, 1, 1);
+        let q = n.conv(p, 5, [1, 1], [2, 2], 0, 1);
+        n.output(a);
+        let y = n.op(Op::Concat { axis: 1 }, &[q, a]);
+        let y = n.conv(y, 8, [5, 3], [1, 1], 2, 1);
+        let s = n.op(Op::Softmax { axis: 1 }, &[y]);
+        n.output(s);
+        let y = n.conv(y, 8, [3, 3], [2, 2], 1, 1);
+        let m = n.op(Op::Reduce { kind: Reduce::Mean, axes: vec![2, 3], keep: true }, &[y]);
+        let y = n.op(Op::Binary(Binary::Mul), &[y, m]);
+        n.output(y);
+        let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
+        let parts = Options { bands: Some(bands), lanes: Some(lanes), ..Options::default() };
+        let m = Machine::builtin("wafer").expect("built in");
+        let c = wafer::compile(&n.g, &m, &parts).unwrap_or_else(|e| panic!("{e}"));
+        let beside = c.tiled.to_string().matches("backwards").count();
+        assert!(
+            beside >= bands * lanes,
+            "{bands} bands of {lanes} lanes: {beside} kernels send rows across\n{}",
+            c.tiled
+        );
+        run(&n.g, "wafer", &parts, &inputs);
+    }
+}
+
+/// Images that become smaller, so that lanes are stitched where bands meet: rows and columns cross in all directions.
+#[test]
+fn bands_of_images_that_shrink() {
+    for (bands, lanes) in [(2, 4), (3, 2), (2, 2)] {
+        let mut n = Net::new("shrinking bands");
+        let x = n.input(&[3, 3, 56, 16]);
+        let y = n.conv(x, 6, [7, 7], [2, 2], 3, 1);
+        let y = n.pool(y, Pool::Max, 3, 2, 1, 1);
+        let z = n.conv(y, 5, [1, 1], [1, 1], 0, 1);
+        let z = n.conv(z, 8, [3, 3], [2, 2], 1, 1);
+        let short = n.conv(y, 8, [1, 1], [2, 2], 0, 1);
+        let y = n.op(Op::Binary(Binary::Add), &[short, z]);
+        let m = n.op(Op::Reduce { kind: Reduce::Mean, axes: vec![2, 3], keep: true }, &[y]);
+        n.output(m);
+        let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
+        let parts = Options { bands: Some(bands), lanes: Some(lanes), ..Options::default() };
+        run(&n.g, "wafer", &parts, &inputs);
+    }
+}
+
 #[test]
 fn concatenations_and_slices() {
     for axis in 0..4 {
@@ -506,7 +564,12 @@ fn transposed_convolutions() {
         n.output(y);
         let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
         for most in [None, Some(1)] {
-            run(&n.g, "wafer", &Options { lanes: Some(lanes), max_pes_per_kernel: most }, &inputs);
+            run(
+                &n.g,
+                "wafer",
+                &Options { lanes: Some(lanes), max_pes_per_kernel: most, ..Options::default() },
+                &inputs,
+            );
         }
     }
 }
@@ -551,7 +614,12 @@ fn enlarged_images() {
         n.output(z);
         let inputs: Vec<Tensor> = n.g.inputs.clone().iter().map(|&v| n.v.tensor(n.g.shape(v), 1.0)).collect();
         for most in [None, Some(1)] {
-            run(&n.g, "wafer", &Options { lanes: Some(lanes), max_pes_per_kernel: most }, &inputs);
+            run(
+                &n.g,
+                "wafer",
+                &Options { lanes: Some(lanes), max_pes_per_kernel: most, ..Options::default() },
+                &inputs,
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use super::code::{PeCode, Piece};
 use super::color::color;
 use super::error::CompileError;
 use super::kernels::{CHAIN_IN, OUT, in_queue};
-use super::layout::Layout;
+use super::layout::Part;
 use super::place::Placement;
 use super::plan::code_of;
 use super::route::{Router, Sink, Source, Tree};
@@ -158,9 +158,9 @@ fn rectangles(tree: &Tree, color: Color, out: &mut Vec<Route>) {
 }
 
 /// The loops of a port over a tensor.
-fn port_loops(l: &Layout) -> Vec<PortLoop> {
-    let loops = l.normalized();
-    loops.iter().map(|l| PortLoop { count: l.count as u32, elem_step: l.step as i64 }).collect()
+fn port_loops(p: &Part) -> Vec<PortLoop> {
+    let loops = p.normalized().into_iter();
+    loops.map(|(count, elem_step)| PortLoop { count: count as u32, elem_step }).collect()
 }
 
 /// Data records of a run of PEs in one row that hold pieces of equal places and sizes.
@@ -259,9 +259,9 @@ pub(crate) fn emit(
     for (i, s) in g.streams.iter().enumerate() {
         if let (Producer::Input(tensor), Some(row), Some(t), Some(l)) = (s.producer, w.west[i], w.streams[i], &s.layout)
         {
-            let (first, l) = s.part.as_ref().map_or((0, l), |(first, l)| (*first as u64, l));
-            let color = w.colors[t];
-            p.in_ports.push(IoPort { tensor: tensor as u32, row, color, elem0: first, loops: port_loops(l) });
+            let part = s.part.clone().unwrap_or_else(|| Part::whole(l.clone()));
+            let (elem0, loops) = (part.first as u64, port_loops(&part));
+            p.in_ports.push(IoPort { tensor: tensor as u32, row, color: w.colors[t], elem0, loops });
         }
     }
     for ((o, i), row) in &w.east {
@@ -271,8 +271,8 @@ pub(crate) fn emit(
                 tensor: *o as u32,
                 row: *row,
                 color: w.colors[t],
-                elem0: exit.first as u64,
-                loops: port_loops(&exit.layout),
+                elem0: exit.part.first as u64,
+                loops: port_loops(&exit.part),
             });
         }
     }

@@ -4,6 +4,8 @@
 //! reshape does not change it (row-major indices stay), a transpose only changes the steps, so
 //! neither costs anything on the mesh. This module knows nothing of wavelets or PEs.
 
+use std::ops::Range;
+
 /// One loop: `count` elements, `step` apart in the row-major index space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Loop {
@@ -15,6 +17,78 @@ pub(crate) struct Loop {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Layout {
     pub(crate) loops: Vec<Loop>,
+}
+
+/// Elements of a tensor outside the mesh that a stream carries: where the first lies, and in what order the others follow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Part {
+    pub(crate) first: usize,
+    pub(crate) layout: Layout,
+    /// The loop over rows, the second, goes towards lower indices.
+    pub(crate) upward: bool,
+}
+
+impl Part {
+    /// All of a tensor, in that order.
+    pub(crate) fn whole(layout: Layout) -> Part {
+        Part { first: 0, layout, upward: false }
+    }
+
+    /// Count and step of every loop.
+    fn loops(&self) -> impl Iterator<Item = (usize, i64)> {
+        let loops = self.layout.loops.iter().enumerate();
+        loops.map(|(i, l)| (l.count, if self.upward && i == 1 { -(l.step as i64) } else { l.step as i64 }))
+    }
+
+    /// The loops with those of one element dropped and neighbours joined where possible.
+    pub(crate) fn normalized(&self) -> Vec<(usize, i64)> {
+        let mut out: Vec<(usize, i64)> = Vec::new();
+        for (count, step) in self.loops().filter(|l| l.0 != 1) {
+            match out.last_mut() {
+                Some(p) if p.1 == step * count as i64 => *p = (p.0 * count, step),
+                _ => out.push((count, step)),
+            }
+        }
+        out
+    }
+
+    /// Index of every element, in stream order.
+    pub(crate) fn indices(&self) -> Vec<usize> {
+        let mut out = vec![self.first as i64];
+        for (count, step) in self.loops() {
+            out = out.iter().flat_map(|&b| (0..count).map(move |i| b + i as i64 * step)).collect();
+        }
+        out.into_iter().map(|i| i.max(0) as usize).collect()
+    }
+
+    /// Some of the elements of every innermost loop.
+    pub(crate) fn columns(&self, columns: &Range<usize>) -> Part {
+        let mut part = self.clone();
+        let Some(l) = part.layout.loops.last_mut() else { return part };
+        part.first += columns.start * l.step;
+        l.count = columns.len();
+        part
+    }
+
+    /// Some of the rows, in the numbers of the order in which they go.
+    pub(crate) fn rows(&self, rows: &Range<usize>) -> Part {
+        let mut part = self.clone();
+        let Some(l) = part.layout.loops.get_mut(1) else { return part };
+        let far = rows.start * l.step;
+        part.first = if self.upward { self.first - far } else { self.first + far };
+        l.count = rows.len();
+        part
+    }
+
+    /// The same rows from the last to the first.
+    pub(crate) fn turned(&self) -> Part {
+        let mut part = self.clone();
+        let Some(rows) = part.layout.loops.get(1) else { return part };
+        let apart = rows.count.saturating_sub(1) * rows.step;
+        part.first = if self.upward { self.first - apart } else { self.first + apart };
+        part.upward = !self.upward;
+        part
+    }
 }
 
 /// Row-major strides of a shape.
@@ -170,6 +244,18 @@ mod tests {
         let t = l.transposed(&[2, 3, 4, 5], &[0, 2, 3, 1]).expect("aligned loops");
         assert_eq!(t, Layout::new(&[(2, 60), (4, 15), (3, 1), (5, 3)]));
         assert_eq!(t.transposed(&[2, 4, 5, 3], &[0, 3, 1, 2]).expect("aligned loops"), l);
+    }
+
+    #[test]
+    fn parts_are_cut_and_turned() {
+        let all = Part::whole(Layout::image([2, 1, 4, 3]));
+        let part = all.rows(&(1..3)).columns(&(1..3));
+        assert_eq!(part.indices(), [4, 5, 7, 8, 16, 17, 19, 20]);
+        assert_eq!(part.turned().indices(), [7, 8, 4, 5, 19, 20, 16, 17]);
+        assert_eq!(part.turned().rows(&(1..2)).columns(&(0..1)).indices(), [4, 16]);
+        assert_eq!(part.turned().turned(), part);
+        assert_eq!(part.turned().normalized(), [(2, 12), (2, -3), (2, 1)]);
+        assert_eq!(all.normalized(), [(24, 1)]);
     }
 
     #[test]

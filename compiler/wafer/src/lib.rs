@@ -5,6 +5,7 @@
 //! all; [`check`] says for each node whether it could. `docs/wafer-mapping.md` has pictures.
 //! Knows nothing of the runtime that checks and runs the program.
 
+mod bands;
 mod buffers;
 mod code;
 pub mod collective;
@@ -49,6 +50,8 @@ pub struct Options {
     pub max_pes_per_kernel: Option<usize>,
     /// Images in so many lanes of columns; `None` leaves it to the cost model.
     pub lanes: Option<usize>,
+    /// Images in so many bands of rows, each in lanes; `None` leaves it to the cost model.
+    pub bands: Option<usize>,
 }
 
 /// A compiled model.
@@ -165,10 +168,10 @@ fn lay_out_lanes(
 ) -> Result<(place::Placement, emit::Wires), CompileError> {
     let place = |g: &WaferGraph, way: usize| {
         let order: Vec<_> = g.order().into_iter().map(|k| (k.0, g.kernels[k.0].pes(), g.kernels[k.0].lane)).collect();
-        place::in_bands(&order, g.kernels.len(), place::BANDS[way], machine)
+        place::in_lanes(&order, g.kernels.len(), place::IN_LANES[way], machine)
     };
     let have = machine.geometry.width_pes;
-    let ways = Ways { count: place::BANDS.len(), place: &place, most_slack: 1e4, have, what: "columns" };
+    let ways = Ways { count: place::IN_LANES.len(), place: &place, most_slack: 1e4, have, what: "columns" };
     lay_out_by(g, choices, &ways, machine)
 }
 

@@ -85,8 +85,31 @@ pub(crate) fn place(lengths: &[(usize, usize)], kernels: usize, style: Style, m:
     Ok(Placement { chains })
 }
 
-/// Free rows at the end of a lane's rows, and free columns between its kernels, to try in turn.
-pub(crate) const BANDS: [(usize, usize); 5] = [(1, 0), (1, 1), (2, 2), (4, 3), (8, 6)];
+/// How kernels are set out in the rows of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct InLane {
+    /// Free rows at the end.
+    pub(crate) rows: usize,
+    /// Free columns between kernels.
+    pub(crate) columns: usize,
+    /// At most so many rows are used: more columns, where streams have more ways past each other.
+    pub(crate) deepest: usize,
+}
+
+const fn in_lane(rows: usize, columns: usize, deepest: usize) -> InLane {
+    InLane { rows, columns, deepest }
+}
+
+/// Ways to try in turn.
+pub(crate) const IN_LANES: [InLane; 7] = [
+    in_lane(1, 0, usize::MAX),
+    in_lane(1, 1, usize::MAX),
+    in_lane(2, 2, usize::MAX),
+    in_lane(4, 3, usize::MAX),
+    in_lane(8, 6, usize::MAX),
+    in_lane(4, 3, 16),
+    in_lane(8, 6, 8),
+];
 
 /// A column of a lane's rows that more chains may go into.
 struct Open {
@@ -96,10 +119,10 @@ struct Open {
 
 /// Places chains in the order given, each within the rows of its lane, from west to east: (kernel, PEs, lane). A chain winds
 /// through columns of the lane's height; short ones share a column. `Err` is the number of columns needed.
-pub(crate) fn in_bands(
+pub(crate) fn in_lanes(
     chains: &[(usize, usize, Lane)],
     kernels: usize,
-    (rows, columns): (usize, usize),
+    InLane { rows, columns, deepest }: InLane,
     m: &Machine,
 ) -> Result<Placement, usize> {
     let (width, height) = (m.geometry.width_pes as usize, m.geometry.height_pes as usize);
@@ -108,7 +131,7 @@ pub(crate) fn in_bands(
     let mut placed = vec![Vec::new(); kernels];
     for &(kernel, n, lane) in chains {
         let band = height * lane.index / lane.of..height * (lane.index + 1) / lane.of;
-        let most = band.len().saturating_sub(rows).max(1);
+        let most = band.len().saturating_sub(rows).clamp(1, deepest);
         let first = front[band.clone()].iter().copied().max().unwrap_or(EDGE);
         let shared = open.get(&lane).filter(|o| o.column + 1 + columns == first && o.row + n <= band.start + most);
         let (x0, y0, deep, wide) = match shared {

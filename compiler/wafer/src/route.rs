@@ -52,6 +52,8 @@ pub(crate) struct Router<'a> {
     load: Vec<[u8; 4]>,
     /// Routers that the tree being made reaches along chains only: those that carry its number.
     closed: Vec<u32>,
+    /// Routers of its readers that are chains of one PE: it may go on from there, where there is no other way.
+    single: Vec<u32>,
     trees: u32,
     /// Trees through each router, and one through which more go than there are colors.
     through: Vec<u16>,
@@ -87,6 +89,7 @@ impl<'a> Router<'a> {
             crowd,
             load: vec![[0; 4]; width * height],
             closed: vec![0; width * height],
+            single: vec![0; width * height],
             trees: 0,
             through: vec![0; width * height],
             colors: m.geometry.colors,
@@ -111,9 +114,11 @@ impl<'a> Router<'a> {
         self.trees += 1;
         for s in sinks {
             if let Sink::Chain(k) = s {
-                for &p in &self.placement.chains[*k] {
+                let chain = &self.placement.chains[*k];
+                for &p in chain {
                     let i = self.index(p);
-                    self.closed[i] = self.trees;
+                    let marks = if chain.len() == 1 { &mut self.single } else { &mut self.closed };
+                    marks[i] = self.trees;
                 }
             }
         }
@@ -206,9 +211,11 @@ impl<'a> Router<'a> {
                 (y1 + margin).min(self.height - 1),
             )
         };
+        let all = (0, 0, self.width - 1, self.height - 1);
         let path = self
-            .search(tree, target, near(if self.crowd.is_some() { 16 } else { 3 }))
-            .or_else(|| self.search(tree, target, (0, 0, self.width - 1, self.height - 1)))?;
+            .search(tree, target, near(if self.crowd.is_some() { 16 } else { 3 }), false)
+            .or_else(|| self.search(tree, target, all, false))
+            .or_else(|| self.search(tree, target, all, true))?;
         for pair in path.windows(2) {
             self.step(tree, pair[0], pair[1]);
         }
@@ -219,7 +226,13 @@ impl<'a> Router<'a> {
     ///
     /// Routers are looked at by the cost of the way there and the least that is left (A*). Of ways of one cost the one whose
     /// last router before is cheapest, then first in order, is taken, so that the path does not depend on the order of looking.
-    fn search(&self, tree: &Tree, target: Pe, (x0, y0, x1, y1): (usize, usize, usize, usize)) -> Option<Vec<Pe>> {
+    fn search(
+        &self,
+        tree: &Tree,
+        target: Pe,
+        (x0, y0, x1, y1): (usize, usize, usize, usize),
+        past_single: bool,
+    ) -> Option<Vec<Pe>> {
         let w = x1 - x0 + 1;
         let local = |p: Pe| (usize::from(p.y) - y0) * w + usize::from(p.x) - x0;
         let left = |p: Pe| COST.0 * (u32::from(p.x.abs_diff(target.x)) + u32::from(p.y.abs_diff(target.y)));
@@ -248,7 +261,8 @@ impl<'a> Router<'a> {
                 }
                 let q = Pe { x: x as u16, y: y as u16 };
                 let i = self.index(q);
-                if q != target && self.closed[i] == self.trees {
+                let shut = self.closed[i] == self.trees || (!past_single && self.single[i] == self.trees);
+                if q != target && shut {
                     continue;
                 }
                 let step = COST.0

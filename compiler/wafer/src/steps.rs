@@ -20,6 +20,8 @@ pub(crate) type Reg = u8;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Table {
     data: Arc<Vec<f32>>,
+    /// The lowest place used.
+    base: usize,
     /// For every loop of the kernel's nest the offset that each of its digits adds.
     offsets: Vec<Vec<usize>>,
 }
@@ -37,41 +39,40 @@ impl Table {
                 .sum()
         };
         let offsets = layout.loops.iter().map(|l| (0..l.count).map(|i| at(i * l.step)).collect()).collect();
-        Table { data, offsets }
+        Table { data, base: 0, offsets }
     }
 
     /// Where the constant of each element lies, in the order in which they are made.
     fn in_order(&self) -> Vec<usize> {
-        let mut out = vec![0];
+        let mut out = vec![self.base];
         for o in &self.offsets {
             out = out.iter().flat_map(|&b| o.iter().map(move |&o| b + o)).collect();
         }
         out
     }
 
-    /// The constants of some columns of an image `dims` that is made row by row, for a kernel that makes those
-    /// columns, an image of its own, in the order of `layout`.
-    fn of_columns(&self, [_, c, h, w]: [usize; 4], columns: &Range<usize>, layout: &Layout) -> Table {
+    /// The constants of some rows and columns of an image `dims` that is made row by row, for a kernel that makes those
+    /// rows, in that order, and columns, an image of its own, in the order of `layout`.
+    fn of_part(&self, [_, c, h, w]: [usize; 4], (rows, columns): (&[usize], &Range<usize>), layout: &Layout) -> Table {
         let places = self.in_order();
-        let own = columns.len();
+        let (tall, wide) = (rows.len(), columns.len());
         let at = |ix: usize| {
-            let (x, y) = (ix % own, ix / own % h);
-            let (z, n) = (ix / (own * h) % c, ix / (own * h * c));
-            places[((n * h + y) * c + z) * w + x + columns.start]
+            let (x, y) = (ix % wide, ix / wide % tall);
+            let (z, n) = (ix / (wide * tall) % c, ix / (wide * tall * c));
+            places[((n * h + rows[y]) * c + z) * w + x + columns.start]
         };
-        let first = at(0);
-        let last = layout.loops.len() - 1;
-        let loops = layout.loops.iter().enumerate();
-        let offsets = loops.map(|(i, l)| {
-            let from = if i == last { 0 } else { first };
-            (0..l.count).map(|d| at(d * l.step) - from).collect()
-        });
-        Table { data: self.data.clone(), offsets: offsets.collect() }
+        // Rows may go from the last to the first, so that a loop's first digit need not be its lowest place.
+        let loops: Vec<Vec<usize>> =
+            layout.loops.iter().map(|l| (0..l.count).map(|d| at(d * l.step)).collect()).collect();
+        let lowest: Vec<usize> = loops.iter().map(|l| l.iter().copied().min().unwrap_or(0)).collect();
+        let base = lowest.iter().fold(at(0), |base, low| base - (at(0) - low));
+        let offsets = loops.iter().zip(&lowest).map(|(l, low)| l.iter().map(|p| p - low).collect()).collect();
+        Table { data: self.data.clone(), base, offsets }
     }
 
     /// The constant at loop digits.
     fn at(&self, digits: &[usize]) -> f32 {
-        self.data[digits.iter().zip(&self.offsets).map(|(&d, o)| o[d]).sum::<usize>()]
+        self.data[self.base + digits.iter().zip(&self.offsets).map(|(&d, o)| o[d]).sum::<usize>()]
     }
 
     fn varies(&self, i: usize) -> bool {
@@ -353,10 +354,20 @@ impl Step {
     /// The step for some columns of an image `dims` that is made row by row, by a kernel that makes those columns
     /// in the order of `layout`.
     pub(crate) fn of_columns(&self, dims: [usize; 4], columns: &Range<usize>, layout: &Layout) -> Step {
+        let rows: Vec<usize> = (0..dims[2]).collect();
+        self.of_part(dims, (&rows, columns), layout)
+    }
+
+    /// The same for some rows, in the order in which the kernel makes them.
+    pub(crate) fn of_rows(&self, dims: [usize; 4], rows: &[usize], layout: &Layout) -> Step {
+        self.of_part(dims, (rows, &(0..dims[3])), layout)
+    }
+
+    fn of_part(&self, dims: [usize; 4], part: (&[usize], &Range<usize>), layout: &Layout) -> Step {
         let mut step = self.clone();
         for a in step.micros.iter_mut().flat_map(|m| &mut m.args) {
             if let Arg::Table(t) = a {
-                *t = t.of_columns(dims, columns, layout);
+                *t = t.of_part(dims, part, layout);
             }
         }
         step
@@ -385,7 +396,7 @@ impl Arg {
             Arg::Imm(v) => Arg::Imm(f(*v)),
             Arg::Table(t) => {
                 let data = Arc::new(t.data.iter().map(|&v| f(v)).collect());
-                Arg::Table(Table { data, offsets: t.offsets.clone() })
+                Arg::Table(Table { data, ..t.clone() })
             }
             Arg::Reg(r) => Arg::Reg(*r),
         }

@@ -4,7 +4,7 @@
 //! carries one tensor in one order; a reader may see the tensor through transposes.
 
 use super::kernels::{Core, Format, InputUse};
-use super::layout::Layout;
+use super::layout::{Layout, Part};
 use super::steps::Step;
 use quadrille_isa::wafer::ElemType;
 use std::sync::Arc;
@@ -27,13 +27,11 @@ pub(crate) enum Producer {
     Kernel(KernelId),
 }
 
-/// An output of the model, by position, as what a stream gives of it: the first element's index there, and the
-/// order there.
+/// An output of the model, by position, as what a stream gives of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Exit {
     pub(crate) output: usize,
-    pub(crate) first: usize,
-    pub(crate) layout: Layout,
+    pub(crate) part: Part,
 }
 
 /// A stream.
@@ -48,8 +46,8 @@ pub(crate) struct Stream {
     pub(crate) readers: Vec<(KernelId, usize)>,
     /// Outputs of the model that it is, or is a part of.
     pub(crate) outputs: Vec<Exit>,
-    /// Of an input of the model that it carries a part of: the first element's index there, and the order there.
-    pub(crate) part: Option<(usize, Layout)>,
+    /// Of an input of the model, what it carries of it; without, all of it in its own order.
+    pub(crate) part: Option<Part>,
     /// The element type that it always has; without, f32 or f16.
     pub(crate) fixed: Option<ElemType>,
     /// All readers round it to f16 anyway.
@@ -91,6 +89,11 @@ pub(crate) struct Lane {
 impl Lane {
     /// All rows.
     pub(crate) const WHOLE: Lane = Lane { index: 0, of: 1 };
+
+    /// Where a lane of columns of this band of rows lies: the bands of a lane are neighbours.
+    pub(crate) fn lane(self, index: usize, of: usize) -> Lane {
+        Lane { index: index * self.of + self.index, of: of * self.of }
+    }
 }
 
 /// How a kernel is cut into shares, one a PE.

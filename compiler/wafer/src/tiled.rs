@@ -3,7 +3,7 @@
 
 use super::kernels;
 use super::lane::{beyond_lane, raw_bits, tensor_of_raw};
-use super::layout::Layout;
+use super::layout::{Layout, Part};
 use super::streams::{Producer, StreamId, WaferGraph};
 use quadrille_compiler::ir::{DType, Tensor};
 use quadrille_isa::numerics::{f16_to_f32, f32_to_f16};
@@ -53,10 +53,10 @@ fn seen(values: &[u32], from: &Layout, to: &Layout) -> Vec<u32> {
 }
 
 /// The elements of a part of a tensor, at the indices that the part has as a tensor of its own.
-fn picked(values: &[u32], first: usize, part: &Layout, own: &Layout) -> Vec<u32> {
+fn picked(values: &[u32], part: &Part, own: &Layout) -> Vec<u32> {
     let mut out = vec![0u32; own.elements()];
     for (f, t) in part.indices().into_iter().zip(own.indices()) {
-        out[t] = values[first + f];
+        out[t] = values[f];
     }
     out
 }
@@ -91,7 +91,7 @@ impl TiledGraph {
         for (s, v) in self.graph.streams.iter().zip(&mut values) {
             if let Producer::Input(i) = s.producer {
                 *v = given.get(i).map(|x| match (&s.part, &s.layout) {
-                    (Some((first, part)), Some(l)) => picked(x, *first, part, l),
+                    (Some(part), Some(l)) => picked(x, part, l),
                     _ => x.clone(),
                 });
             }
@@ -112,8 +112,8 @@ impl TiledGraph {
         for (s, v) in self.graph.streams.iter().zip(&values) {
             for exit in &s.outputs {
                 if let (Some(v), Some(l)) = (v, &s.layout) {
-                    for (f, t) in l.indices().into_iter().zip(exit.layout.indices()) {
-                        raw[exit.output][exit.first + t] = v[f];
+                    for (f, t) in l.indices().into_iter().zip(exit.part.indices()) {
+                        raw[exit.output][t] = v[f];
                     }
                 }
             }
@@ -138,14 +138,19 @@ impl fmt::Display for TiledGraph {
         let loops = |l: &Layout| -> String {
             l.loops.iter().filter(|l| l.count > 1).map(|l| format!("[{}*{}]", l.count, l.step)).collect()
         };
+        // Where a part begins, and its order.
+        let place = |p: &Part| -> (String, String) {
+            let from = if p.first > 0 { format!(" from {}", p.first) } else { String::new() };
+            let up = if p.upward { " rows upward" } else { "" };
+            (from, format!("{}{up}", loops(&p.layout)))
+        };
         writeln!(f, "wafer graph {}", self.name)?;
         for (i, s) in self.graph.streams.iter().enumerate() {
             if let (Producer::Input(k), Some(l)) = (s.producer, &s.layout)
                 && let Some(n) = self.inputs.get(k)
             {
-                let (first, l) = s.part.as_ref().map_or((0, l), |(first, l)| (*first, l));
-                let from = if first > 0 { format!(" from {first}") } else { String::new() };
-                writeln!(f, "  s{i} = input `{}` {:?}{from} {} {}", n.name, n.shape, n.dtype, loops(l))?;
+                let (from, order) = s.part.as_ref().map_or_else(|| (String::new(), loops(l)), place);
+                writeln!(f, "  s{i} = input `{}` {:?}{from} {} {order}", n.name, n.shape, n.dtype)?;
             }
         }
         for k in self.graph.order() {
@@ -187,8 +192,8 @@ impl fmt::Display for TiledGraph {
         for (i, s) in self.graph.streams.iter().enumerate() {
             for e in &s.outputs {
                 let n = &self.outputs[e.output];
-                let from = if e.first > 0 { format!(" from {}", e.first) } else { String::new() };
-                writeln!(f, "  output `{}` {:?}{from} = s{i} {} {}", n.name, n.shape, n.dtype, loops(&e.layout))?;
+                let (from, order) = place(&e.part);
+                writeln!(f, "  output `{}` {:?}{from} = s{i} {} {order}", n.name, n.shape, n.dtype)?;
             }
         }
         Ok(())

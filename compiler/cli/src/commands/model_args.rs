@@ -69,6 +69,10 @@ pub struct MeshArgs {
     /// Pipelines on a mesh: images in so many lanes of columns [default: as the planner finds best]
     #[arg(long, value_name = "N")]
     pub lanes: Option<usize>,
+
+    /// Pipelines on a mesh: images in so many bands of rows, each in lanes [default: as the planner finds best]
+    #[arg(long, value_name = "N")]
+    pub bands: Option<usize>,
 }
 
 impl MeshArgs {
@@ -79,6 +83,7 @@ impl MeshArgs {
             MeshArgs { grid: Some(_), .. } => Some("--grid"),
             MeshArgs { even_memory: true, .. } => Some("--even-memory"),
             MeshArgs { lanes: Some(_), .. } => Some("--lanes"),
+            MeshArgs { bands: Some(_), .. } => Some("--bands"),
             _ => None,
         }
     }
@@ -98,6 +103,9 @@ impl MeshArgs {
         if let Some(n) = self.lanes {
             out.extend(["--lanes".to_string(), n.to_string()]);
         }
+        if let Some(n) = self.bands {
+            out.extend(["--bands".to_string(), n.to_string()]);
+        }
         out
     }
 
@@ -112,7 +120,9 @@ impl MeshArgs {
                 wrong(format!("{what} is for --mode whole-mesh"))
             }
             (_, Mode::WholeMesh) if self.lanes.is_some() => wrong("--lanes is for --mode pipeline".to_string()),
+            (_, Mode::WholeMesh) if self.bands.is_some() => wrong("--bands is for --mode pipeline".to_string()),
             _ if self.lanes == Some(0) => wrong("--lanes 0: give at least one lane".to_string()),
+            _ if self.bands == Some(0) => wrong("--bands 0: give at least one band".to_string()),
             _ => Ok(()),
         }
     }
@@ -177,7 +187,7 @@ impl ModelArgs {
     /// How the model is to lie on a mesh.
     pub fn mapping(&self) -> Mapping {
         let m = &self.mesh;
-        Mapping { mode: m.mode, grid: m.grid, even_memory: m.even_memory, lanes: m.lanes }
+        Mapping { mode: m.mode, grid: m.grid, even_memory: m.even_memory, lanes: m.lanes, bands: m.bands }
     }
 
     /// The precision of a program for an imported graph.

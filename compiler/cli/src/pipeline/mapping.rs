@@ -50,4 +50,6 @@ pub struct Mapping {
     pub even_memory: bool,
     /// Pipelines: images in so many lanes of columns; without it, as the planner finds best.
     pub lanes: Option<usize>,
+    /// Pipelines: images in so many bands of rows, each in lanes; without it, as the planner finds best.
+    pub bands: Option<usize>,
 }

@@ -27,7 +27,6 @@ pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
         *f = vec![false; g.streams.len()];
         f[i] = true;
     }
-    let mut found = false;
     for k in g.order() {
         let kernel = &g.kernels[k.0];
         let mut seen = vec![0u32; g.streams.len()];
@@ -36,12 +35,14 @@ pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
                 *n += u32::from(b);
             }
         }
-        found |= seen.iter().any(|&n| n > 1);
+        if seen.iter().any(|&n| n > 1) {
+            return true;
+        }
         for (f, n) in from[kernel.output.0].iter_mut().zip(seen) {
             *f |= n > 0;
         }
     }
-    found
+    false
 }
 
 /// Rows of an image that a lane's short branch can hold beyond what keeps it from a deadlock: about as many as a

@@ -2,7 +2,7 @@
 //!
 //! The values of an image come first and are held; its rows then pass. Each PE does some channels.
 
-use super::{Core, InputUse, LaneInput, PeContext, discard, in_queue};
+use super::{BandInput, Core, InputUse, LaneInput, PeContext, discard, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, op, simple};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
@@ -57,6 +57,15 @@ impl Core for ByChannel {
 
     fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
         let dims = [n, c, h, columns.len()];
+        Some(Box::new(ByChannel { op: self.op, name: self.name, dims, layout: Layout::image(dims) }))
+    }
+
+    fn looks_at_rows(&self, i: usize, rows: &Range<usize>) -> Option<Range<isize>> {
+        (i == 0).then_some(rows.start as isize..rows.end as isize)
+    }
+
+    fn band(&self, [n, c, _, w]: [usize; 4], rows: &Range<usize>, _: bool, _: &[BandInput]) -> Option<Box<dyn Core>> {
+        let dims = [n, c, rows.len(), w];
         Some(Box::new(ByChannel { op: self.op, name: self.name, dims, layout: Layout::image(dims) }))
     }
 

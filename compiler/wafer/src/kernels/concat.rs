@@ -1,7 +1,7 @@
 //! Concatenation: for every block of the common outer loops, the first input's share, then the
 //! second's, and so on.
 
-use super::{Core, InputUse, LaneInput, PeContext, in_queue};
+use super::{BandInput, Core, InputUse, LaneInput, PeContext, in_queue};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::Layout;
 use quadrille_isa::wafer::{Dst, ElemType, Src};
@@ -21,6 +21,21 @@ pub(crate) struct Concat {
     pub(crate) extents: Vec<usize>,
     pub(crate) tail: usize,
     pub(crate) layout: Layout,
+}
+
+impl Concat {
+    /// The same channels of a part of the image.
+    fn part(&self, [n, c, h, w]: [usize; 4]) -> Box<dyn Core> {
+        Box::new(Concat {
+            outer: n * h,
+            runs: self.runs.clone(),
+            run: w,
+            lead: n,
+            extents: self.runs.clone(),
+            tail: h * w,
+            layout: Layout::image([n, c, h, w]),
+        })
+    }
 }
 
 impl Core for Concat {
@@ -57,16 +72,11 @@ impl Core for Concat {
     }
 
     fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
-        let w = columns.len();
-        Some(Box::new(Concat {
-            outer: n * h,
-            runs: self.runs.clone(),
-            run: w,
-            lead: n,
-            extents: self.runs.clone(),
-            tail: h * w,
-            layout: Layout::image([n, c, h, w]),
-        }))
+        Some(self.part([n, c, h, columns.len()]))
+    }
+
+    fn band(&self, [n, c, _, w]: [usize; 4], rows: &Range<usize>, _: bool, _: &[BandInput]) -> Option<Box<dyn Core>> {
+        Some(self.part([n, c, rows.len(), w]))
     }
 
     fn takes_steps(&self) -> bool {

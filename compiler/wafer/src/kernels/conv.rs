@@ -5,7 +5,7 @@
 //! weight each, into an f32 accumulator. Order of a sum: bias, then taps row by row, inside a
 //! tap the input channels ascending; every multiply-add rounded once; padding counts as zero.
 
-use super::{Core, Format, Geometry, InputUse, LaneInput, PeContext, rows::Halo, rows::Window};
+use super::{BandInput, Core, Format, Geometry, InputUse, LaneInput, PeContext, rows::Halo, rows::Window};
 use crate::code::{Builder, imm, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, Arg};
@@ -40,6 +40,13 @@ impl Conv {
         self.m / self.groups
     }
 
+    /// The same sums for a part of the image.
+    fn part(&self, g: Geometry, halo: Halo) -> Box<dyn Core> {
+        let layout = Layout::image([g.n, self.m, g.oh, g.ow]);
+        let (weights, bias) = (self.weights.clone(), self.bias.clone());
+        Box::new(Conv { g, m: self.m, groups: self.groups, weights, bias, layout, halo })
+    }
+
     fn weight(&self, m: usize, c: usize, kh: usize, kw: usize) -> u16 {
         self.weights[((m * self.cg() + c) * self.g.kh + kh) * self.g.kw + kw]
     }
@@ -58,7 +65,7 @@ impl Conv {
     /// The operands of the rows of a window whose columns and channels are one loop each.
     fn window_rows(&self, cx: &PeContext<'_>, win: &Window) -> Option<Vec<quadrille_isa::wafer::Mem>> {
         let (g, left) = (self.g, cx.columns.start * self.g.sw);
-        (0..g.kh).map(|kh| win.columns_and_channels(kh * g.dh, left, g.sw)).collect()
+        (0..g.kh).map(|kh| win.columns_and_channels(self.halo.slot(&g, kh), left, g.sw)).collect()
     }
 
     /// Multiply-adds of a PE's channels for one row of results.
@@ -79,7 +86,7 @@ impl Conv {
                 taps_of().flat_map(|(kh, kw)| cx.units.clone().map(move |m| self.weight(m, 0, kh, kw))).collect()
             });
             for (t, (kh, kw)) in taps_of().enumerate() {
-                let a = win.channels(kh * g.dh, 0, left + kw * g.dw, g.sw);
+                let a = win.channels(self.halo.slot(&g, kh), 0, left + kw * g.dw, g.sw);
                 fma(rows, a, w + (t * rows * 2) as u32, acc.base, acc.pitch);
             }
             return ops;
@@ -106,12 +113,12 @@ impl Conv {
             } else if cg == 1 {
                 // With one input channel the taps of a window row are the sum's inner loop.
                 for kh in 0..g.kh {
-                    let a = win.columns(kh * g.dh, channel, left, (g.dw, g.sw));
+                    let a = win.columns(self.halo.slot(&g, kh), channel, left, (g.dw, g.sw));
                     fma(g.kw, a, w + (kh * g.kw * 2) as u32, dst, 0);
                 }
             } else {
                 for (t, (kh, kw)) in taps_of().enumerate() {
-                    let a = win.channels(kh * g.dh, channel, left + kw * g.dw, g.sw);
+                    let a = win.channels(self.halo.slot(&g, kh), channel, left + kw * g.dw, g.sw);
                     fma(cg, a, w + (t * cg * 2) as u32, dst, 0);
                 }
             }
@@ -151,7 +158,7 @@ impl Core for Conv {
     }
 
     fn input_run(&self, i: usize) -> usize {
-        if i == 0 { self.g.w } else { self.halo.width(i) }
+        self.halo.run(i, self.g.w)
     }
 
     fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
@@ -165,9 +172,20 @@ impl Core for Conv {
 
     fn lane(&self, _: [usize; 4], columns: &Range<usize>, inputs: &[LaneInput]) -> Option<Box<dyn Core>> {
         let (g, halo) = self.g.lane(columns, &inputs[0])?;
-        let layout = Layout::image([g.n, self.m, g.oh, g.ow]);
-        let (weights, bias) = (self.weights.clone(), self.bias.clone());
-        Some(Box::new(Conv { g, m: self.m, groups: self.groups, weights, bias, layout, halo }))
+        Some(self.part(g, Halo { columns: halo.columns, ..self.halo }))
+    }
+
+    fn looks_at_rows(&self, _: usize, rows: &Range<usize>) -> Option<Range<isize>> {
+        Some(self.g.looks_at_rows(rows))
+    }
+
+    fn band(&self, _: [usize; 4], rows: &Range<usize>, upward: bool, inputs: &[BandInput]) -> Option<Box<dyn Core>> {
+        let (g, halo) = self.g.band(rows, upward, &inputs[0])?;
+        Some(self.part(g, halo))
+    }
+
+    fn takes_sides(&self, i: usize) -> bool {
+        i == 0
     }
 
     fn units(&self) -> usize {
@@ -175,7 +193,7 @@ impl Core for Conv {
     }
 
     fn max_parts(&self) -> usize {
-        if self.halo != Halo::default() {
+        if !self.halo.is_none() {
             return 1;
         }
         // Shorter vectors than this drown in launches; two parts a row may be all that fits a PE.
@@ -259,7 +277,7 @@ impl Core for Conv {
                     let w = w[((m * cg + c) * g.kh + kh) * g.kw + kw];
                     let image = &padded[(n * g.c + c0 + c) * ph * pw..][..ph * pw];
                     for (r, out) in out.chunks_mut(g.ow).enumerate() {
-                        let row = &image[(r * g.sh + kh * g.dh) * pw + kw * g.dw..];
+                        let row = &image[(r * g.sh + self.halo.slot(&g, kh)) * pw + kw * g.dw..];
                         for (q, o) in out.iter_mut().enumerate() {
                             *o = fma_f32(row[q * g.sw], w, *o);
                         }

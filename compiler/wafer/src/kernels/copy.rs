@@ -1,7 +1,7 @@
 //! Elementwise work on one stream, in the stream's own order: blocks go into SRAM, the steps
 //! run over them, blocks go out; PEs share the rows of a block. Without steps it is a copy or a cast from port to port.
 
-use super::{Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue, lane_blocks};
+use super::{BandInput, Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue, lane_blocks};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::Layout;
 use crate::steps::{self, Step};
@@ -48,6 +48,10 @@ impl Core for Copy {
 
     fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
         Some(Box::new(Copy { layout: lane_blocks(&Layout::image([n, c, h, columns.len()]), BLOCK) }))
+    }
+
+    fn band(&self, [n, c, _, w]: [usize; 4], rows: &Range<usize>, _: bool, _: &[BandInput]) -> Option<Box<dyn Core>> {
+        Some(Box::new(Copy { layout: lane_blocks(&Layout::image([n, c, rows.len(), w]), BLOCK) }))
     }
 
     fn units(&self) -> usize {

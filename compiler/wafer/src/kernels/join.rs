@@ -1,6 +1,6 @@
 //! Elementwise work on two streams of one order: a residual sum, a gate.
 
-use super::{Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue, lane_blocks};
+use super::{BandInput, Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue, lane_blocks};
 use crate::code::{Builder, fabric, mem, mov, num, op, to_fabric};
 use crate::layout::Layout;
 use crate::steps::{self, Step, scalar};
@@ -60,6 +60,11 @@ impl Core for Join {
 
     fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
         let layout = lane_blocks(&Layout::image([n, c, h, columns.len()]), BLOCK);
+        Some(Box::new(Join { layout, op: self.op, divide: self.divide, name: self.name }))
+    }
+
+    fn band(&self, [n, c, _, w]: [usize; 4], rows: &Range<usize>, _: bool, _: &[BandInput]) -> Option<Box<dyn Core>> {
+        let layout = lane_blocks(&Layout::image([n, c, rows.len(), w]), BLOCK);
         Some(Box::new(Join { layout, op: self.op, divide: self.divide, name: self.name }))
     }
 

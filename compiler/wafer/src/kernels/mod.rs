@@ -20,6 +20,7 @@ mod pool;
 mod reduce;
 mod reorder;
 mod rows;
+mod rows_beside;
 mod slice;
 mod softmax;
 mod stitch;
@@ -39,6 +40,7 @@ pub(crate) use pool::{Pool, PoolKind};
 pub(crate) use reduce::{Reduce, ReduceKind};
 pub(crate) use reorder::Reorder;
 pub(crate) use rows::{Geometry, Halo};
+pub(crate) use rows_beside::RowsBeside;
 pub(crate) use slice::Slice;
 pub(crate) use softmax::Softmax;
 pub(crate) use stitch::Stitch;
@@ -113,6 +115,13 @@ pub(crate) const MAX_INPUTS: usize = 7;
 pub(crate) struct LaneInput {
     pub(crate) columns: Range<usize>,
     /// Columns before it and behind it.
+    pub(crate) beside: [usize; 2],
+}
+
+/// What a band receives of one input: a range of rows on a stream, and rows before and behind it on streams of their own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BandInput {
+    pub(crate) rows: Range<usize>,
     pub(crate) beside: [usize; 2],
 }
 
@@ -200,6 +209,11 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         true
     }
 
+    /// True when its result lies beside an image for its readers, which take it as f32 then.
+    fn is_beside(&self) -> bool {
+        false
+    }
+
     /// True when constants of steps may differ from block to block: all blocks are made by one
     /// task in one order.
     fn one_task(&self) -> bool {
@@ -252,10 +266,30 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Where a value for each channel is taken of a whole image: what lanes of `columns` make, each of its own
-    /// columns, and what makes the result of theirs.
-    fn in_parts(&self, columns: &[Range<usize>]) -> Option<Parts> {
-        let _ = columns;
+    /// True when columns beside its own of input `i` come on streams of their own, not together with them.
+    fn takes_sides(&self, i: usize) -> bool {
+        let _ = i;
+        false
+    }
+
+    /// The rows of input `i` that `rows` of its result are made from, those beyond the image's edges too; `None` where
+    /// it takes that input whole.
+    fn looks_at_rows(&self, i: usize, rows: &Range<usize>) -> Option<Range<isize>> {
+        let _ = i;
+        Some(rows.start as isize..rows.end as isize)
+    }
+
+    /// The kernel that makes `rows` of its result, an image `dims`, from parts of its inputs, whose rows come from the
+    /// last to the first where they come `upward`, as its own go then.
+    fn band(&self, dims: [usize; 4], rows: &Range<usize>, upward: bool, inputs: &[BandInput]) -> Option<Box<dyn Core>> {
+        let _ = (dims, rows, upward, inputs);
+        None
+    }
+
+    /// Where a value for each channel is taken of a whole image: what makes it of parts of those rows and columns, each
+    /// its own, and what makes the result of theirs.
+    fn in_parts(&self, parts: &[[usize; 2]]) -> Option<Parts> {
+        let _ = parts;
         None
     }
 
@@ -324,6 +358,12 @@ pub(crate) fn eval(core: &dyn Core, steps: &[Step], inputs: &[&[u32]]) -> Vec<u3
     let mut v: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
     steps::eval(steps, core.layout(), &mut v);
     v.into_iter().map(f32::to_bits).collect()
+}
+
+/// True when shares of `per` of a run's `all` elements start on a wavelet of their own.
+fn shares_start_on_wavelets(all: usize, per: usize, output: Format) -> bool {
+    let even = output.elem == ElemType::F32 || (per.is_multiple_of(2) && all.is_multiple_of(2));
+    per == all || (per < all && even)
 }
 
 /// Takes `n` elements from a stream and keeps none: `scratch` is one element of SRAM.

@@ -4,7 +4,7 @@
 //! precision (rounding to f16 commutes with it); padding is minus infinity. An average adds in
 //! f32, window row by window row, and multiplies by the reciprocal of the number of cells.
 
-use super::{Core, Geometry, InputUse, LaneInput, PeContext, rows::Halo, rows::Window};
+use super::{BandInput, Core, Geometry, InputUse, LaneInput, PeContext, rows::Halo, rows::Window};
 use crate::code::{Builder, mem, mov, num, op, stepped, to_fabric};
 use crate::layout::Layout;
 use crate::steps;
@@ -62,6 +62,11 @@ impl Pool {
         Pool { g, kind, scale: scale(&g, kind), layout, halo: Halo::default() }
     }
 
+    /// The same for a part of the image.
+    fn part(&self, g: Geometry, scale: Vec<f32>, halo: Halo) -> Box<dyn Core> {
+        Box::new(Pool { g, kind: self.kind, scale, layout: Layout::image([g.n, g.c, g.oh, g.ow]), halo })
+    }
+
     fn taps(&self) -> impl Iterator<Item = (usize, usize)> {
         let (kh, kw) = (self.g.kh, self.g.kw);
         (0..kh).flat_map(move |r| (0..kw).map(move |q| (r, q)))
@@ -93,7 +98,7 @@ impl Core for Pool {
     }
 
     fn input_run(&self, i: usize) -> usize {
-        if i == 0 { self.g.w } else { self.halo.width(i) }
+        self.halo.run(i, self.g.w)
     }
 
     fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
@@ -108,8 +113,22 @@ impl Core for Pool {
     fn lane(&self, _: [usize; 4], columns: &Range<usize>, inputs: &[LaneInput]) -> Option<Box<dyn Core>> {
         let (g, halo) = self.g.lane(columns, &inputs[0])?;
         let scale = self.scale.chunks(self.g.ow).flat_map(|row| row[columns.clone()].to_vec()).collect();
-        let layout = Layout::image([g.n, g.c, g.oh, g.ow]);
-        Some(Box::new(Pool { g, kind: self.kind, scale, layout, halo }))
+        Some(self.part(g, scale, Halo { columns: halo.columns, ..self.halo }))
+    }
+
+    fn looks_at_rows(&self, _: usize, rows: &Range<usize>) -> Option<Range<isize>> {
+        Some(self.g.looks_at_rows(rows))
+    }
+
+    fn band(&self, _: [usize; 4], rows: &Range<usize>, upward: bool, inputs: &[BandInput]) -> Option<Box<dyn Core>> {
+        let (g, halo) = self.g.band(rows, upward, &inputs[0])?;
+        let scale = self.scale[rows.start * g.ow..rows.end * g.ow].chunks(g.ow);
+        let scale = if upward { scale.rev().flatten().copied().collect() } else { scale.flatten().copied().collect() };
+        Some(self.part(g, scale, halo))
+    }
+
+    fn takes_sides(&self, i: usize) -> bool {
+        i == 0
     }
 
     fn units(&self) -> usize {
@@ -150,7 +169,7 @@ impl Core for Pool {
         let at = mem(ty, block.base, block.pitch, 1);
         let mut body: Vec<VecOp> = Vec::new();
         for (i, (kh, kw)) in self.taps().enumerate() {
-            let a = Src::Mem(win.channels(kh * g.dh, 0, kw * g.dw, g.sw));
+            let a = Src::Mem(win.channels(self.halo.slot(&g, kh), 0, kw * g.dw, g.sw));
             body.push(match i {
                 0 => mov(n1, n0, Dst::Mem(at), a),
                 _ => op(if max { PeOp::Max } else { PeOp::Add }, n1, n0, Dst::Mem(at), [Src::Mem(at), a, Src::None]),
@@ -202,8 +221,10 @@ impl Core for Pool {
                 let (r, q) = (o / g.ow, o % g.ow);
                 let mut v = None;
                 for (kh, kw) in self.taps() {
-                    let (y, z) =
-                        ((r * g.sh + kh * g.dh).checked_sub(g.top), (q * g.sw + kw * g.dw).checked_sub(g.left));
+                    let (y, z) = (
+                        (r * g.sh + self.halo.slot(&g, kh)).checked_sub(g.top),
+                        (q * g.sw + kw * g.dw).checked_sub(g.left),
+                    );
                     let cell = match (y, z) {
                         (Some(y), Some(z)) if y < g.h && z < g.w => x[y * g.w + z],
                         _ if self.kind == PoolKind::Max => f32::NEG_INFINITY,

@@ -7,7 +7,6 @@ use crate::layout::Layout;
 use crate::steps::{self, scalar};
 use quadrille_isa::numerics::recip_f32;
 use quadrille_isa::wafer::{Dst, ElemType, PeOp, Src};
-use std::ops::Range;
 
 /// What is taken of the elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,14 +77,13 @@ impl Core for Reduce {
         (inputs[0] == Some([self.n, self.c, self.h, self.w])).then_some([self.n, self.c, 1, 1])
     }
 
-    fn in_parts(&self, columns: &[Range<usize>]) -> Option<Parts> {
+    fn in_parts(&self, parts: &[[usize; 2]]) -> Option<Parts> {
         let kind = if self.kind == ReduceKind::Mean { ReduceKind::Sum } else { self.kind };
-        let lane =
-            |w: &Range<usize>| -> Box<dyn Core> { Box::new(Reduce::new(kind, [self.n, self.c, self.h, w.len()])) };
+        let lane = |&[h, w]: &[usize; 2]| -> Box<dyn Core> { Box::new(Reduce::new(kind, [self.n, self.c, h, w])) };
         let (n, c, (op, _), scale) = (self.n, self.c, self.start(), self.scale());
         let layout = self.layout.clone();
         Some(Parts {
-            lanes: columns.iter().map(lane).collect(),
+            lanes: parts.iter().map(lane).collect(),
             join: Box::new(move |inputs, last| {
                 Box::new(Total { op, n, c, inputs, scale: scale.filter(|_| last), layout: layout.clone() })
             }),
@@ -117,9 +115,7 @@ impl Core for Reduce {
     }
 
     fn allows(&self, per: usize, output: Format) -> bool {
-        // Shares of an f16 result start on a wavelet of their own.
-        let whole = output.elem == ElemType::F32 || (per.is_multiple_of(2) && self.c.is_multiple_of(2));
-        per == self.c || (per < self.c && whole)
+        super::shares_start_on_wavelets(self.c, per, output)
     }
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {

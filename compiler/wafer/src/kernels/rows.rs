@@ -5,7 +5,7 @@
 //! that stay are moved up (f16 moves run at four elements a cycle, so for a 3x3 window this
 //! costs about a ninth of one output channel's sum). Rows of padding are filled, not received.
 
-use super::{Format, LaneInput, PeContext, discard, in_queue, size};
+use super::{BandInput, Format, LaneInput, PeContext, discard, in_queue, size};
 use crate::code::{Builder, fabric, mem, mov, num};
 use quadrille_isa::wafer::{Dst, ElemType, Mem, Src, Val, VecOp};
 use std::borrow::Cow;
@@ -32,30 +32,78 @@ pub(crate) struct Geometry {
     pub(crate) ow: usize,
 }
 
-/// How many columns before and behind those of its own stream a lane receives, each side as an input of its own.
+/// What a window over a part of an image receives beside that part, each side as an input of its own: columns to the
+/// left and right, then rows above and below, which reach over those columns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Halo(pub(crate) [usize; 2]);
+pub(crate) struct Halo {
+    /// Before and behind the columns of its own stream.
+    pub(crate) columns: [usize; 2],
+    /// Before and after the rows of its own stream, in the order in which they come.
+    pub(crate) rows: [usize; 2],
+    /// Rows of its own stream that come before those under the first window.
+    pub(crate) skip: usize,
+    /// The rows come from the last to the first.
+    pub(crate) upward: bool,
+}
 
-/// Columns beside an image come as f32.
+/// What lies beside an image comes as f32.
 const BESIDE: Format = Format { elem: ElemType::F32, pitch: 1 };
 
 impl Halo {
     /// Input, first column in the padded row, and number of columns of each side that there is.
     fn inputs(self, g: &Geometry) -> Vec<(usize, usize, usize)> {
-        let [before, behind] = self.0;
+        let [before, behind] = self.columns;
         let sides = [(g.left.saturating_sub(before), before), (g.left + g.w, behind)];
         let sides = sides.into_iter().filter(|s| s.1 > 0).enumerate();
         sides.map(|(i, (first, count))| (i + 1, first, count)).collect()
     }
 
-    /// Columns of operand `i` beside the first.
-    pub(crate) fn width(self, i: usize) -> usize {
-        self.0.into_iter().filter(|&n| n > 0).nth(i - 1).unwrap_or(0)
+    /// The inputs that bring rows before and after its own.
+    fn row_inputs(self) -> [usize; 2] {
+        let first = 1 + self.columns.into_iter().filter(|&n| n > 0).count();
+        [first, first + usize::from(self.rows[0] > 0)]
     }
 
-    /// The image with what lies beside it, and the geometry of a window over that.
+    /// Extent of the runs of input `i`, for a window over rows of `w` columns.
+    pub(crate) fn run(self, i: usize, w: usize) -> usize {
+        let columns = self.columns.into_iter().filter(|&n| n > 0);
+        match i {
+            0 => w,
+            _ => columns.clone().nth(i - 1).unwrap_or(w + columns.sum::<usize>()),
+        }
+    }
+
+    /// The place under the window of a row of the kernel.
+    pub(crate) fn slot(self, g: &Geometry, kh: usize) -> usize {
+        g.dh * if self.upward { g.kh - 1 - kh } else { kh }
+    }
+
+    /// True when the window sees all of one image, from the first row to the last.
+    pub(crate) fn is_none(self) -> bool {
+        self == Halo::default()
+    }
+
+    /// The image with what lies beside it and without the rows that no window sees, and the geometry of a window over that.
     pub(crate) fn widened<'a>(self, g: Geometry, inputs: &[&'a [f32]]) -> (Geometry, Cow<'a, [f32]>) {
-        let [before, behind] = self.0;
+        let (g, image) = self.with_columns(g, inputs);
+        let [above, below] = self.rows;
+        if above + below + self.skip == 0 {
+            return (g, image);
+        }
+        let tall = Geometry { h: above + g.h - self.skip + below, top: g.top - above, ..g };
+        let [first, last] = self.row_inputs().map(|i| inputs.get(i).copied().unwrap_or(&[]));
+        let planes = (0..g.n * g.c).flat_map(|p| {
+            let rows = |x: &[f32], skip: usize, n: usize| x[(p * n + skip) * g.w..(p + 1) * n * g.w].to_vec();
+            let mut v = if above > 0 { rows(first, 0, above) } else { Vec::new() };
+            v.extend(rows(&image, self.skip, g.h));
+            v.extend(if below > 0 { rows(last, 0, below) } else { Vec::new() });
+            v
+        });
+        (tall, Cow::Owned(planes.collect()))
+    }
+
+    fn with_columns<'a>(self, g: Geometry, inputs: &[&'a [f32]]) -> (Geometry, Cow<'a, [f32]>) {
+        let [before, behind] = self.columns;
         if before + behind == 0 {
             return (g, Cow::Borrowed(inputs[0]));
         }
@@ -77,6 +125,8 @@ impl Halo {
 pub(crate) enum Row {
     /// Received into a slot.
     Take(usize),
+    /// Received from an input of its own into a slot.
+    Beside(usize, usize),
     /// Filled with the padding value.
     Fill(usize),
     /// Received and dropped.
@@ -109,7 +159,32 @@ impl Geometry {
     pub(crate) fn lane(&self, columns: &Range<usize>, input: &LaneInput) -> Option<(Geometry, Halo)> {
         let left = usize::try_from(input.columns.start as isize - self.looks_at(columns).start).ok()?;
         let g = Geometry { w: input.columns.len(), left, ow: columns.len(), ..*self };
-        (input.beside[0] <= left).then_some((g, Halo(input.beside)))
+        (input.beside[0] <= left).then_some((g, Halo { columns: input.beside, ..Halo::default() }))
+    }
+
+    /// The rows that `rows` of results look at, in the image's own numbers.
+    pub(crate) fn looks_at_rows(&self, rows: &Range<usize>) -> Range<isize> {
+        let first = (rows.start * self.sh) as isize - self.top as isize;
+        let reach = rows.len().saturating_sub(1) * self.sh + self.span_h();
+        first..first + reach as isize
+    }
+
+    /// The window of a band that makes `rows` and receives that input.
+    pub(crate) fn band(&self, rows: &Range<usize>, upward: bool, input: &BandInput) -> Option<(Geometry, Halo)> {
+        let looked = self.looks_at_rows(rows);
+        let (own, [above, below]) = (&input.rows, input.beside);
+        let (lead, sides) = match upward {
+            false => (own.start as isize - looked.start, [above, below]),
+            true => (looked.end - own.end as isize, [below, above]),
+        };
+        let (top, skip) = (lead.max(0) as usize, (-lead).max(0) as usize);
+        let g = Geometry { h: own.len(), top, oh: rows.len(), ..*self };
+        let halo = Halo { columns: [0, 0], rows: sides, skip, upward };
+        // All that comes on a stream of its own lies under some window.
+        let s = g.schedule(halo);
+        let of = |rows: &[Row]| rows.iter().filter(|r| matches!(r, Row::Beside(..))).count();
+        let beside = of(&s.prologue) + s.groups.iter().map(|(n, rows)| n * of(rows)).sum::<usize>();
+        (sides[0] <= top && skip < own.len() && beside == sides[0] + sides[1]).then_some((g, halo))
     }
 
     /// The part of an image that its first row of results needs.
@@ -123,29 +198,42 @@ impl Geometry {
         (self.left + run_pitch).max(reach)
     }
 
-    /// Row-by-row schedule of an image.
-    pub(crate) fn schedule(&self) -> Schedule {
+    /// Row-by-row schedule of an image. Rows from beside are taken as late as can be, after its own: a neighbour waits for
+    /// those, as this one does for those of the neighbour.
+    pub(crate) fn schedule(&self, halo: Halo) -> Schedule {
         let span = self.span_h();
-        let real = |v: usize| (self.top..self.top + self.h).contains(&v);
+        let ([above, below], inputs) = (halo.rows, halo.row_inputs());
+        let end = (self.top + self.h).saturating_sub(halo.skip);
+        let real = |v: usize| (self.top..end).contains(&v);
         let keep = span.saturating_sub(self.sh);
-        let row = |v: usize, slot: usize| if real(v) { Row::Take(slot) } else { Row::Fill(slot) };
-        let prologue = (0..keep).map(|v| row(v, v)).collect();
+        let row = |v: usize, slot: usize| match v {
+            v if real(v) => Row::Take(slot),
+            v if v < self.top && v + above >= self.top => Row::Beside(inputs[0], slot),
+            v if v >= end && v < end + below => Row::Beside(inputs[1], slot),
+            _ => Row::Fill(slot),
+        };
+        let is_beside = |r: &Row| matches!(r, Row::Beside(..));
+        let (late, begin): (Vec<Row>, Vec<Row>) = (0..keep).map(|v| row(v, v)).partition(is_beside);
+        let prologue = std::iter::repeat_n(Row::Drop, halo.skip).chain(begin).collect();
+        let mut late = Some(late);
         let mut groups: Vec<(usize, Vec<Row>)> = Vec::new();
         for i in 0..self.oh {
             let first = keep + i * self.sh;
-            let rows: Vec<Row> = (0..self.sh)
+            let mut rows: Vec<Row> = (0..self.sh)
                 .filter_map(|k| {
                     let slot = keep + k;
                     if slot < span { Some(row(first + k, slot)) } else { real(first + k).then_some(Row::Drop) }
                 })
                 .collect();
+            rows.splice(0..0, late.take().into_iter().flatten());
+            rows.sort_by_key(is_beside);
             match groups.last_mut() {
                 Some((n, r)) if *r == rows => *n += 1,
                 _ => groups.push((1, rows)),
             }
         }
         let used = keep + self.oh * self.sh;
-        Schedule { prologue, groups, left_over: (self.top + self.h).saturating_sub(used.max(self.top)) }
+        Schedule { prologue, groups, left_over: end.saturating_sub(used.max(self.top)) }
     }
 }
 
@@ -174,6 +262,7 @@ pub(crate) struct Window {
     after: Option<Val>,
     /// Columns that come on streams of their own: input, first column, how many.
     beside: Vec<(usize, usize, usize)>,
+    halo: Halo,
     /// A padded odd run leaves its zero where the window may look for another padding value.
     patch: bool,
     /// Columns of padding, (first, how many), that runs of other channels reach into.
@@ -270,6 +359,7 @@ impl Window {
             before,
             after,
             beside,
+            halo,
             patch,
             pads,
             whole,
@@ -358,6 +448,15 @@ impl Window {
                 }
                 ops
             }
+            Row::Beside(i, slot) => {
+                let (q, width) = (in_queue(i), self.halo.run(i, self.g.w));
+                let dst = Dst::Mem(self.channels(slot, 0, self.g.left - self.halo.columns[0], 1));
+                let mut ops: Vec<VecOp> =
+                    self.before.map(|v| discard(q, BESIDE, v, width, self.scratch)).into_iter().collect();
+                ops.push(mov(num(n), num(width), dst, fabric(q, ElemType::F32)));
+                ops.extend(self.after.map(|v| discard(q, BESIDE, v, width, self.scratch)));
+                ops
+            }
         }
     }
 
@@ -383,7 +482,7 @@ impl Window {
     pub(crate) fn groups(&self) -> Vec<Range<usize>> {
         let mut start = 0;
         self.g
-            .schedule()
+            .schedule(self.halo)
             .groups
             .iter()
             .map(|(n, _)| {
@@ -401,7 +500,7 @@ impl Window {
 
     /// The same with a body for each of [`Window::groups`].
     pub(crate) fn tasks_each(&self, b: &mut Builder, columns: &Range<usize>, bodies: &[Vec<VecOp>]) {
-        let s = self.g.schedule();
+        let s = self.g.schedule(self.halo);
         let rows = |rows: &[Row]| -> Vec<VecOp> { rows.iter().flat_map(|&r| self.row(r)).collect() };
         let mut parts = vec![("begin".to_string(), 1, rows(&s.prologue))];
         for (i, (n, r)) in s.groups.iter().enumerate() {
@@ -426,7 +525,7 @@ mod tests {
 
     /// Plays a schedule: the rows under the window for every result, `None` for padding.
     fn play(g: &Geometry) -> (Vec<Vec<Option<usize>>>, usize) {
-        let s = g.schedule();
+        let s = g.schedule(Halo::default());
         let mut next = 0;
         let mut window = vec![None; g.span_h()];
         let mut take = |window: &mut Vec<Option<usize>>, r: Row| match r {
@@ -436,6 +535,7 @@ mod tests {
             }
             Row::Fill(slot) => window[slot] = None,
             Row::Drop => next += 1,
+            Row::Beside(..) => panic!("nothing lies beside this image"),
         };
         for &r in &s.prologue {
             take(&mut window, r);

@@ -1,7 +1,7 @@
 //! Normalised exponentials along one loop of the stream: the rows or the columns of a block.
 //! Maximum, then 2^((x - max) log2 e), their sum in ascending order, times its reciprocal.
 
-use super::{Core, InputUse, LaneInput, PeContext, in_queue};
+use super::{BandInput, Core, InputUse, LaneInput, PeContext, in_queue};
 use crate::code::{Builder, fabric, imm, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
@@ -67,6 +67,10 @@ impl Core for Softmax {
 
     fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
         Some(Box::new(Softmax { layout: Layout::image([n, c, h, columns.len()]), over_rows: true }))
+    }
+
+    fn band(&self, [n, c, _, w]: [usize; 4], rows: &Range<usize>, _: bool, _: &[BandInput]) -> Option<Box<dyn Core>> {
+        Some(Box::new(Softmax { layout: Layout::image([n, c, rows.len(), w]), over_rows: true }))
     }
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {

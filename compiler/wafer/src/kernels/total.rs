@@ -1,7 +1,7 @@
 //! Vectors of one value a channel, from several streams, as one: what lanes of an image reduced of their columns.
 //! Order of a sum: the lanes from left to right.
 
-use super::{Core, InputUse, PeContext, in_queue};
+use super::{Core, Format, InputUse, PeContext, discard, in_queue};
 use crate::code::{Builder, fabric, imm, mem, mov, num, op};
 use crate::layout::Layout;
 use crate::steps::{self, scalar};
@@ -44,13 +44,38 @@ impl Core for Total {
         true
     }
 
+    fn units(&self) -> usize {
+        self.c
+    }
+
+    fn unit_name(&self) -> &'static str {
+        "channels"
+    }
+
+    fn allows(&self, per: usize, output: Format) -> bool {
+        super::shares_start_on_wavelets(self.c, per, output)
+    }
+
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
-        let acc = cx.block(b, 0..1, 0..self.c);
+        let own = cx.units.len();
+        let acc = cx.block(b, 0..1, cx.units.clone());
+        let scratch = b.zeros(ElemType::F32, 1);
         let all = mem(ElemType::F32, acc.base, 0, 1);
-        let (n1, n0) = (num(1), num(self.c));
+        let (n1, n0) = (num(1), num(own));
         let from = |i: usize| fabric(in_queue(i), ElemType::F32);
-        let mut body = vec![mov(n1, n0, Dst::Mem(all), from(0))];
-        body.extend((1..self.inputs).map(|i| op(self.op, n1, n0, Dst::Mem(all), [Src::Mem(all), from(i), Src::None])));
+        let mut body = Vec::new();
+        for i in 0..self.inputs {
+            let drop = |b: &mut Builder, channels: usize| {
+                (channels > 0).then(|| discard(in_queue(i), cx.inputs[i], b.param(channels), 1, scratch))
+            };
+            let (before, behind) = (drop(b, cx.units.start), drop(b, self.c - cx.units.end));
+            body.extend(before);
+            body.push(match i {
+                0 => mov(n1, n0, Dst::Mem(all), from(0)),
+                _ => op(self.op, n1, n0, Dst::Mem(all), [Src::Mem(all), from(i), Src::None]),
+            });
+            body.extend(behind);
+        }
         body.extend(self.scale.map(|s| op(PeOp::Mul, n1, n0, Dst::Mem(all), [Src::Mem(all), imm(s), Src::None])));
         body.extend(steps::emit(cx.steps, b, &acc));
         body.extend(cx.send(b, self, &acc));

@@ -14,6 +14,8 @@ pub(super) struct Carrier {
     pub(super) lanes: BTreeMap<usize, Vec<StreamId>>,
     /// Columns at a border: number of lanes, lane, first and end.
     pub(super) beside: BTreeMap<(usize, usize, usize, usize), StreamId>,
+    /// Lanes with columns of others as one stream, by the streams that they are made of.
+    pub(super) together: BTreeMap<Vec<StreamId>, StreamId>,
     /// Parts of an input of the model, by first column and end.
     pub(super) parts: BTreeMap<(usize, usize), StreamId>,
 }
@@ -21,19 +23,23 @@ pub(super) struct Carrier {
 impl Carrier {
     /// For a stream of the graph without lanes. What an input carries is known by its order.
     pub(super) fn new(s: &Stream) -> Carrier {
-        let loops = s.layout.as_ref().map(|l| &l.loops[..]);
-        let dims = match (s.producer, loops) {
-            (Producer::Input(_), Some([n, h, c, w])) if s.fixed.is_none() && s.outputs.is_empty() => {
-                Some([n.count, c.count, h.count, w.count])
-            }
-            _ => None,
-        };
+        let dims = image_dims(s);
         Carrier { dims, ..Carrier::default() }
     }
 }
 
-/// The first column of lane `l` of a row of `w` columns; lane `lanes` is the end.
-pub(super) fn border(w: usize, lanes: usize, l: usize) -> usize {
+/// Extents (n, c, h, w) of an input of the model whose order shows that it is an image, row by row.
+pub(crate) fn image_dims(s: &Stream) -> Option<[usize; 4]> {
+    match (s.producer, s.layout.as_ref().map(|l| &l.loops[..])) {
+        (Producer::Input(_), Some([n, h, c, w])) if s.fixed.is_none() && s.outputs.is_empty() => {
+            Some([n.count, c.count, h.count, w.count])
+        }
+        _ => None,
+    }
+}
+
+/// The first column of lane `l` of a row of `w` columns; lane `lanes` is the end. Rows of bands are cut the same way.
+pub(crate) fn border(w: usize, lanes: usize, l: usize) -> usize {
     w * l / lanes
 }
 

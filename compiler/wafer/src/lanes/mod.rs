@@ -12,11 +12,12 @@
 
 mod carrier;
 
-use crate::kernels::{Columns, Core, LaneInput, Stitch};
-use crate::layout::Layout;
+use crate::kernels::{Columns, Core, Joins, LaneInput, Stitch};
+use crate::layout::{Layout, Part};
 use crate::steps::Step;
 use crate::streams::{Exit, Kernel, KernelId, Lane, Operand, Producer, StreamId, WaferGraph};
-use carrier::{Carrier, border, image_of};
+use carrier::{Carrier, image_of};
+pub(crate) use carrier::{border, image_dims};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,15 +33,17 @@ struct Weaver<'a> {
     old: &'a WaferGraph,
     new: WaferGraph,
     carriers: Vec<Carrier>,
+    /// Lanes of old kernels that are no twins, by what they make and receive.
+    firsts: BTreeMap<(KernelId, Received, Vec<Received>), KernelId>,
 }
 
 /// The same model in at most so many lanes; `None` when no kernel can be.
 pub(crate) fn in_lanes(old: &WaferGraph, most: usize) -> Option<WaferGraph> {
     let carriers = old.streams.iter().map(Carrier::new).collect();
-    let mut w = Weaver { old, new: WaferGraph::default(), carriers };
+    let mut w = Weaver { old, new: WaferGraph::default(), carriers, firsts: BTreeMap::new() };
     let mut any = false;
     for k in old.order() {
-        any |= w.kernel(&old.kernels[k.0], most);
+        any |= w.kernel(k, most);
     }
     for (i, s) in old.streams.iter().enumerate() {
         if !s.outputs.is_empty() && !w.leaves_in_lanes(StreamId(i)) {
@@ -66,7 +69,8 @@ fn numbers(most: usize) -> Vec<usize> {
 
 impl Weaver<'_> {
     /// A kernel in as many lanes as its image allows; true when that is more than one.
-    fn kernel(&mut self, k: &Kernel, most: usize) -> bool {
+    fn kernel(&mut self, id: KernelId, most: usize) -> bool {
+        let k = &self.old.kernels[id.0];
         let dims: Vec<Option<[usize; 4]>> = k.inputs.iter().map(|o| self.carriers[o.stream.0].dims).collect();
         let image = k.core.image(&dims);
         self.carriers[k.output.0].dims = image;
@@ -75,12 +79,12 @@ impl Weaver<'_> {
             return false;
         };
         for lanes in numbers(most).into_iter().filter(|&n| n > 1) {
-            if self.reduces(k, &dims, lanes) {
+            if self.reduces(id, &dims, lanes) {
                 return true;
             }
             let fits = image[3] >= lanes;
             if let Some(plan) = fits.then(|| self.plan(k, &dims, image, lanes)).flatten() {
-                self.weave(k, image, lanes, plan);
+                self.weave(id, image, lanes, plan);
                 return true;
             }
         }
@@ -109,6 +113,7 @@ impl Weaver<'_> {
         let (id, out) = self.new.add_shared(&k.names[0], core, inputs, shape);
         self.new.kernels[id.0].names = k.names.clone();
         self.new.kernels[id.0].steps = steps;
+        self.new.kernels[id.0].lane = k.lane;
         self.new.streams[out.0].fixed = self.old.stream(like).fixed;
         out
     }
@@ -160,87 +165,63 @@ impl Weaver<'_> {
     }
 
     /// Makes the lanes of a kernel.
-    fn weave(&mut self, k: &Kernel, image: [usize; 4], lanes: usize, plan: Vec<Vec<Option<LaneInput>>>) {
+    fn weave(&mut self, id: KernelId, image: [usize; 4], lanes: usize, plan: Vec<Vec<Option<LaneInput>>>) {
+        let k = &self.old.kernels[id.0];
         let [n, c, h, w] = image;
-        let mut twins: BTreeMap<(usize, Vec<Received>), KernelId> = BTreeMap::new();
         let mut out = Vec::new();
         for (l, inputs) in plan.into_iter().enumerate() {
             let own = border(w, lanes, l)..border(w, lanes, l + 1);
             let Some(core) = k.core.lane(image, &own, &given(&inputs)) else { continue };
             let mut operands = Vec::new();
-            for (o, input) in k.inputs.iter().zip(&inputs) {
+            for (i, (o, input)) in k.inputs.iter().zip(&inputs).enumerate() {
                 match input {
                     None => operands.push(Operand { stream: self.whole(o.stream), layout: o.layout.clone() }),
-                    Some(part) => operands.extend(self.received(o.stream, lanes, l, part)),
+                    Some(part) => {
+                        operands.extend(match k.core.takes_sides(i) {
+                            true => self.received(o.stream, lanes, l, part),
+                            false => self.together(o.stream, lanes, l, part),
+                        });
+                    }
                 }
             }
             let steps = k.steps.iter().map(|s| s.of_columns(image, &own, core.layout())).collect();
             let shape = vec![n, c, h, own.len()];
-            let id = self.add(k, core, steps, operands, shape, Lane { index: l, of: lanes });
-            let like = (own.len(), inputs.iter().map(|i| i.as_ref().map(|i| (i.columns.len(), i.beside))).collect());
-            let twin = *twins.entry(like).or_insert(id);
-            let kernel = &mut self.new.kernels[id.0];
-            kernel.twin = (twin != id).then_some(twin);
-            out.push(kernel.output);
+            let made = add(&mut self.new, k, core, steps, operands, shape, k.lane.lane(l, lanes));
+            let received = inputs.iter().map(|i| i.as_ref().map(|i| (i.columns.len(), i.beside))).collect();
+            self.has_twin(made, (id, Some((own.len(), [0, 0])), received));
+            out.push(self.new.kernels[made.0].output);
         }
         self.carriers[k.output.0].lanes.insert(lanes, out);
     }
 
+    /// Notes that all lanes with this key, here and of twins in other bands, have the same code.
+    fn has_twin(&mut self, made: KernelId, (old, own, received): (KernelId, Received, Vec<Received>)) {
+        let first = self.old.kernels[old.0].twin.unwrap_or(old);
+        let twin = *self.firsts.entry((first, own, received)).or_insert(made);
+        self.new.kernels[made.0].twin = (twin != made).then_some(twin);
+    }
+
     /// A reduction over an image in lanes; false when it is none.
-    fn reduces(&mut self, k: &Kernel, dims: &[Option<[usize; 4]>], lanes: usize) -> bool {
-        let ([Some([_, _, _, w])], [operand]) = (dims, &k.inputs[..]) else { return false };
+    fn reduces(&mut self, id: KernelId, dims: &[Option<[usize; 4]>], lanes: usize) -> bool {
+        let k = &self.old.kernels[id.0];
+        let ([Some([_, _, h, w])], [operand]) = (dims, &k.inputs[..]) else { return false };
         if *w < lanes || self.is_input(operand.stream) {
             return false;
         }
         let columns: Vec<Range<usize>> = (0..lanes).map(|l| border(*w, lanes, l)..border(*w, lanes, l + 1)).collect();
-        let Some(parts) = k.core.in_parts(&columns) else { return false };
+        let extents: Vec<[usize; 2]> = columns.iter().map(|c| [*h, c.len()]).collect();
+        let Some(parts) = k.core.in_parts(&extents) else { return false };
         let shape = self.old.stream(k.output).shape.clone();
-        let mut open: Vec<(StreamId, usize)> = Vec::new();
-        let mut twins: BTreeMap<usize, KernelId> = BTreeMap::new();
+        let mut open: Vec<(StreamId, Lane)> = Vec::new();
         for (l, core) in parts.lanes.into_iter().enumerate() {
             let part = LaneInput { columns: columns[l].clone(), beside: [0, 0] };
             let operands = self.received(operand.stream, lanes, l, &part);
-            let id = self.add(k, core, Vec::new(), operands, shape.clone(), Lane { index: l, of: lanes });
-            let twin = *twins.entry(columns[l].len()).or_insert(id);
-            let kernel = &mut self.new.kernels[id.0];
-            kernel.twin = (twin != id).then_some(twin);
-            open.push((kernel.output, l));
+            let made = add(&mut self.new, k, core, Vec::new(), operands, shape.clone(), k.lane.lane(l, lanes));
+            self.has_twin(made, (id, None, vec![Some((columns[l].len(), [0, 0]))]));
+            open.push((self.new.kernels[made.0].output, k.lane.lane(l, lanes)));
         }
-        while open.len() > 1 {
-            let last = open.len() <= 2;
-            let mut joined = Vec::new();
-            for some in open.chunks(2) {
-                let &[(a, l), (b, _)] = some else {
-                    joined.extend_from_slice(some);
-                    continue;
-                };
-                let core = (parts.join)(2, last);
-                let layout = core.layout().clone();
-                let operands = [a, b].map(|stream| Operand { stream, layout: layout.clone() });
-                let steps = if last { k.steps.clone() } else { Vec::new() };
-                let lane = if last { Lane::WHOLE } else { Lane { index: l, of: lanes } };
-                let id = self.add(k, core, steps, operands.to_vec(), shape.clone(), lane);
-                joined.push((self.new.kernels[id.0].output, l));
-            }
-            open = joined;
-        }
-        self.carriers[k.output.0].whole = open.first().map(|o| o.0);
+        self.carriers[k.output.0].whole = joined(&mut self.new, k, &parts.join, open, &shape);
         true
-    }
-
-    fn add(
-        &mut self,
-        k: &Kernel,
-        core: Box<dyn Core>,
-        steps: Vec<Step>,
-        inputs: Vec<Operand>,
-        shape: Vec<usize>,
-        lane: Lane,
-    ) -> KernelId {
-        let (id, _) = self.new.add_kernel(&k.names[0], core, inputs, shape);
-        let kernel = &mut self.new.kernels[id.0];
-        (kernel.names, kernel.steps, kernel.lane) = (k.names.clone(), steps, lane);
-        id
     }
 
     fn is_input(&self, s: StreamId) -> bool {
@@ -264,7 +245,7 @@ impl Weaver<'_> {
             let known = self.carriers[s.0].beside.get(&key).copied();
             let stream = known.unwrap_or_else(|| {
                 let local = columns.start - lane.start..columns.end - lane.start;
-                let place = Lane { index: from, of: lanes };
+                let place = self.band(s).lane(from, lanes);
                 let made = self.columns(s, all[from], [dims[0], dims[1], dims[2], lane.len()], local, place, true);
                 self.carriers[s.0].beside.insert(key, made);
                 made
@@ -272,6 +253,40 @@ impl Weaver<'_> {
             operands.push(Operand { stream, layout: image_of(dims, columns.len()) });
         }
         operands
+    }
+
+    /// The columns of a lane and those beside it as one stream.
+    fn together(&mut self, s: StreamId, lanes: usize, l: usize, part: &LaneInput) -> Vec<Operand> {
+        let mut parts = self.received(s, lanes, l, part);
+        let Some([n, c, h, _]) = self.carriers[s.0].dims.filter(|_| parts.len() > 1) else { return parts };
+        let own = usize::from(part.beside[0] > 0);
+        parts[..=own].rotate_left(own);
+        let widths: Vec<usize> = parts.iter().map(|o| o.layout.run()).collect();
+        let shape = vec![n, c, h, widths.iter().sum()];
+        let layout = image_of([n, c, h, 0], shape[3]);
+        let key: Vec<StreamId> = parts.iter().map(|o| o.stream).collect();
+        let known = self.carriers[s.0].together.get(&key).copied();
+        let stream = known.unwrap_or_else(|| {
+            let core = Stitch::with_sides([n, c, h], widths, own);
+            let (id, made) = self.new.add_kernel(&self.name(s), Box::new(core), parts, shape);
+            self.new.kernels[id.0].lane = self.band(s).lane(l, lanes);
+            self.carriers[s.0].together.insert(key, made);
+            made
+        });
+        vec![Operand { stream, layout }]
+    }
+
+    /// True for rows that another band takes beside its own.
+    fn is_beside(&self, s: StreamId) -> bool {
+        matches!(self.old.stream(s).producer, Producer::Kernel(k) if self.old.kernels[k.0].core.is_beside())
+    }
+
+    /// The band of rows that a stream lies in.
+    fn band(&self, s: StreamId) -> Lane {
+        match self.old.stream(s).producer {
+            Producer::Kernel(k) => self.old.kernels[k.0].lane,
+            _ => Lane::WHOLE,
+        }
     }
 
     /// Some columns of a stream.
@@ -308,16 +323,11 @@ impl Weaver<'_> {
         let known = self.carriers[s.0].parts.get(&key).copied();
         let stream = known.unwrap_or_else(|| {
             let old = self.old.stream(s);
-            let (from, mut part) = match (&old.part, &old.layout) {
-                (Some((first, part)), _) => (*first, part.clone()),
-                (None, all) => (0, all.clone().unwrap_or_else(|| layout.clone())),
-            };
-            let last = part.loops.len() - 1;
-            part.loops[last].count = columns.len();
-            let first = from + columns.start * part.loops[last].step;
+            let all = || Part::whole(old.layout.clone().unwrap_or_else(|| layout.clone()));
+            let part = old.part.clone().unwrap_or_else(all).columns(columns);
             let shape = vec![dims[0], dims[1], dims[2], columns.len()];
             let id = self.new.add_stream(old.producer, shape, Some(layout.clone()));
-            self.new.streams[id.0].part = Some((first, part));
+            self.new.streams[id.0].part = Some(part);
             self.carriers[s.0].parts.insert(key, id);
             id
         });
@@ -345,10 +355,11 @@ impl Weaver<'_> {
                     (parent, lane.len(), own.start - lane.start..own.end - lane.start)
                 };
                 let parts: Vec<_> = (0..lanes).map(cut).collect();
-                let place = |index| Lane { index, of: lanes };
+                let (band, beside) = (self.band(s), self.is_beside(s));
+                let place = |index| band.lane(index, lanes);
                 let each = parts.into_iter().enumerate().map(|(l, (parent, width, columns))| {
                     let dims = [dims[0], dims[1], dims[2], width];
-                    self.columns(s, from[parent], dims, columns, place(l), false)
+                    self.columns(s, from[parent], dims, columns, place(l), beside)
                 });
                 each.collect()
             }
@@ -364,17 +375,12 @@ impl Weaver<'_> {
             return false;
         };
         let exits = &self.old.stream(s).outputs;
-        if carrier.whole.is_some() || exits.iter().any(|e| e.layout.run() != w) {
+        if carrier.whole.is_some() || exits.iter().any(|e| e.part.layout.run() != w) {
             return false;
         }
         for (l, id) in all.iter().enumerate() {
             let own = border(w, *lanes, l)..border(w, *lanes, l + 1);
-            let part = exits.iter().map(|e| {
-                let mut layout = e.layout.clone();
-                let last = layout.loops.len() - 1;
-                layout.loops[last].count = own.len();
-                Exit { output: e.output, first: e.first + own.start * layout.loops[last].step, layout }
-            });
+            let part = exits.iter().map(|e| Exit { output: e.output, part: e.part.columns(&own) });
             self.new.streams[id.0].outputs = part.collect();
         }
         true
@@ -393,10 +399,11 @@ impl Weaver<'_> {
             let operands = some.iter().zip(&widths);
             let operands = operands.map(|(&stream, &w)| Operand { stream, layout: image_of(dims, w) }).collect();
             let shape = vec![dims[0], dims[1], dims[2], widths.iter().sum()];
-            let core = Stitch::new([dims[0], dims[1], dims[2]], widths);
+            let rows = [dims[0], dims[1], dims[2]];
+            let core = if self.is_beside(s) { Stitch::beside(rows, widths) } else { Stitch::new(rows, widths) };
             let name = self.name(s);
             let (id, made) = self.new.add_kernel(&name, Box::new(core), operands, shape);
-            self.new.kernels[id.0].lane = Lane { index: l, of: to };
+            self.new.kernels[id.0].lane = self.band(s).lane(l, to);
             out.push(made);
         }
         out
@@ -423,6 +430,50 @@ impl Weaver<'_> {
         self.carriers[s.0].whole = Some(made);
         made
     }
+}
+
+/// A kernel for a part of what `k` makes.
+pub(crate) fn add(
+    g: &mut WaferGraph,
+    k: &Kernel,
+    core: Box<dyn Core>,
+    steps: Vec<Step>,
+    inputs: Vec<Operand>,
+    shape: Vec<usize>,
+    lane: Lane,
+) -> KernelId {
+    let (id, _) = g.add_kernel(&k.names[0], core, inputs, shape);
+    let kernel = &mut g.kernels[id.0];
+    (kernel.names, kernel.steps, kernel.lane) = (k.names.clone(), steps, lane);
+    id
+}
+
+/// Joins what the parts of a reduction made, two by two.
+pub(crate) fn joined(
+    g: &mut WaferGraph,
+    k: &Kernel,
+    join: &Joins,
+    mut open: Vec<(StreamId, Lane)>,
+    shape: &[usize],
+) -> Option<StreamId> {
+    while open.len() > 1 {
+        let last = open.len() <= 2;
+        let mut next = Vec::new();
+        for some in open.chunks(2) {
+            let &[(a, lane), (b, _)] = some else {
+                next.extend_from_slice(some);
+                continue;
+            };
+            let core = join(2, last);
+            let layout = core.layout().clone();
+            let operands = [a, b].map(|stream| Operand { stream, layout: layout.clone() });
+            let (steps, lane) = if last { (k.steps.clone(), k.lane) } else { (Vec::new(), lane) };
+            let id = add(g, k, core, steps, operands.to_vec(), shape.to_vec(), lane);
+            next.push((g.kernels[id.0].output, lane));
+        }
+        open = next;
+    }
+    open.first().map(|o| o.0)
 }
 
 fn given(inputs: &[Option<LaneInput>]) -> Vec<LaneInput> {

@@ -15,7 +15,7 @@ mod whole;
 use super::error::NodeProblem;
 use super::kernels::{Copy, Core, Reorder};
 use super::lane::{is_plain, lane};
-use super::layout::Layout;
+use super::layout::{Layout, Part};
 use super::streams::{Exit, KernelId, Operand, Producer, StreamId, WaferGraph};
 pub(crate) use general::range::ranges;
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
@@ -346,7 +346,7 @@ impl Partitioner<'_> {
             }
             let shape = self.g.shape(v).to_vec();
             let id = self.leave(&source, "output", d, &shape)?;
-            self.out.streams[id.0].outputs.push(Exit { output: i, first: 0, layout: Layout::row_major(&shape) });
+            self.out.streams[id.0].outputs.push(Exit { output: i, part: Part::whole(Layout::row_major(&shape)) });
             return Ok(());
         }
         let (id, views, _) = self.source(v)?;
@@ -368,7 +368,7 @@ impl Partitioner<'_> {
         };
         let layout = self.out.stream(id).layout.clone().ok_or_else(torn)?;
         let at = through(&layout, &views).ok_or_else(torn)?;
-        self.out.streams[id.0].outputs.push(Exit { output: i, first: 0, layout: at });
+        self.out.streams[id.0].outputs.push(Exit { output: i, part: Part::whole(at) });
         Ok(())
     }
 }

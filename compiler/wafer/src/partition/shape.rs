@@ -2,7 +2,7 @@
 
 use super::{Obstacle, Partitioner, Source};
 use crate::kernels::{Concat, Reduce, ReduceKind, Slice, Softmax};
-use crate::layout::{Layout, Loop, strides};
+use crate::layout::{Layout, Loop, Part, strides};
 use crate::streams::{Operand, Producer};
 use quadrille_compiler::ir::{Node, Reduce as IrReduce, ValueDef};
 
@@ -156,7 +156,7 @@ impl Partitioner<'_> {
         let part = order.iter().map(|&a| Loop { count: out[a], step: forward[a] * there[a] });
         let part = Layout { loops: part.collect() };
         let id = self.out.add_stream(Producer::Input(input as usize), out.to_vec(), Some(layout));
-        self.out.streams[id.0].part = Some((first, part));
+        self.out.streams[id.0].part = Some(Part { first, layout: part, upward: false });
         let solo = self.uses[node.output.0 as usize] == 1;
         Some(Source::Stream { id, views: Vec::new(), solo })
     }

@@ -29,7 +29,7 @@ pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) 
 }
 
 pub(super) fn compile(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
-    let options = compiler::Options { lanes: mapping.lanes, ..compiler::Options::default() };
+    let options = compiler::Options { lanes: mapping.lanes, bands: mapping.bands, ..compiler::Options::default() };
     let c = compiler::compile(graph, machine, &options)
         .map_err(|e| failure(machine, e, || unsupported_nodes(graph, machine)))?;
     let (program, tiled) = (c.program.into(), Tiled::Wafer(Box::new(c.tiled)));

@@ -95,8 +95,8 @@ fn resnet50(images: usize, side: usize) -> Graph {
 }
 
 #[test]
-#[ignore = "a plan for 380,000 PEs and its check: three minutes on a quiet core, 5 GiB"]
-fn resnet50_for_four_images_fills_half_of_the_mesh_and_is_sound() {
+#[ignore = "a plan for 470,000 PEs and its check: three minutes on a quiet core"]
+fn resnet50_for_four_images_fills_three_fifths_of_the_mesh_and_is_sound() {
     let m = Machine::builtin("wafer").expect("built in");
     let c = wafer::compile(&resnet50(4, 224), &m, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
     let e = c.estimate;
@@ -107,7 +107,7 @@ fn resnet50_for_four_images_fills_half_of_the_mesh_and_is_sound() {
         e.interval_cycles,
         e.mapping_bound_cycles / 4
     );
-    assert!(2 * e.pes > all && e.interval_cycles < 46_000 && e.mapping_bound_cycles <= 4 * e.interval_cycles);
+    assert!(5 * e.pes > 3 * all && e.interval_cycles < 20_000 && e.mapping_bound_cycles <= 4 * e.interval_cycles);
     let report = rt::check(&c.program, &m);
     assert!(report.ok(), "{:?}", report.errors.first().map(ToString::to_string));
     println!("checked: {} PEs with programs or routes, {} operations", report.pes, report.operations);

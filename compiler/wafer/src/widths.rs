@@ -99,9 +99,10 @@ pub(crate) fn fastest(
     if free && let Some(lanes_alone) = best(&|b| b == 1) {
         plans.retain(|p| p.bands == 1 || p.cycles <= worth(lanes_alone));
     }
-    // The fewest parts among those that are about as fast as the fastest: fewer PEs, of longer vectors.
+    // Of those that are about as fast as the fastest the one with fewest bands, then with fewest lanes: fewer streams across
+    // the mesh, and fewer PEs, of longer vectors.
     let good = plans.iter().map(|p| p.cycles).min().unwrap_or(0) as f64 * ENOUGH;
-    plans.sort_by_key(|p| if p.cycles as f64 <= good { (0, (p.bands * p.lanes) as u64) } else { (1, p.cycles) });
+    plans.sort_by_key(|p| if p.cycles as f64 <= good { (0, p.bands as u64, p.lanes) } else { (1, p.cycles, 0) });
     let last = plans.iter().position(|p| p.bands == 1).unwrap_or(0).max(ATTEMPTS - 1);
     let tried = plans.into_iter().enumerate().filter(|(i, _)| *i < ATTEMPTS - 1 || *i == last);
     for (_, Plan { mut graph, .. }) in tried {

@@ -150,8 +150,13 @@ fn inputs(g: &Graph) -> Vec<Tensor> {
 
 /// Compiles, checks, simulates; the outputs are the oracle's to the bit. Gives the cycles.
 fn prove(g: &Graph, machine: &str) -> u64 {
+    prove_with(g, machine, &Options::default()).0
+}
+
+/// The same with options; also the tiled graph.
+fn prove_with(g: &Graph, machine: &str, options: &Options) -> (u64, String) {
     let m = Machine::builtin(machine).expect("a built-in machine");
-    let c = tsp::compile(g, &m, &Options::default()).unwrap_or_else(|e| panic!("{machine}: {e}"));
+    let c = tsp::compile(g, &m, options).unwrap_or_else(|e| panic!("{machine}: {e}"));
     let report = check(&c.program, &m);
     let errors: Vec<String> = report.errors.iter().take(5).map(ToString::to_string).collect();
     assert!(errors.is_empty(), "{machine}: {}\n{}", errors.join("\n"), c.tiled);
@@ -162,7 +167,7 @@ fn prove(g: &Graph, machine: &str) -> u64 {
     assert!(tiled == want, "{machine}: the tiled graph is not the oracle\n{}", c.tiled);
     let sim = simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("{machine}: {e}"));
     assert!(sim.outputs == want, "{machine}: the simulator is not the oracle\n{}", c.tiled);
-    report.cycles
+    (report.cycles, c.tiled.to_string())
 }
 
 /// `small`: also on the machine of few slices, where the operands of a residual find no slices apart.
@@ -287,6 +292,27 @@ fn wide_and_long_products() {
     let x = n.conv(&x, 700, 1, 1, 1);
     let y = n.quantised(x, 0.1);
     prove(&n.finish(&y), "tsp");
+}
+
+/// Passes of the inner axis whole and halved, columns in five even blocks and in three as wide as the planes.
+#[test]
+fn products_of_bytes_in_every_way() {
+    for shape in [[24, 352, 815], [3, 700, 128]] {
+        let mut n = Net::new(11, DType::I8, true);
+        let x = n.input(&shape[..2]);
+        let w = n.weights(&shape[1..], 1);
+        let y = n.node(Op::MatMul { epilogue: Vec::new() }, &[x.id, w]);
+        let y = n.quantised(y, 0.1);
+        let g = n.finish(&y);
+        let mut programs = std::collections::BTreeMap::new();
+        for way in quadrille_tsp::ProductWay::all() {
+            let options = Options { product: Some(way), ..Options::default() };
+            let (cycles, tiled) = prove_with(&g, "tsp", &options);
+            programs.entry(tiled).or_insert((way.to_string(), cycles));
+        }
+        println!("{shape:?}: {:?}", programs.values());
+        assert!(programs.len() >= if shape[2] > 320 { 4 } else { 2 }, "{:?}", programs.values());
+    }
 }
 
 #[test]

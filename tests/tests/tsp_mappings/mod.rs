@@ -169,6 +169,9 @@ fn products_in_every_way() {
         (&[48, 352], &[352, 64], [false, false]),
         (&[3, 16, 64], &[64, 32], [false, false]),
         (&[64, 48], &[3, 48, 32], [true, false]),
+        // Columns that go evenly into five blocks, and in three as wide as the planes.
+        (&[48, 352], &[352, 815], [false, true]),
+        (&[815, 352], &[352, 48], [true, false]),
     ] {
         for machine in ["tsp", "tsp-small"] {
             let mut programs = std::collections::BTreeSet::new();
@@ -198,9 +201,8 @@ fn products_in_every_way() {
     }
     println!("{taken:#?}\n{small} programs for the small machine");
     assert!(small >= 8, "{small}");
-    // Blocks of other than even width change nothing here.
-    let other = |w: &ProductWay| w.columns == quadrille_tsp::way::Columns::Even && taken[&w.to_string()] == 0;
-    assert_eq!(ProductWay::all().iter().filter(|w| other(w)).count(), 0, "{taken:#?}");
+    let idle = |w: &&ProductWay| taken[&w.to_string()] == 0;
+    assert_eq!(ProductWay::all().iter().filter(idle).count(), 0, "{taken:#?}");
 }
 
 /// `QUADRILLE_MODEL=mtcnn-pnet cargo test -p quadrille-tests --test tsp_compile -- --ignored --nocapture profile`

@@ -10,7 +10,7 @@
 //! images. Lanes of columns come afterwards, within each band. Knows nothing of PEs and places.
 
 use crate::kernels::{BandInput, RowsBeside};
-use crate::lanes::{add, border, image_dims, joined};
+use crate::lanes::{add, border, image_dims, joined, needed, part_of};
 use crate::layout::{Layout, Part};
 use crate::streams::{Exit, KernelId, Lane, Operand, Producer, StreamId, WaferGraph};
 use std::collections::BTreeMap;
@@ -120,22 +120,13 @@ impl Weaver<'_> {
                     continue;
                 };
                 let h = dims[i]?[2];
-                let need = looked.start.clamp(0, h as isize) as usize..looked.end.clamp(0, h as isize) as usize;
-                if need.is_empty() {
-                    return None;
-                }
+                let need = needed(&looked, h)?;
                 if self.is_input(o.stream) {
                     inputs.push(Some(BandInput { rows: need, beside: [0, 0] }));
                     continue;
                 }
                 self.carriers[o.stream.0].bands.as_ref()?;
-                let rows = self.rows(h, b);
-                let lower = if b > 0 { self.rows(h, b - 1).start } else { 0 };
-                let upper = self.rows(h, (b + 1).min(self.bands - 1)).end;
-                if need.start < lower || need.end > upper {
-                    return None;
-                }
-                let beside = [rows.start.saturating_sub(need.start), need.end.saturating_sub(rows.end)];
+                let (rows, beside) = part_of(h, self.bands, b, &need)?;
                 inputs.push(Some(BandInput { rows, beside }));
             }
             k.core.band(image, &own, Self::upward(b), &given(&inputs))?;

@@ -94,9 +94,9 @@ pub(crate) fn fastest(
         _ => u64::MAX,
     };
     plans.retain(|p| p.cycles <= limit);
-    let best = |bands: &dyn Fn(usize) -> bool| plans.iter().filter(|p| bands(p.bands)).map(|p| p.cycles).min();
+    let lanes_alone = plans.iter().filter(|p| p.bands == 1).map(|p| p.cycles).min();
     // Bands come with more streams across the mesh than lanes do: they must be worth it once more.
-    if free && let Some(lanes_alone) = best(&|b| b == 1) {
+    if let (true, Some(lanes_alone)) = (free, lanes_alone) {
         plans.retain(|p| p.bands == 1 || p.cycles <= worth(lanes_alone));
     }
     // Of those that are about as fast as the fastest the one with fewest bands, then with fewest lanes: fewer streams across

@@ -3,6 +3,7 @@
 use crate::layout::Layout;
 use crate::streams::{Producer, Stream, StreamId};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The streams of one tensor.
 #[derive(Debug, Default)]
@@ -41,6 +42,27 @@ pub(crate) fn image_dims(s: &Stream) -> Option<[usize; 4]> {
 /// The first column of lane `l` of a row of `w` columns; lane `lanes` is the end. Rows of bands are cut the same way.
 pub(crate) fn border(w: usize, lanes: usize, l: usize) -> usize {
     w * l / lanes
+}
+
+/// What there is, of `extent` in all, of the rows or columns that windows look at; `None` for nothing.
+pub(crate) fn needed(looked: &Range<isize>, extent: usize) -> Option<Range<usize>> {
+    let clamped = |at: isize| at.clamp(0, extent as isize) as usize;
+    Some(clamped(looked.start)..clamped(looked.end)).filter(|need| !need.is_empty())
+}
+
+/// The extent of part `i` of so many, and how much of `need` lies before and behind it; `None` where that is more than
+/// the parts beside it have.
+pub(crate) fn part_of(
+    extent: usize,
+    parts: usize,
+    i: usize,
+    need: &Range<usize>,
+) -> Option<(Range<usize>, [usize; 2])> {
+    let own = border(extent, parts, i)..border(extent, parts, i + 1);
+    let lower = border(extent, parts, i.saturating_sub(1));
+    let upper = border(extent, parts, (i + 2).min(parts));
+    let beside = [own.start.saturating_sub(need.start), need.end.saturating_sub(own.end)];
+    (need.start >= lower && need.end <= upper).then_some((own, beside))
 }
 
 /// Row by row, of an image whose rows have `w` columns.

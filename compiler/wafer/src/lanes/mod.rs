@@ -17,7 +17,7 @@ use crate::layout::{Layout, Part};
 use crate::steps::Step;
 use crate::streams::{Exit, Kernel, KernelId, Lane, Operand, Producer, StreamId, WaferGraph};
 use carrier::{Carrier, image_of};
-pub(crate) use carrier::{border, image_dims};
+pub(crate) use carrier::{border, image_dims, needed, part_of};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -137,10 +137,7 @@ impl Weaver<'_> {
                     continue;
                 };
                 let w = dims[i]?[3];
-                let need = looked.start.clamp(0, w as isize) as usize..looked.end.clamp(0, w as isize) as usize;
-                if need.is_empty() {
-                    return None;
-                }
+                let need = needed(&looked, w)?;
                 if self.is_input(o.stream) {
                     inputs.push(Some(LaneInput { columns: need, beside: [0, 0] }));
                     continue;
@@ -148,11 +145,8 @@ impl Weaver<'_> {
                 if w < lanes {
                     return None;
                 }
-                let columns = border(w, lanes, l)..border(w, lanes, l + 1);
-                let beside = [columns.start.saturating_sub(need.start), need.end.saturating_sub(columns.end)];
-                let lower = if l > 0 { border(w, lanes, l - 1) } else { 0 };
-                let upper = border(w, lanes, (l + 2).min(lanes));
-                if looked.start > columns.start as isize || need.start < lower || need.end > upper {
+                let (columns, beside) = part_of(w, lanes, l, &need)?;
+                if looked.start > columns.start as isize {
                     return None;
                 }
                 inputs.push(Some(LaneInput { columns, beside }));

@@ -143,7 +143,7 @@ impl Cost {
 }
 
 /// One after the other.
-pub(super) fn one_after_the_other(a: Cycles, b: Cycles) -> Cycles {
+pub(crate) fn one_after_the_other(a: Cycles, b: Cycles) -> Cycles {
     let mut busy = a.busy;
     busy.iter_mut().zip(b.busy).for_each(|(x, y)| *x += y);
     Cycles { busy, fill: a.fill + b.fill }

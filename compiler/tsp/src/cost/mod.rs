@@ -8,6 +8,8 @@ mod lanes;
 pub(crate) mod product;
 mod window;
 
+pub(crate) use lanes::one_after_the_other;
+
 use crate::sched::memory::weight_slices;
 use quadrille_compiler::ir::{Op, TensorType, Unary};
 use quadrille_compiler::rewrite::{CostModel, Cycles, Mapping, Operand, RESOURCES, Target};

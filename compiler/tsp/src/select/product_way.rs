@@ -3,11 +3,11 @@
 
 use super::Select;
 use super::view::{Axis, View};
-use crate::cost::alu_steps;
 use crate::cost::product::Laid;
+use crate::cost::{alu_steps, one_after_the_other};
 use crate::way::{Columns, Held, Inner, ProductWay};
 use quadrille_compiler::ir::{Node, Tensor};
-use quadrille_compiler::rewrite::{Cycles, RESOURCES};
+use quadrille_compiler::rewrite::Cycles;
 
 /// Rows of a product of bytes at most whose passes are halved: they take less time than loading weights for them.
 const FEW_ROWS: u64 = 16;
@@ -82,10 +82,7 @@ impl Select<'_> {
             let (rows, columns) = if held == Held::Right { (m, n) } else { (n, m) };
             let mut all = Cycles::default();
             let mut add = |rows: u64, lanes: u64| {
-                let c = self.cost.turned(rows, lanes);
-                let mut busy = [0; RESOURCES];
-                (0..RESOURCES).for_each(|i| busy[i] = all.busy[i] + c.busy[i]);
-                all = Cycles { busy, fill: all.fill + c.fill };
+                all = one_after_the_other(all, self.cost.turned(rows, lanes));
             };
             if let Factor::View(v) = moving {
                 let v = if held == Held::Right { v.clone() } else { exchanged(v) };

@@ -1,81 +1,94 @@
 //! docs/rewrite-results.md: what rewriting gains in scheduled cycles, and the published graphs of other rewriters.
 //!
 //! `QUADRILLE_BLESS=1 cargo test -p quadrille-tests --test rewrite_results -- --ignored --nocapture` writes the page in some
-//! minutes; the ordinary tests compare a small part of it. Times are measurements, and no test looks at them.
+//! minutes (the first time much more: `quadrille_tests::kept`); the ordinary tests compare a small part of it. Times are measurements, and no test looks at them.
 
 use quadrille::compare::Precision;
-use quadrille::machine::{Machine, Target};
-use quadrille::pipeline;
-use quadrille_compiler::ir::{Graph, text};
-use quadrille_compiler::passes::integer_kernels;
-use quadrille_compiler::rewrite::cost::graph_cost;
-use quadrille_compiler::rewrite::{
-    CostModel, GraphCost, Objective, RewriteOptions, RewriteReport, Theme, optimize, optimize_sequentially,
-    random_inputs,
-};
-use quadrille_tests::corpus::{self, Model};
+use quadrille::machine::Target;
+use quadrille_compiler::ir::Graph;
+use quadrille_compiler::rewrite::{Objective, RewriteOptions, RewriteReport, Theme, optimize, optimize_sequentially};
+use quadrille_tests::corpus;
 use quadrille_tests::families::FAMILIES;
 use quadrille_tests::graphs;
 use quadrille_tests::measure::used;
-use quadrille_tests::whole::imported;
-use std::cmp::Ordering;
+use quadrille_tests::rewritten::{COLUMNS, Row, Source, model, real, row};
 use std::fmt::Write;
 use std::time::Instant;
 
 const HEAD: &str = "# What rewriting gains\n\n\
     Written by `QUADRILLE_BLESS=1 cargo test -p quadrille-tests --test rewrite_results -- --ignored --nocapture` in some minutes;\n\
-    the ordinary tests compare a small part of it.\n";
+    the ordinary tests compare a small part of it. Figures are kept under `target/kept` as long as the graph, the compiler and the\n\
+    simulator stay as they are; `QUADRILLE_ROWS=bert-tiny@tsp,digits@wafer` finds those of some rows only, in as many processes as one likes.\n";
 
 const SCHEDULED: &str = "## Scheduled cycles\n\n\
-    Of whole compiled programs on the full-size machines: by the schedule on `tsp`, by the simulator on `wafer`. `none` is the\n\
+    Of whole compiled programs on the full-size machines: by the schedule on `tsp`, by the simulator on `wafer`. A third table\n\
+    has what the planner of `wafer` expects, for models whose programs take too long to simulate in all their forms. `none` is the\n\
     graph as imported and cleaned. `sequential` is the yardstick without an e-graph: every rule in turn, kept where it makes the\n\
     graph cheaper, until none does. `all` is the e-graph with every rule; `by the sum` the same with the choice by the plain sum of the\n\
     operations' times; the columns after it switch one theme off.\n\
-    A dash: that graph does not compile there.\n";
+    A dash: that graph does not compile there. Forms that are the same graph are compiled once.\n";
 
-/// Models of the corpus that compile for a target and, on the mesh, are simulated in seconds.
-const ON_TSP: [&str; 19] = [
-    "digits",
-    "lstm-gru",
-    "gpt2-tiny",
-    "llama-tiny",
-    "mtcnn-rnet",
-    "mtcnn-onet",
-    "mtcnn-pnet",
-    "oww-embedding",
-    "bert-tiny",
-    "romanizer-encoder",
-    "ppocrv2-cls",
-    "mobilenet-v2-int8-qdq",
-    "resnet50-int8-qdq",
-    "pplcnet-orientation",
-    "silero-vad-op18-ifless",
-    "decoder-tiny",
-    "decoder-uneven",
-    "decoder-static",
-    "gemm-1024",
+/// What the page has of a model on a target.
+#[derive(Clone, Copy)]
+enum Page {
+    /// A row, or the compiler's words.
+    Row(Source),
+    /// Not asked, and why.
+    Not(&'static str),
+}
+
+const RUN: Page = Page::Row(Source::Program);
+const PLAN: Page = Page::Row(Source::Plan);
+const WHOLE_MESH: Page = Page::Not("for whole-mesh mode, which takes the graph as it is");
+const OTHER_DEPTH: Page = Page::Not("ResNet-50's blocks, fewer or more of them: its row stands for it");
+const WEIGHTS: Page = Page::Not(
+    "twelve times bert-layer, whose row stands for it; a file of 180 MB and more, made only for its own test",
+);
+
+/// The models of the corpus, on `tsp` and on `wafer`.
+const MODELS: [(&str, Page, Page); 35] = [
+    ("digits", RUN, RUN),
+    ("lstm-gru", RUN, RUN),
+    ("gpt2-tiny", RUN, RUN),
+    ("llama-tiny", RUN, RUN),
+    ("mtcnn-rnet", RUN, RUN),
+    ("mtcnn-onet", RUN, PLAN),
+    ("mtcnn-pnet", RUN, PLAN),
+    ("oww-embedding", RUN, PLAN),
+    ("bert-tiny", RUN, PLAN),
+    ("bert-layer", RUN, PLAN),
+    ("bert-layer-int8-qdq", RUN, PLAN),
+    ("bert-base", WEIGHTS, WEIGHTS),
+    ("bert-base-int8-qdq", WEIGHTS, WEIGHTS),
+    ("minilm-l3-fp32", RUN, PLAN),
+    ("magika-v3_3", RUN, PLAN),
+    ("romanizer-encoder", RUN, PLAN),
+    ("ppocrv2-cls", RUN, PLAN),
+    ("ppocrv4-det", RUN, PLAN),
+    ("pplcnet-orientation", RUN, PLAN),
+    ("mobilenet-v2-int8-qdq", RUN, PLAN),
+    ("resnet18-int8-qdq", OTHER_DEPTH, OTHER_DEPTH),
+    ("resnet50-int8-qdq", RUN, PLAN),
+    ("resnet101-int8-qdq", OTHER_DEPTH, OTHER_DEPTH),
+    ("resnet152-int8-qdq", OTHER_DEPTH, OTHER_DEPTH),
+    ("silero-vad-op18-ifless", RUN, PLAN),
+    ("smart-turn-v3.2-int8", RUN, PLAN),
+    ("voicefilter-lite-int8", RUN, PLAN),
+    ("dnsmos", RUN, PLAN),
+    ("decoder-tiny", RUN, RUN),
+    ("decoder-uneven", RUN, RUN),
+    ("decoder-static", RUN, WHOLE_MESH),
+    ("decoder-llama-8b", Page::Not("weights of 437 MB in f16: they do not fit in 220 MB of SRAM"), WHOLE_MESH),
+    ("decoder-llama-8b-static", Page::Not("weights of 437 MB in f16: they do not fit in 220 MB of SRAM"), WHOLE_MESH),
+    ("gemm-1024", RUN, PLAN),
+    ("gemv-4096", RUN, PLAN),
 ];
-const ON_WAFER: [&str; 7] =
-    ["digits", "lstm-gru", "gpt2-tiny", "llama-tiny", "mtcnn-rnet", "decoder-tiny", "decoder-uneven"];
 
-fn machine(target: Target) -> Machine {
-    Machine::full_size(target)
-}
-
-fn model(target: Target) -> Box<dyn CostModel> {
-    pipeline::cost_model(&Machine::full_size(target))
-}
-
-/// A model of the corpus as a graph, cleaned; a quantised one in integers where the target multiplies them.
-fn real(name: &str, target: Target) -> (Graph, Precision) {
-    let files: Model = if name == "digits" { corpus::digits(0) } else { corpus::model(name) };
-    let (graph, ..) = imported(&files);
-    let precision = pipeline::precision(&graph, target, None);
-    let mut passes = vec!["clean".to_string()];
-    if precision == Precision::Int8 {
-        passes.insert(0, integer_kernels::PASS.name.to_string());
+impl Page {
+    fn of(name: &str, target: Target) -> Option<Page> {
+        let (_, tsp, wafer) = MODELS.iter().find(|(n, ..)| *n == name)?;
+        Some(*if target == Target::Tsp { tsp } else { wafer })
     }
-    (pipeline::run_passes(&graph, Some(&Machine::full_size(target)), &passes).expect("the passes run"), precision)
 }
 
 /// Networks of the generator that compile quickly.
@@ -83,193 +96,71 @@ fn generated() -> Vec<(&'static str, Graph)> {
     vec![("residual, 50 nodes", graphs::residual(50)), ("transformer, 100 nodes", graphs::transformer(100))]
 }
 
-/// Cycles of the program of a graph, or why there is none.
-fn scheduled(g: &Graph, target: Target, precision: Precision) -> Result<u64, String> {
-    let machine = machine(target);
-    let compiled = pipeline::compile(g, &machine, precision).map_err(|e| e.to_string())?;
-    if target == Target::Tsp {
-        return Ok(compiled.estimate.cycles);
-    }
-    let ran = pipeline::simulate(&compiled.program, &machine, &random_inputs(g, 1));
-    ran.map(|r| r.cycles).map_err(|e| e.to_string())
-}
-
-/// A form of a graph: what the cost model says of it, and the cycles of its program.
-struct Form {
-    text: String,
-    cost: GraphCost,
-    cycles: Option<u64>,
-}
-
-/// A graph in its forms, each different one once.
-struct Row {
-    name: String,
-    forms: Vec<Form>,
-    /// The form of each column.
-    columns: Vec<usize>,
-}
-
-/// The forms of a graph: without rules, with the sequential pass, with all rules, by the sum, and without each theme.
-fn row(name: &str, g: &Graph, target: Target, precision: Precision) -> Row {
-    let model = model(target);
-    let mut row = Row { name: name.to_string(), forms: Vec::new(), columns: Vec::new() };
-    let mut add = |g: &Graph| {
-        let machine = machine(target);
-        let g = pipeline::run_passes(g, Some(&machine), &["clean".to_string()]).expect("the passes run");
-        let text = text::print(&g);
-        // Equal graphs have equal programs.
-        let known = row.forms.iter().position(|f| f.text == text);
-        let at = known.unwrap_or_else(|| {
-            let cost = graph_cost(&g, &*model);
-            row.forms.push(Form { text, cost, cycles: scheduled(&g, target, precision).ok() });
-            row.forms.len() - 1
-        });
-        row.columns.push(at);
-    };
-    let rewritten = |options: RewriteOptions| optimize(g, &*model, &options).expect("it rewrites").0;
-    add(g);
-    add(&optimize_sequentially(g, &*model, &RewriteOptions::default()).expect("it rewrites").0);
-    add(&rewritten(RewriteOptions::default()));
-    add(&rewritten(RewriteOptions { objective: Objective::Sum, ..Default::default() }));
-    for theme in Theme::ALL {
-        add(&rewritten(RewriteOptions { disable_rules: vec![theme.name().to_string()], ..Default::default() }));
+/// The row of a model, with how long it took.
+fn timed(name: &str, target: Target, source: Source) -> Row {
+    let start = Instant::now();
+    let (g, precision) = real(name, target);
+    let row = row(name, &g, (target, source), precision);
+    println!("{} {} {:.0} s", row.line(), target.name(), start.elapsed().as_secs_f64());
+    if let Err(why) = &row.all().cycles {
+        println!("{why}");
     }
     row
 }
 
-impl Row {
-    fn line(&self) -> String {
-        let cycles = |i: &usize| self.forms[*i].cycles.map_or("-".to_string(), |c| c.to_string());
-        let all: Vec<String> = self.columns.iter().map(cycles).collect();
-        format!("| {} | {} |", self.name, all.join(" | "))
-    }
+const WITHOUT_HEAD: &str = "\n### Models without a row\n\n\
+    All other models of the corpus (`tests/corpus`), with the reason; of those that are refused, the compiler's.\n\n\
+    | model | target | why |\n|---|---|---|\n";
 
-    /// Pairs of forms whose programs differ by more than a hundredth, and how many of them an objective ranks as the schedules do;
-    /// a tie is half of one.
-    fn ranked(&self, objective: Objective) -> (f64, usize) {
-        let known: Vec<(u64, u64)> =
-            self.forms.iter().filter_map(|f| Some((objective.cycles(&f.cost), f.cycles?))).collect();
-        let (mut right, mut pairs) = (0.0, 0);
-        for (i, a) in known.iter().enumerate() {
-            for b in &known[..i] {
-                if a.1.abs_diff(b.1) * 100 > a.1.min(b.1) {
-                    pairs += 1;
-                    right += match a.0.cmp(&b.0) {
-                        Ordering::Equal => 0.5,
-                        o if o == a.1.cmp(&b.1) => 1.0,
-                        _ => 0.0,
-                    };
+/// A table for each target and source of cycles, the models without a row, and the rows.
+fn tables(models: &mut Gap) -> (String, Vec<(Target, Source, Vec<Row>)>) {
+    let (mut page, mut without, mut all) = (String::new(), WITHOUT_HEAD.to_string(), Vec::new());
+    for (target, source) in
+        [(Target::Tsp, Source::Program), (Target::Wafer, Source::Program), (Target::Wafer, Source::Plan)]
+    {
+        page += &head(target, source);
+        let mut rows = Vec::new();
+        let mut put = |row: Row| {
+            let _ = writeln!(page, "{}", row.line());
+            rows.push(row);
+        };
+        for (name, ..) in MODELS {
+            match Page::of(name, target).expect("it is in the list") {
+                Page::Row(s) if s == source => {
+                    let row = timed(name, target, source);
+                    if let Err(why) = &row.all().cycles {
+                        let _ = writeln!(without, "| {name} | {} | {} |", target.name(), why.replace('|', "\\|"));
+                        continue;
+                    }
+                    put(row);
+                    let g = real(name, target).0;
+                    models.add(&optimize(&g, &*model(target), &RewriteOptions::default()).expect("it rewrites").1);
                 }
+                Page::Not(why) if source == Source::Program => {
+                    let _ = writeln!(without, "| {name} | {} | {why} |", target.name());
+                }
+                _ => {}
             }
         }
-        (right, pairs)
-    }
-}
-
-/// Why a model has no row.
-enum Why {
-    /// The page has the compiler's words: why it refuses, or what it expects.
-    Asked,
-    /// It compiles, and its programs take this to run.
-    Long(&'static str),
-    /// The target is not asked.
-    NotAsked(&'static str),
-}
-
-const SIMULATION: &str =
-    "compiles and runs (`--test models`, `--test wafer_models`); its forms take too long to simulate for this page";
-const COMPILATION: &str = "compiles; its forms take tens of seconds each, too long for this page";
-const WHOLE_MESH: &str = "for whole-mesh mode, which takes the graph as it is";
-const ONE_PRODUCT: &str = "one product of one row: there is nothing to rewrite";
-const OTHER_DEPTH: &str = "ResNet-50's blocks, fewer or more of them: its row stands for it";
-const WEIGHTS: &str = "a file of 180 MB and more, made only for its own test; its layer has the same rules";
-
-/// Models of the corpus without a row, by target.
-const WITHOUT: [(&str, Target, Why); 44] = [
-    ("bert-base", Target::Tsp, Why::NotAsked(WEIGHTS)),
-    ("bert-base-int8-qdq", Target::Tsp, Why::NotAsked(WEIGHTS)),
-    ("bert-layer", Target::Tsp, Why::Long(COMPILATION)),
-    ("bert-layer-int8-qdq", Target::Tsp, Why::Long(COMPILATION)),
-    ("decoder-llama-8b", Target::Tsp, Why::NotAsked("weights of 437 MB in f16: they do not fit in 220 MB of SRAM")),
-    (
-        "decoder-llama-8b-static",
-        Target::Tsp,
-        Why::NotAsked("weights of 437 MB in f16: they do not fit in 220 MB of SRAM"),
-    ),
-    ("dnsmos", Target::Tsp, Why::Long("minutes of compilation a form")),
-    ("gemv-4096", Target::Tsp, Why::NotAsked(ONE_PRODUCT)),
-    ("magika-v3_3", Target::Tsp, Why::Long(COMPILATION)),
-    ("minilm-l3-fp32", Target::Tsp, Why::Long(COMPILATION)),
-    ("ppocrv4-det", Target::Tsp, Why::Asked),
-    ("smart-turn-v3.2-int8", Target::Tsp, Why::Long(COMPILATION)),
-    ("voicefilter-lite-int8", Target::Tsp, Why::Long(COMPILATION)),
-    ("bert-base", Target::Wafer, Why::NotAsked(WEIGHTS)),
-    ("bert-base-int8-qdq", Target::Wafer, Why::NotAsked(WEIGHTS)),
-    ("bert-layer", Target::Wafer, Why::Long("compiles; 1.4 million cycles a form to simulate")),
-    ("bert-layer-int8-qdq", Target::Wafer, Why::Long("compiles; 8 million cycles a form to simulate")),
-    ("bert-tiny", Target::Wafer, Why::Long(SIMULATION)),
-    ("decoder-llama-8b", Target::Wafer, Why::NotAsked(WHOLE_MESH)),
-    ("decoder-llama-8b-static", Target::Wafer, Why::NotAsked(WHOLE_MESH)),
-    ("decoder-static", Target::Wafer, Why::NotAsked(WHOLE_MESH)),
-    ("dnsmos", Target::Wafer, Why::Asked),
-    ("gemm-1024", Target::Wafer, Why::Long("one product, 2.6 million cycles to simulate: there is nothing to rewrite")),
-    ("gemv-4096", Target::Wafer, Why::NotAsked(ONE_PRODUCT)),
-    ("magika-v3_3", Target::Wafer, Why::Long("is placed (`--test models`); too long to simulate")),
-    ("minilm-l3-fp32", Target::Wafer, Why::Long("is placed (`--test models`); too long to simulate")),
-    ("mobilenet-v2-int8-qdq", Target::Wafer, Why::Long("compiles; minutes a form to simulate")),
-    ("mtcnn-onet", Target::Wafer, Why::Long(SIMULATION)),
-    ("mtcnn-pnet", Target::Wafer, Why::Long(SIMULATION)),
-    ("oww-embedding", Target::Wafer, Why::Long(SIMULATION)),
-    ("pplcnet-orientation", Target::Wafer, Why::Long(SIMULATION)),
-    ("ppocrv2-cls", Target::Wafer, Why::Long(SIMULATION)),
-    ("ppocrv4-det", Target::Wafer, Why::Asked),
-    ("resnet50-int8-qdq", Target::Wafer, Why::Long("minutes to place, hours to simulate in its forms")),
-    ("romanizer-encoder", Target::Wafer, Why::Long(SIMULATION)),
-    ("silero-vad-op18-ifless", Target::Wafer, Why::Long(SIMULATION)),
-    ("smart-turn-v3.2-int8", Target::Wafer, Why::Asked),
-    ("voicefilter-lite-int8", Target::Wafer, Why::Asked),
-    ("resnet18-int8-qdq", Target::Tsp, Why::NotAsked(OTHER_DEPTH)),
-    ("resnet101-int8-qdq", Target::Tsp, Why::NotAsked(OTHER_DEPTH)),
-    ("resnet152-int8-qdq", Target::Tsp, Why::NotAsked(OTHER_DEPTH)),
-    ("resnet18-int8-qdq", Target::Wafer, Why::NotAsked(OTHER_DEPTH)),
-    ("resnet101-int8-qdq", Target::Wafer, Why::NotAsked(OTHER_DEPTH)),
-    ("resnet152-int8-qdq", Target::Wafer, Why::NotAsked(OTHER_DEPTH)),
-];
-
-/// The models without a row, and why.
-fn without_rows() -> String {
-    let mut page = WITHOUT_HEAD.to_string();
-    for (name, target, why) in WITHOUT {
-        let why = match why {
-            Why::Asked => {
-                let (g, precision) = real(name, target);
-                let g = optimize(&g, &*model(target), &RewriteOptions::default()).expect("it rewrites").0;
-                match pipeline::compile(&g, &machine(target), precision) {
-                    Ok(c) => format!("compiles, {} cycles expected; too long to run in its forms", c.estimate.cycles),
-                    Err(e) => format!("refused: {}", e.to_string().lines().next().unwrap_or("")),
-                }
+        if source == Source::Program {
+            for (name, g) in generated() {
+                put(row(name, &g, (target, source), Precision::F16));
             }
-            Why::Long(what) | Why::NotAsked(what) => what.to_string(),
-        };
-        println!("{name}, {}: {why}", target.name());
-        let _ = writeln!(page, "| {name} | {} | {} |", target.name(), why.replace('|', "\\|"));
+        }
+        all.push((target, source, rows));
     }
-    page
+    (page + &without, all)
 }
-
-const WITHOUT_HEAD: &str = "\n### Models without a row\n\n\
-    All other models of the corpus (`tests/corpus`), with the reason.\n\n| model | target | why |\n|---|---|---|\n";
 
 #[test]
 fn every_model_of_the_corpus_has_a_row_or_a_reason() {
     let names = corpus::names();
     assert!(names.len() >= 30, "{names:?}");
-    for (target, rows) in [(Target::Tsp, &ON_TSP[..]), (Target::Wafer, &ON_WAFER[..])] {
-        for name in &names {
-            let row = usize::from(rows.contains(&name.as_str()));
-            let reasons = WITHOUT.iter().filter(|(n, t, _)| n == name && *t == target).count();
-            assert_eq!(row + reasons, 1, "{name} on {}: {row} rows, {reasons} reasons", target.name());
-        }
+    for name in &names {
+        assert_eq!(MODELS.iter().filter(|(n, ..)| n == name).count(), 1, "{name}");
+    }
+    for (name, ..) in MODELS {
+        assert!(name == "digits" || names.iter().any(|n| n == name), "{name} is not in the corpus");
     }
 }
 
@@ -280,6 +171,19 @@ const RANK_HEAD: &str = "\n## Which objective ranks the schedules\n\n\
     order in which the schedules are (a tie is half of one). `sum`: all operations one after the other. `overlap`: the busiest resource or\n\
     the longest chain of operations that wait for each other, and a sixteenth of the sum. `both`: that bound and the whole sum.\n\n\
     | target | graphs | pairs | sum | overlap | both |\n|---|---|---|---|---|---|\n";
+
+/// How near the plan is to the simulation, where the page has both.
+fn planned(rows: &[(Target, Source, Vec<Row>)]) -> String {
+    let simulated = rows.iter().filter(|(t, s, _)| (*t, *s) == (Target::Wafer, Source::Program));
+    let forms = simulated.flat_map(|(.., rows)| rows).flat_map(|r| &r.forms);
+    let ratios: Vec<f64> = forms.filter_map(|f| Some(f.expected? as f64 / *f.cycles.as_ref().ok()? as f64)).collect();
+    let (least, most) = ratios.iter().fold((f64::MAX, 0.0_f64), |(a, b), r| (a.min(*r), b.max(*r)));
+    format!(
+        "\nWhat the planner of `wafer` expects is {least:.2} to {most:.2} of what is simulated, over the {} programs of the table above\n\
+         that is simulated.\n",
+        ratios.len()
+    )
+}
 
 /// How well the objectives rank the rows of a target.
 fn ranking(target: &str, rows: &[Row]) -> String {
@@ -293,10 +197,16 @@ fn ranking(target: &str, rows: &[Row]) -> String {
     line
 }
 
-fn head(target: Target) -> String {
-    let mut s = format!("\n### {}\n\n| graph | none | sequential | all | by the sum |", target.name());
+fn head(target: Target, source: Source) -> String {
+    let of = match (target, source) {
+        (Target::Wafer, Source::Plan) => "wafer, as the planner expects",
+        (Target::Wafer, Source::Program) => "wafer, simulated",
+        (Target::Tsp, _) => "tsp",
+    };
+    let mut s = format!("\n### {of}\n\n| graph |");
+    COLUMNS.iter().for_each(|c| _ = write!(s, " {c} |"));
     Theme::ALL.iter().for_each(|t| _ = write!(s, " no {t} |"));
-    let _ = writeln!(s, "\n|---|{}", "---|".repeat(4 + Theme::ALL.len()));
+    let _ = writeln!(s, "\n|---|{}", "---|".repeat(COLUMNS.len() + Theme::ALL.len()));
     s
 }
 
@@ -414,28 +324,13 @@ const GAP_HEAD: &str = "\n## How good the choice is\n\n\
 fn page() -> String {
     let mut page = format!("{HEAD}\n{SCHEDULED}");
     let mut models = Gap::default();
-    let mut ranks = String::new();
-    for (target, names) in [(Target::Tsp, &ON_TSP[..]), (Target::Wafer, &ON_WAFER[..])] {
-        page += &head(target);
-        let mut rows = Vec::new();
-        let mut put = |row: Row, page: &mut String| {
-            println!("{}", row.line());
-            *page += &format!("{}\n", row.line());
-            rows.push(row);
-        };
-        for name in names {
-            let (g, precision) = real(name, target);
-            put(row(name, &g, target, precision), &mut page);
-            models.add(&optimize(&g, &*model(target), &RewriteOptions::default()).expect("it rewrites").1);
-        }
-        for (name, g) in generated() {
-            put(row(name, &g, target, Precision::F16), &mut page);
-        }
-        ranks += &format!("{}\n", ranking(target.name(), &rows));
-    }
-    page += &without_rows();
+    let (tables, rows) = tables(&mut models);
+    page += &tables;
     page += RANK_HEAD;
-    page += &ranks;
+    for (target, _, rows) in rows.iter().filter(|(_, source, _)| *source == Source::Program) {
+        page += &format!("{}\n", ranking(target.name(), rows));
+    }
+    page += &planned(&rows);
     page += FAMILY_HEAD;
     let mut gaps = Gap::default();
     let mut times = String::new();
@@ -456,9 +351,21 @@ fn page() -> String {
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rewrite-results.md");
 
+/// Some rows of the page, `QUADRILLE_ROWS=model@target,…`, or the whole page.
 #[test]
 #[ignore = "takes minutes: writes the page"]
 fn the_results_page() {
+    if let Ok(some) = std::env::var("QUADRILLE_ROWS") {
+        for name in some.split(',') {
+            let (name, target) = name.split_once('@').expect("model@target");
+            let target = [Target::Tsp, Target::Wafer].into_iter().find(|t| t.name() == target).expect("a target");
+            match Page::of(name, target).expect("a model of the corpus") {
+                Page::Row(source) => _ = timed(name, target, source),
+                Page::Not(why) => println!("{name}, {}: {why}", target.name()),
+            }
+        }
+        return;
+    }
     let page = page();
     if std::env::var_os("QUADRILLE_BLESS").is_some() {
         std::fs::write(PATH, &page).expect("docs can be written");
@@ -482,7 +389,7 @@ fn some_models_gain_what_the_page_says() {
         ("gpt2-tiny", Target::Wafer),
     ] {
         let (g, precision) = real(name, target);
-        has(&row(name, &g, target, precision).line());
+        has(&row(name, &g, (target, Source::Program), precision).line());
     }
 }
 
@@ -499,9 +406,10 @@ fn the_objective_ranks_the_schedules() {
     let mut rows = Vec::new();
     for name in ["digits", "gpt2-tiny", "llama-tiny", "mtcnn-rnet"] {
         let (g, precision) = real(name, Target::Tsp);
-        rows.push(row(name, &g, Target::Tsp, precision));
+        rows.push(row(name, &g, (Target::Tsp, Source::Program), precision));
     }
-    rows.extend(generated().iter().map(|(name, g)| row(name, g, Target::Tsp, Precision::F16)));
+    let source = (Target::Tsp, Source::Program);
+    rows.extend(generated().iter().map(|(name, g)| row(name, g, source, Precision::F16)));
     println!("{}", ranking("tsp", &rows));
     let objective = Objective::default();
     let (right, pairs) = rows.iter().map(|r| r.ranked(objective)).fold((0.0, 0), |(a, b), (c, d)| (a + c, b + d));

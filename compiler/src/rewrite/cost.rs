@@ -141,6 +141,9 @@ pub struct Mapping {
     pub name: String,
     /// What it costs.
     pub cycles: Cycles,
+    /// The target's compiler takes it where it is the fastest. False for one that depends on what is around the operation: costs do
+    /// not count on it.
+    pub likely: bool,
 }
 
 /// What the choice among equal forms minimises.

@@ -135,7 +135,7 @@ impl Cost {
 
 /// A mapping by name.
 fn mapping(name: &str, cycles: Cycles) -> Mapping {
-    Mapping { name: name.to_string(), cycles }
+    Mapping { name: name.to_string(), cycles, likely: true }
 }
 
 impl CostModel for Cost {
@@ -160,12 +160,7 @@ impl CostModel for Cost {
     }
 
     fn cycles(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {
-        // What a window makes of an operand that is not packed is only a way in, and what it leaves is no other product's.
-        // Rows in parts give both hemispheres to one product; beside others there is no gain in that, and convolutions are not
-        // counted so.
-        let likely =
-            |m: &Mapping| m.name != window::PACKING && !m.name.ends_with(product::LAST) && !m.name.contains("rows in");
-        let ways = self.ways(op, inputs, result).into_iter().filter(likely);
+        let ways = self.ways(op, inputs, result).into_iter().filter(|m| m.likely);
         if let Some(best) = ways.map(|m| m.cycles).min_by_key(|c| c.alone()) {
             return best;
         }

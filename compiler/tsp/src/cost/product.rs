@@ -48,7 +48,7 @@ enum Lanes {
 }
 
 /// What tells the ways to multiply by a right operand whose last axis is on lanes from those that windows leave.
-pub(super) const LAST: &str = ", right operand with its last axis on lanes";
+const LAST: &str = ", right operand with its last axis on lanes";
 
 impl Cost {
     /// Passes of one kernel are shared by the hemispheres; a kernel of one pass goes to one of them, in turn.
@@ -164,7 +164,12 @@ impl Cost {
     pub(super) fn products(&self, inputs: &[Operand<'_>], result: &TensorType, steps: u64) -> Vec<Mapping> {
         let named = |lanes: Lanes, suffix: &'static str| {
             let ways = self.ways_of_product(inputs, result, steps, lanes);
-            ways.into_iter().map(move |(way, cycles)| Mapping { name: format!("{way}{suffix}"), cycles })
+            ways.into_iter().map(move |(way, cycles)| {
+                // What windows leave is no other product's. Rows in parts give both hemispheres to one product; beside
+                // others there is no gain in that, and convolutions are not counted so.
+                let likely = suffix.is_empty() && way.parts == 1;
+                Mapping { name: format!("{way}{suffix}"), cycles, likely }
+            })
         };
         if !inputs[0].fixed || inputs[1].ty.rank() < 3 {
             return named(Lanes::Last, "").collect();

@@ -11,7 +11,7 @@ const PLAIN: &str = "a pixel a word";
 /// Several pixels a word, of an operand that has several.
 const PACKED: &str = "pixels packed";
 /// Several pixels a word, of an operand that has one.
-pub(super) const PACKING: &str = "pixels packed, of one a word";
+const PACKING: &str = "pixels packed, of one a word";
 /// All positions of a word laid side by side by the host.
 const HOST: &str = "pixels packed, laid out by the host";
 /// The same, one pixel a word.
@@ -84,7 +84,9 @@ impl Cost {
         let (from, to) = (self.pixels_a_word(channels), self.pixels_a_word(m));
         if to > 1 {
             let passes = positions(window, to) * inner;
-            ways.push(mapping(PACKING, self.passes(of(passes, words(r, to), channels.min(self.lanes)))));
+            let packing = mapping(PACKING, self.passes(of(passes, words(r, to), channels.min(self.lanes))));
+            // Only a way in: what packs stands behind others that are packed.
+            ways.push(Mapping { likely: false, ..packing });
         }
         if from > 1 || to > 1 {
             // Lane groups of a word bring a position each; where words and strides do not agree, some bring none.

@@ -51,7 +51,7 @@ impl Cost {
     pub(super) fn lanes(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Vec<Mapping> {
         let named = |n: usize| {
             let cycles = self.in_lanes(op, inputs, result, n)?;
-            Some(Mapping { name: format!("{n} lanes of columns"), cycles })
+            Some(Mapping { name: format!("{n} lanes of columns"), cycles, likely: true })
         };
         LANES.into_iter().filter_map(named).collect()
     }
@@ -90,7 +90,8 @@ impl Cost {
                 let name = format!("whole mesh, {w} x {h} PEs: operand along {of_k}, result along {of_n}");
                 let pes = u64::from(w) * u64::from(h);
                 let bytes = 8 * p.k.div_ceil(u64::from(grid.height)) * p.n.div_ceil(u64::from(grid.width));
-                Mapping { name, cycles: self.kernel_of_mesh(Kernel { pes, cycles, wavelets: 0, bytes }) }
+                let cycles = self.kernel_of_mesh(Kernel { pes, cycles, wavelets: 0, bytes });
+                Mapping { name, cycles, likely: true }
             };
             // The best grid, and with larger blocks along one axis or both.
             let best = gemv::best_grid(&m, k, n);

@@ -197,7 +197,7 @@ fn epilogue(op: &Op) -> Micros {
 /// A mapping by the PEs that it may have.
 fn named(most: u64, cycles: Cycles) -> Mapping {
     let name = if most == u64::MAX { "as many PEs as help".to_string() } else { format!("{most} PEs at most") };
-    Mapping { name, cycles }
+    Mapping { name, cycles, likely: true }
 }
 
 /// Limits on the PEs of a kernel that are enumerated.

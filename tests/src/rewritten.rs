@@ -1,0 +1,189 @@
+//! A graph in the forms that docs/rewrite-results.md compares, and what their programs take.
+
+use crate::corpus::{self, Model};
+use crate::kept::{Key, figure};
+use crate::whole::imported;
+use quadrille::compare::Precision;
+use quadrille::machine::{Machine, Target};
+use quadrille::pipeline;
+use quadrille_compiler::ir::{Graph, ValueDef, text};
+use quadrille_compiler::passes::integer_kernels;
+use quadrille_compiler::rewrite::cost::graph_cost;
+use quadrille_compiler::rewrite::{
+    CostModel, GraphCost, Objective, RewriteOptions, Theme, optimize, optimize_sequentially, random_inputs,
+};
+use quadrille_isa::container::{self, AnyProgram};
+use sha2::{Digest, Sha256};
+use std::cell::OnceCell;
+use std::cmp::Ordering;
+
+/// Where the cycles of a program come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The schedule, which is exact (`tsp`), or a simulation (`wafer`).
+    Program,
+    /// What the planner expects (`wafer`), where a simulation takes too long.
+    Plan,
+}
+
+/// A form of a graph: what the cost model says of it, and the cycles of its program, or why there is none.
+pub struct Form {
+    digest: Vec<u8>,
+    cost: GraphCost,
+    /// Of its program.
+    pub cycles: Result<u64, String>,
+    /// By the plan.
+    pub expected: Option<u64>,
+}
+
+/// A graph in its forms, each different one once.
+pub struct Row {
+    name: String,
+    /// The forms.
+    pub forms: Vec<Form>,
+    /// The form of each column.
+    columns: Vec<usize>,
+}
+
+/// Columns before those of the themes.
+pub const COLUMNS: [&str; 4] = ["none", "sequential", "all", "by the sum"];
+
+/// The cost model of a full-size machine.
+pub fn model(target: Target) -> Box<dyn CostModel> {
+    pipeline::cost_model(&Machine::full_size(target))
+}
+
+/// A model of the corpus as a graph, cleaned; a quantised one in integers where the target multiplies them.
+pub fn real(name: &str, target: Target) -> (Graph, Precision) {
+    let files: Model = if name == "digits" { corpus::digits(0) } else { corpus::model(name) };
+    let (graph, ..) = imported(&files);
+    let precision = pipeline::precision(&graph, target, None);
+    let mut passes = vec!["clean".to_string()];
+    if precision == Precision::Int8 {
+        passes.insert(0, integer_kernels::PASS.name.to_string());
+    }
+    (pipeline::run_passes(&graph, Some(&Machine::full_size(target)), &passes).expect("the passes run"), precision)
+}
+
+/// The forms of a graph: without rules, with the sequential pass, with all rules, by the sum, and without each theme.
+pub fn row(name: &str, g: &Graph, (target, source): (Target, Source), precision: Precision) -> Row {
+    let model = model(target);
+    let machine = Machine::full_size(target);
+    let mut row = Row { name: name.to_string(), forms: Vec::new(), columns: Vec::new() };
+    let mut add = |g: &Graph| {
+        let g = pipeline::run_passes(g, Some(&machine), &["clean".to_string()]).expect("the passes run");
+        let digest = digest(&g);
+        // Equal graphs have equal programs: compilation depends on nothing else.
+        let known = row.forms.iter().position(|f| f.digest == digest);
+        let at = known.unwrap_or_else(|| {
+            let cost = graph_cost(&g, &*model);
+            let cut = Program { g: &g, digest: &digest, machine: &machine, precision, program: OnceCell::new() };
+            let (cycles, expected) = cut.cycles(source);
+            row.forms.push(Form { digest, cost, cycles, expected });
+            row.forms.len() - 1
+        });
+        row.columns.push(at);
+    };
+    let rewritten = |options: RewriteOptions| optimize(g, &*model, &options).expect("it rewrites").0;
+    add(g);
+    add(&optimize_sequentially(g, &*model, &RewriteOptions::default()).expect("it rewrites").0);
+    add(&rewritten(RewriteOptions::default()));
+    add(&rewritten(RewriteOptions { objective: Objective::Sum, ..Default::default() }));
+    for theme in Theme::ALL {
+        add(&rewritten(RewriteOptions { disable_rules: vec![theme.name().to_string()], ..Default::default() }));
+    }
+    row
+}
+
+/// Tells graphs apart, their constants included.
+fn digest(g: &Graph) -> Vec<u8> {
+    let mut hash = Sha256::new_with_prefix(text::print_outline(g));
+    for v in g.values() {
+        if let ValueDef::Const(t) = &v.def {
+            hash.update(&t.data);
+        }
+    }
+    hash.finalize().to_vec()
+}
+
+/// A graph whose program may be known already.
+struct Program<'a> {
+    g: &'a Graph,
+    digest: &'a [u8],
+    machine: &'a Machine,
+    precision: Precision,
+    program: OnceCell<Result<(AnyProgram, u64), String>>,
+}
+
+impl Program<'_> {
+    /// The program and its cycles by schedule or plan.
+    fn compiled(&self) -> &Result<(AnyProgram, u64), String> {
+        self.program.get_or_init(|| {
+            let compiled = pipeline::compile(self.g, self.machine, self.precision).map_err(|e| e.to_string())?;
+            Ok((compiled.program, compiled.estimate.cycles))
+        })
+    }
+
+    /// Cycles of the program, and those that its plan expects; both are the schedule's on a chip.
+    fn cycles(&self, source: Source) -> (Result<u64, String>, Option<u64>) {
+        let key = Key::of_compiler().and(self.machine.name()).and(self.precision.name()).and(self.digest);
+        let planned = figure(key, || match self.compiled() {
+            Ok((program, cycles)) => format!("{cycles} {}", named(program)),
+            Err(e) => format!("refused: {}", e.lines().next().unwrap_or("")),
+        });
+        let words = planned.split_once(' ').and_then(|(cycles, program)| Some((cycles.parse::<u64>().ok()?, program)));
+        let Some((expected, program)) = words else { return (Err(planned), None) };
+        if self.machine.target() == Target::Tsp || source == Source::Plan {
+            return (Ok(expected), Some(expected));
+        }
+        let simulated = figure(Key::of_runtime().and(self.machine.name()).and(program), || {
+            let (program, _) = self.compiled().as_ref().expect("it compiled before");
+            match pipeline::simulate(program, self.machine, &random_inputs(self.g, 1)) {
+                Ok(ran) => ran.cycles.to_string(),
+                Err(e) => format!("fails when simulated: {e}"),
+            }
+        });
+        (simulated.parse().map_err(|_| simulated), Some(expected))
+    }
+}
+
+/// A program by its bytes.
+fn named(program: &AnyProgram) -> String {
+    let bytes = container::write(program).expect("a program can be written");
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Row {
+    /// The row of a table.
+    pub fn line(&self) -> String {
+        let cycles = |i: &usize| self.forms[*i].cycles.as_ref().map_or("-".to_string(), |c| c.to_string());
+        let all: Vec<String> = self.columns.iter().map(cycles).collect();
+        format!("| {} | {} |", self.name, all.join(" | "))
+    }
+
+    /// The form with all rules.
+    pub fn all(&self) -> &Form {
+        &self.forms[self.columns[2]]
+    }
+
+    /// Pairs of forms whose programs differ by more than a hundredth, and how many of them an objective ranks as the schedules do;
+    /// a tie is half of one.
+    pub fn ranked(&self, objective: Objective) -> (f64, usize) {
+        let known = self.forms.iter().filter_map(|f| Some((objective.cycles(&f.cost), *f.cycles.as_ref().ok()?)));
+        let known: Vec<(u64, u64)> = known.collect();
+        let (mut right, mut pairs) = (0.0, 0);
+        for (i, a) in known.iter().enumerate() {
+            for b in &known[..i] {
+                if a.1.abs_diff(b.1) * 100 > a.1.min(b.1) {
+                    pairs += 1;
+                    right += match a.0.cmp(&b.0) {
+                        Ordering::Equal => 0.5,
+                        o if o == a.1.cmp(&b.1) => 1.0,
+                        _ => 0.0,
+                    };
+                }
+            }
+        }
+        (right, pairs)
+    }
+}

@@ -11,12 +11,14 @@ use super::super::rule::CheckError;
 use super::engine::{self, Engine};
 use super::host::Host;
 use super::meeting::Meeting;
-use super::shape;
+use super::shape::{self, Shape};
+use super::values::{Record, Values};
 use super::{HOTTEST, LinkLoad, Options, SimError, SimResult, WaitingPe};
 use quadrille_isa::wafer::{Machine, Pe, Program};
 use quadrille_isa::{DType, Tensor};
 use std::cmp::Reverse;
 use std::ops::Range;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
 /// Sites from which on a run takes more than one thread by itself.
@@ -98,38 +100,89 @@ pub(super) fn run(
         _ => std::thread::available_parallelism().map_or(1, usize::from),
     });
     let bands = Bands::new(fabric, threads.clamp(1, fabric.sites.len().max(1)));
+    let parts = (fabric, &classes[..], &shapes[..]);
+    if !options.stepwise
+        && let Some(result) = attempt(program, machine, parts, inputs, &bands, options, true)
+    {
+        return result;
+    }
+    attempt(program, machine, parts, inputs, &bands, options, false)
+        .unwrap_or_else(|| Err(SimError::Invalid(Vec::new())))
+}
+
+/// Batches of launches that may wait for the thread that follows with the values.
+const AHEAD: usize = 64;
+
+/// A run with values apart from cycles, or not; `None` when they cannot be.
+fn attempt(
+    program: &Program,
+    machine: &Machine,
+    (fabric, classes, shapes): (&Fabric, &[LowClass], &[Shape]),
+    inputs: &[Tensor],
+    bands: &Bands,
+    options: &Options,
+    apart: bool,
+) -> Option<Result<SimResult, SimError>> {
     let host = Mutex::new(Host::new(program, inputs));
     let mut engines = Vec::new();
     let mut limit = engine::MEMORY_LIMIT;
+    let mut first_core = 0;
     for band in 0..bands.len() {
-        let engine = Engine::new(program, machine, (fabric, &classes, &shapes), &host, inputs, (&bands, band), limit)?;
+        let parts = (fabric, classes, shapes);
+        let mut engine = match Engine::new(program, machine, parts, &host, inputs, (bands, band), limit, apart) {
+            Ok(engine) => engine,
+            Err(e) => return Some(Err(e)),
+        };
         limit -= engine.memory_len();
-        engines.push(engine);
-    }
-    for engine in &mut engines {
+        engine.first_core = first_core;
+        first_core += engine.pes() as u32;
         engine.record_spans = options.record_spans;
         engine.stepwise = options.stepwise;
         if options.record_links {
             engine.network.count_links();
         }
+        engines.push(engine);
     }
+    let mut values =
+        apart.then(|| Values::new(program, fabric, shapes, inputs, engines.iter().flat_map(Engine::memories)));
     let limit = options.max_cycles.unwrap_or_else(|| derived_limit(program, &engines));
     let meeting = Meeting::new(engines.len());
     match &mut engines[..] {
-        [alone] => alone.run(limit, &meeting, 0),
+        [alone] if options.threads == Some(1) || fabric.sites.len() < WORTH_IT => {
+            alone.run(limit, &meeting, 0, |records| {
+                if let Some(values) = &mut values {
+                    values.follow(records);
+                }
+            });
+        }
         all => std::thread::scope(|scope| {
+            let (post, mail) = sync_channel::<Vec<Record>>(AHEAD);
             for (band, engine) in all.iter_mut().enumerate() {
-                let meeting = &meeting;
-                scope.spawn(move || engine.run(limit, meeting, band));
+                let (meeting, post) = (&meeting, post.clone());
+                scope.spawn(move || {
+                    engine.run(limit, meeting, band, |records| {
+                        // Who follows has panicked when it takes no more; the scope tells.
+                        _ = post.send(std::mem::take(records));
+                    });
+                });
+            }
+            drop(post);
+            if let Some(values) = &mut values {
+                mail.iter().for_each(|mut records| values.follow(&mut records));
             }
         }),
     }
+    if meeting.did_values_meet() {
+        return None;
+    }
     if let Some(error) = meeting.into_error() {
-        return Err(error);
+        return Some(Err(error));
     }
     let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
-    finished(fabric, &engines, &host)?;
-    finish(program, &engines, &mut host, options)
+    if let Err(e) = finished(fabric, &engines, &host) {
+        return Some(Err(e));
+    }
+    Some(finish(program, fabric, &engines, &mut host, values, options))
 }
 
 /// Nothing moves any more: all done, or stuck.
@@ -156,21 +209,34 @@ fn finished(fabric: &Fabric, engines: &[Engine<'_>], host: &Host<'_>) -> Result<
 /// Outputs and figures of a finished run.
 fn finish(
     program: &Program,
+    fabric: &Fabric,
     engines: &[Engine<'_>],
     host: &mut Host<'_>,
+    mut values: Option<Values<'_>>,
     options: &Options,
 ) -> Result<SimResult, SimError> {
     let mut peeked = Vec::with_capacity(options.peeks.len());
     for p in &options.peeks {
         let (x, y) = (p.pe.x, p.pe.y);
         match engines.iter().find_map(|e| e.peek(p)) {
-            Some(bytes) => peeked.push(bytes?),
+            Some(bytes) => {
+                let bytes = bytes?;
+                let site = fabric.site(p.pe);
+                let apart = values.as_ref().zip(site).and_then(|(v, site)| v.peek(site, p));
+                peeked.push(apart.unwrap_or(bytes));
+            }
             None => return Err(SimError::Input(format!("no program runs on PE ({x}, {y})"))),
         }
     }
     let interval_cycles = host.interval();
-    let mut taken = host.take_outputs();
-    engines.iter().for_each(|e| e.unload(&mut taken));
+    let taken = match &mut values {
+        Some(values) => values.outputs(fabric),
+        None => {
+            let mut taken = host.take_outputs();
+            engines.iter().for_each(|e| e.unload(&mut taken));
+            taken
+        }
+    };
     let mut outputs = Vec::new();
     for (t, bytes) in program.outputs.iter().zip(taken) {
         outputs.push(Tensor::new(t.dtype, t.shape.clone(), bytes).map_err(|e| SimError::Input(e.to_string()))?);

@@ -15,6 +15,7 @@ use super::meeting::{Guard, Meeting, NEVER, Part};
 use super::network::{Effects, Event, Message, Network};
 use super::shape::Shape;
 use super::sites::Sites;
+use super::values::{self, Record};
 use super::vector::{Flight, Queues, Room, SYNC};
 use super::{Peek, SimError, TaskSpan, WaitingPe, unsupported_machine};
 use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program, TaskIx};
@@ -28,6 +29,9 @@ const WHEEL: usize = 256;
 
 /// Most bytes of simulated SRAM: what a program declares, not what the mesh has.
 pub(super) const MEMORY_LIMIT: usize = 16 << 30;
+
+/// Operations that values follow together.
+const RECORDS: usize = 256;
 
 /// Where a core's control flow is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,6 +138,12 @@ pub(super) struct Engine<'a> {
     pub(super) record_spans: bool,
     /// One step of one operation at a time.
     pub(super) stepwise: bool,
+    /// What was launched, when values are apart, and how many cores are in the bands before.
+    records: Option<Vec<Record>>,
+    pub(super) first_core: u32,
+    /// Operations in flight may touch common bytes.
+    overlap: bool,
+    memory_len: usize,
 }
 
 /// The queues of one site, as a flight sees them during a step.
@@ -157,7 +167,7 @@ impl Queues for SiteQueues<'_, '_> {
 }
 
 impl<'a> Engine<'a> {
-    /// The part of one band; its SRAM may take `limit` bytes.
+    /// The part of one band; its SRAM may take `limit` bytes. With `apart` it has no values: see `values`.
     pub(super) fn new(
         program: &'a Program,
         machine: &Machine,
@@ -166,6 +176,7 @@ impl<'a> Engine<'a> {
         inputs: &[Tensor],
         (bands, band): (&Bands, usize),
         limit: usize,
+        apart: bool,
     ) -> Result<Engine<'a>, SimError> {
         let invalid = |e: CheckError| SimError::Invalid(vec![e]);
         let l = &machine.latency;
@@ -220,23 +231,13 @@ impl<'a> Engine<'a> {
             let bytes = MEMORY_LIMIT - limit + memory_len;
             return Err(SimError::Memory { bytes: bytes as u64, limit: MEMORY_LIMIT as u64 });
         }
-        // Zeroed pages that are never touched cost address space only.
-        let mut memory = vec![0u8; memory_len];
-        for data in &program.data {
-            let len = data.len as usize;
-            let shared = data.bytes.len() == len;
-            for (k, pe) in data.rect.pes().enumerate() {
-                let core = local(pe).and_then(|s| core_of.get(s).copied()).filter(|&c| c != NONE);
-                let Some(core) = core else { continue };
-                let from = if shared { 0 } else { k * len };
-                let at = cores[core as usize].mem_base + data.addr as usize;
-                memory[at..at + len].copy_from_slice(&data.bytes[from..from + len]);
-            }
-        }
-        resident::load(program, inputs, &mut memory, |pe, addr| {
-            let core = local(pe).and_then(|s| core_of.get(s).copied()).filter(|&c| c != NONE)?;
-            Some(cores[core as usize].mem_base + addr as usize)
-        });
+        let memory = match apart {
+            true => Vec::new(),
+            false => values::fill(program, inputs, memory_len, |pe, addr| {
+                let core = local(pe).and_then(|s| core_of.get(s).copied()).filter(|&c| c != NONE)?;
+                Some(cores[core as usize].mem_base + addr as usize)
+            }),
+        };
         let plan = Plan {
             program,
             fabric,
@@ -273,6 +274,10 @@ impl<'a> Engine<'a> {
             core_cycles: 0,
             record_spans: false,
             stepwise: false,
+            records: apart.then(Vec::new),
+            first_core: 0,
+            overlap: false,
+            memory_len,
         };
         for core in 0..engine.cores.len() as u32 {
             engine.wake(core);
@@ -297,7 +302,13 @@ impl<'a> Engine<'a> {
 
     /// Bytes of SRAM that are simulated.
     pub(super) fn memory_len(&self) -> usize {
-        self.memory.len()
+        self.memory_len
+    }
+
+    /// Site among all, and bytes of SRAM, of each PE with a program.
+    pub(super) fn memories(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let site = |&s: &u32| s + self.plan.first_site as u32;
+        self.site_of.iter().map(site).zip(self.cores.iter().map(|c| c.mem_len))
     }
 
     /// PEs with a program.
@@ -323,12 +334,19 @@ impl<'a> Engine<'a> {
     }
 
     /// Runs to the end, in step with the other bands; what goes wrong is told to the meeting.
-    pub(super) fn run(&mut self, limit: u64, meeting: &Meeting, band: usize) {
+    /// `follow` is given what was launched, when values are apart.
+    pub(super) fn run(&mut self, limit: u64, meeting: &Meeting, band: usize, mut follow: impl FnMut(&mut Vec<Record>)) {
         let _guard = Guard(meeting);
         let mut messages = Vec::new();
         for turn in 0.. {
             if let Err((part, error)) = self.step(&mut messages) {
-                meeting.fail(part, band, error);
+                meeting.fail(turn, part, band, error);
+            }
+            if self.overlap {
+                meeting.values_meet(turn);
+            }
+            if let Some(records) = self.records.as_mut().filter(|r| r.len() >= RECORDS) {
+                follow(records);
             }
             let busy = self.network.busy() || !self.next_active.is_empty();
             let next = if busy { Some(self.cycle + 1) } else { self.next_event() };
@@ -338,12 +356,15 @@ impl<'a> Engine<'a> {
             match meeting.meet(turn, band, next.unwrap_or(NEVER)) {
                 None => return,
                 Some(NEVER) => break,
-                Some(at) if at >= limit => return meeting.fail(Part::Network, band, SimError::Runaway { limit }),
+                Some(at) if at >= limit => return meeting.fail(turn, Part::Network, band, SimError::Runaway { limit }),
                 Some(at) => self.cycle = at,
             }
             meeting.collect(turn, band, &mut messages);
         }
         (0..self.cores.len() as u32).for_each(|core| self.close_sink(core));
+        if let Some(records) = &mut self.records {
+            follow(records);
+        }
     }
 
     /// One cycle, after what other bands sent in the one before.
@@ -589,6 +610,13 @@ impl<'a> Engine<'a> {
                         self.act(i, &op.on_done)?;
                     } else {
                         core.queues_in_use |= op.queues;
+                        if let Some(records) = &mut self.records {
+                            let beside = core.flights.iter().fold(0, |mask, f| mask | 1 << f.slot);
+                            let meets = |f: &Flight| flight.meets(op, f, &shapes[f.shape as usize]);
+                            self.overlap |= core.flights.iter().any(meets);
+                            let core = self.first_core + ix;
+                            records.push(Record { core, shape, slot, beside, ex });
+                        }
                         let at = core.flights.partition_point(|f| f.slot < slot);
                         core.flights.insert(at, flight);
                     }
@@ -696,8 +724,9 @@ impl<'a> Engine<'a> {
         if self.network.can_drain(site, queue, words, self.plan.ramp) {
             let mut taken = std::mem::take(&mut self.taken);
             self.network.drain(site, queue, words, &mut taken);
-            if let Some(from) = flight.sinks(op) {
-                let per_word = op.operands[3].ty.per_wavelet();
+            let apart = self.records.is_some();
+            if let Some(from) = if apart { Some(0) } else { flight.sinks(op) } {
+                let per_word = flight.per_word(op);
                 self.sinks[i] = Sink { at: core.mem_base + from as usize, left: words - 1, elements: 0, per_word };
             }
             // The last of those on the ramp came on it in the cycle before, at the latest.
@@ -716,8 +745,10 @@ impl<'a> Engine<'a> {
         if sink.left == 0 {
             return self.take_by_step(core, word, at);
         }
-        self.memory[sink.at..sink.at + 4].copy_from_slice(&word.to_le_bytes());
-        sink.at += 4;
+        if self.records.is_none() {
+            self.memory[sink.at..sink.at + 4].copy_from_slice(&word.to_le_bytes());
+            sink.at += 4;
+        }
         sink.left -= 1;
         sink.elements += sink.per_word;
         self.core_cycles += 1;
@@ -739,7 +770,10 @@ impl<'a> Engine<'a> {
         let c = &mut self.cores[core as usize];
         let Some(flight) = c.flights.first_mut() else { return };
         let op = &self.plan.shapes[flight.shape as usize];
-        flight.take(op, word, &mut self.memory[c.mem_base..c.mem_base + c.mem_len as usize]);
+        match self.records {
+            Some(_) => flight.skip(u64::from(flight.per_word(op)).min(flight.n - flight.done)),
+            None => flight.take(op, word, &mut self.memory[c.mem_base..c.mem_base + c.mem_len as usize]),
+        }
         self.core_cycles += 1;
         self.last_event = self.last_event.max(at);
         if flight.done == flight.n {
@@ -756,14 +790,19 @@ impl<'a> Engine<'a> {
         let core = &mut self.cores[i];
         let flight = &mut core.flights[at];
         let op = &self.plan.shapes[flight.shape as usize];
-        let memory = &mut self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
         let mut queues = SiteQueues {
             network: &mut self.network,
             site: self.site_of[i],
             popped: &mut self.popped,
             pushed: &mut self.pushed,
         };
-        flight.step(op, m, memory, &mut queues);
+        match self.records {
+            Some(_) => flight.count(op, m, &mut queues),
+            None => {
+                let memory = &mut self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
+                flight.step(op, m, memory, &mut queues);
+            }
+        }
         core.next_slot = flight.slot + 1;
         if core.next_slot > SYNC {
             core.next_slot = 0;
@@ -864,7 +903,7 @@ impl<'a> Engine<'a> {
             return Some(Err(SimError::Input(format!("bytes {} + {} are not in SRAM", p.addr, p.len))));
         }
         // SRAM that the program does not declare is still as it began: zero.
-        let held = &self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
+        let held = self.memory.get(core.mem_base..core.mem_base + core.mem_len as usize).unwrap_or_default();
         let range = p.addr as usize..(p.addr + p.len) as usize;
         Some(Ok(range.map(|at| held.get(at).copied().unwrap_or(0)).collect()))
     }

@@ -24,7 +24,9 @@ pub(super) struct Meeting {
     mail: [Vec<Mutex<Vec<Message>>>; 2],
     /// What went wrong first in each band, with the part of the cycle.
     errors: Mutex<Vec<(Part, usize, SimError)>>,
-    failed: AtomicBool,
+    /// First meeting after which nobody goes on.
+    last: AtomicU64,
+    values_meet: AtomicBool,
     arrived: AtomicUsize,
     /// Meetings that were held.
     held: AtomicUsize,
@@ -62,7 +64,8 @@ impl Meeting {
             next: [next(), next()],
             mail: [mail(), mail()],
             errors: Mutex::default(),
-            failed: AtomicBool::new(false),
+            last: AtomicU64::new(NEVER),
+            values_meet: AtomicBool::new(false),
             arrived: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             asleep: AtomicUsize::new(0),
@@ -88,10 +91,21 @@ impl Meeting {
         }
     }
 
-    /// This band cannot go on.
-    pub(super) fn fail(&self, part: Part, band: usize, error: SimError) {
+    /// This band cannot go on after meeting number `turn`. Others may still be in the one before.
+    pub(super) fn fail(&self, turn: u64, part: Part, band: usize, error: SimError) {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).push((part, band, error));
-        self.failed.store(true, Ordering::Release);
+        self.last.fetch_min(turn, Ordering::AcqRel);
+    }
+
+    /// Values depend on when steps happen: the run begins again with both together.
+    pub(super) fn values_meet(&self, turn: u64) {
+        self.values_meet.store(true, Ordering::Release);
+        self.last.fetch_min(turn, Ordering::AcqRel);
+    }
+
+    /// Whether some band said so.
+    pub(super) fn did_values_meet(&self) -> bool {
+        self.values_meet.load(Ordering::Acquire)
     }
 
     /// Waits for all bands. The cycle in which something next happens anywhere; `None` when the run is over because
@@ -125,7 +139,7 @@ impl Meeting {
                 return None;
             }
         }
-        if self.failed.load(Ordering::Acquire) {
+        if self.last.load(Ordering::Acquire) <= turn {
             return None;
         }
         Some(all.iter().map(|n| n.load(Ordering::Acquire)).min().unwrap_or(NEVER))

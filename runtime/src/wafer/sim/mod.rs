@@ -7,12 +7,14 @@
 mod ahead;
 mod bands;
 mod block;
+mod bulk;
 mod engine;
 mod host;
 mod meeting;
 mod network;
 mod shape;
 mod sites;
+mod values;
 mod vector;
 
 use super::fabric;

@@ -107,6 +107,12 @@ impl Flight {
         (stays && keeps_up).then_some((q, words))
     }
 
+    /// Elements in a word of the queue that an operation takes from.
+    pub(super) fn per_word(&self, op: &Shape) -> u32 {
+        let mut from = op.operands[..3].iter().filter(|o| matches!(o.access, Access::Fabric(_)));
+        from.next().map_or(1, |o| o.ty.per_wavelet())
+    }
+
     /// Takes one word of an operation that [`Flight::drains`].
     pub(super) fn take(&mut self, op: &Shape, word: u32, mem: &mut [u8]) {
         /// The word, and nowhere to send anything.
@@ -117,8 +123,7 @@ impl Flight {
             }
             fn push(&mut self, _: u8, _: u32) {}
         }
-        let mut from = op.operands[..3].iter().filter(|o| matches!(o.access, Access::Fabric(_)));
-        let per = from.next().map_or(1, |o| u64::from(o.ty.per_wavelet()));
+        let per = u64::from(self.per_word(op));
         self.step(op, per.min(self.n - self.done), mem, &mut Word(word));
     }
 
@@ -320,11 +325,59 @@ impl Flight {
         (op.operands[3].access == Access::Mem && side_by_side).then_some(from as u32)
     }
 
+    /// Does `m` elements but for their values: takes and gives the words that [`Flight::step`] would.
+    pub(super) fn count(&mut self, op: &Shape, m: u64, queues: &mut impl Queues) {
+        let (n0, end) = (u64::from(self.ex.n0), self.done + m);
+        for operand in &op.operands[..3] {
+            let per = u64::from(operand.ty.per_wavelet());
+            let (queue, before, after) = match operand.access {
+                Access::Fabric(q) => (q, self.done, end),
+                Access::FabricRow(q) => (q, self.done.div_ceil(n0), end.div_ceil(n0)),
+                _ => continue,
+            };
+            (before.div_ceil(per)..after.div_ceil(per)).for_each(|_| _ = queues.pop(queue));
+        }
+        if let Access::Fabric(q) = op.operands[3].access {
+            let per = u64::from(op.operands[3].ty.per_wavelet());
+            let whole = if end == self.n { end.div_ceil(per) } else { end / per };
+            (self.done / per..whole).for_each(|_| queues.push(q, 0));
+        }
+        self.skip(m);
+    }
+
     /// So many elements were done by somebody else.
     pub(super) fn skip(&mut self, elements: u64) {
         self.done += elements;
-        let n0 = u64::from(self.ex.n0);
-        (self.i1, self.i0) = ((self.done / n0) as u32, (self.done % n0) as u32);
+        let (n0, along) = (u64::from(self.ex.n0), u64::from(self.i0) + elements);
+        if along < n0 {
+            self.i0 = along as u32;
+        } else {
+            self.i1 += (along / n0) as u32;
+            self.i0 = (along % n0) as u32;
+        }
+        self.row_loaded = self.i0 > 0;
+    }
+
+    /// True when elements of the two touch a common byte, perhaps, and one of them writes it.
+    pub(super) fn meets(&self, op: &Shape, other: &Flight, its: &Shape) -> bool {
+        let writes = |a: &Flight, op: &Shape, b: &Flight, its: &Shape| {
+            let Some((lo, hi)) = a.extent(op, 3) else { return false };
+            (0..4).filter_map(|k| b.extent(its, k)).any(|(from, to)| lo < to && from < hi)
+        };
+        writes(self, op, other, its) || writes(other, its, self, op)
+    }
+
+    /// First and one past the last byte of an operand in SRAM.
+    fn extent(&self, op: &Shape, k: usize) -> Option<(i64, i64)> {
+        let operand = &op.operands[k];
+        let n = |n: u32| i64::from(n) - 1;
+        operand.access.is_mem().then(|| {
+            let a = self.ex.addr[k];
+            let (d0, d1) = (i64::from(a.s0) * n(self.ex.n0), i64::from(a.s1) * n(self.ex.n1));
+            let start = i64::from(a.start);
+            let (lo, hi) = (start + d0.min(0) + d1.min(0), start + d0.max(0) + d1.max(0));
+            (lo, hi + i64::from(operand.ty.bytes()))
+        })
     }
 
     /// `count` elements of the present outer row. In order, element by element: a destination

@@ -148,10 +148,23 @@ impl Select<'_> {
 
     /// The sum over the run of each row of halves, the axis left with extent 1.
     pub(super) fn sum_of_halves(&mut self, parts: &Parts, axis: usize, halves: [TensorId; 2]) -> Lazy {
+        let mut lazy = self.sums_of_two(parts, axis, halves, HALF_WEIGHTS);
+        self.joined(&mut lazy);
+        lazy
+    }
+
+    /// The sums over the run of each row of two tensors, with weights, as two chains that nothing joins yet.
+    pub(super) fn sums_of_two(
+        &mut self,
+        parts: &Parts,
+        axis: usize,
+        tensors: [TensorId; 2],
+        weights: [f32; 2],
+    ) -> Lazy {
         let Parts { template, run, rows, lanes, own, .. } = parts;
         let runs = (Self::first_lanes(&template.axes, template.lane0, axis, 0), run.extent, run.lane);
         let mut chains = Vec::new();
-        for (t, weight) in halves.into_iter().zip(HALF_WEIGHTS) {
+        for (t, weight) in tensors.into_iter().zip(weights) {
             let half = self.finite(View { tensor: t, ..template.clone() });
             let ones = self.ones(&runs, weight);
             chains.push(self.passes_of(Rows { tensor: half.tensor, rows: own.clone() }, &ones));
@@ -161,7 +174,7 @@ impl Select<'_> {
         self.summed(axes, template.lane0, (*rows, *lanes), own.clone(), chains)
     }
 
-    /// An unfinished product of passes.
+    /// An unfinished product of passes, whose chains nothing joins yet.
     pub(super) fn summed(
         &self,
         axes: Vec<Axis>,
@@ -175,7 +188,6 @@ impl Select<'_> {
         let count = chains.len();
         let blocks = vec![MatBlock { out_rows: own, chains }];
         lazy.mat = Some(MatBase { blocks, axes, lane0, rows, lanes, chains: count, pixels: 1 });
-        self.joined(&mut lazy);
         lazy
     }
 

@@ -20,6 +20,7 @@ mod lane_max;
 mod lane_sums;
 mod math;
 mod matmul;
+mod moments;
 mod movement;
 mod norm;
 mod packed;

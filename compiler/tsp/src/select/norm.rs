@@ -132,9 +132,13 @@ impl Select<'_> {
 
     /// The axis takes a run of lanes in a few rows.
     fn norm_of_rows(&mut self, v: &View, n: Norm) -> Result<Option<Val>, Why> {
-        let (Some(parts), Some(first)) = (self.parts_of(v, n.axis), self.lane_sum(v, n.axis, !n.centered)) else {
-            return Ok(None);
-        };
+        let Some(parts) = self.parts_of(v, n.axis) else { return Ok(None) };
+        if n.centered
+            && let Some(val) = self.norm_by_moments(&parts, v, n)?
+        {
+            return Ok(Some(val));
+        }
+        let Some(first) = self.lane_sum(v, n.axis, !n.centered) else { return Ok(None) };
         let count = Self::count(v, n);
         if !n.centered {
             return self.times_inverse_root(first, count, n.epsilon, |lazy| add_in(lazy, LazyIn::View(v.clone())), v);

@@ -247,7 +247,9 @@ impl Select<'_> {
             let ones = self.ones(&runs, weight);
             chains.push(self.passes_of(Rows { tensor: half.tensor, rows: own.clone() }, &ones));
         }
-        self.summed(axes, lane0, (rows, lanes), own, chains)
+        let mut lazy = self.summed(axes, lane0, (rows, lanes), own, chains);
+        self.joined(&mut lazy);
+        lazy
     }
 
     /// Exponentials over their sum, which a pass over ones leaves in every lane.

@@ -127,11 +127,14 @@ fn numbers(t: &Tensor) -> Vec<f32> {
 }
 
 fn run(g: &Graph, machine: &str, options: &Options, inputs: &[Tensor]) -> u64 {
-    let m = Machine::builtin(machine).expect("a built-in machine");
-    let c = wafer::compile(g, &m, options).unwrap_or_else(|e| panic!("{}: {e}", g.name));
-    let report = rt::check(&c.program, &m);
+    run_on(g, &Machine::builtin(machine).expect("a built-in machine"), options, inputs)
+}
+
+fn run_on(g: &Graph, m: &Machine, options: &Options, inputs: &[Tensor]) -> u64 {
+    let c = wafer::compile(g, m, options).unwrap_or_else(|e| panic!("{}: {e}", g.name));
+    let report = rt::check(&c.program, m);
     assert!(report.ok(), "{}: {} errors, {:#?}\n{}", g.name, report.total_errors, first(&report.errors), c.tiled);
-    let sim = rt::simulate(&c.program, &m, inputs).unwrap_or_else(|e| panic!("{}: {e}\n{}", g.name, c.tiled));
+    let sim = rt::simulate(&c.program, m, inputs).unwrap_or_else(|e| panic!("{}: {e}\n{}", g.name, c.tiled));
     let tiled = c.tiled.eval(inputs).expect("inputs fit");
     for ((s, t), o) in sim.outputs.iter().zip(&tiled).zip(&g.outputs) {
         assert_eq!(s.shape, t.shape);
@@ -454,6 +457,98 @@ fn images_in_bands() {
             c.tiled
         );
         run(&n.g, "wafer", &parts, &inputs);
+    }
+}
+
+/// Convolutions and products whose operands fit no PE: several kernels sum a part of each sum.
+#[test]
+fn sums_by_several_kernels() {
+    let mut m = Machine::builtin("wafer").expect("built in");
+    for (lanes, bands, batch, sram) in [(1, 1, 1, 3072), (3, 1, 2, 2048), (2, 2, 1, 2048)] {
+        m.geometry.sram_bytes_per_pe = sram;
+        let mut n = Net::new("sums in parts");
+        let x = n.input(&[batch, 3, 12, 18]);
+        let y = n.conv(x, 50, [1, 1], [1, 1], 0, 1);
+        let y = n.conv(y, 6, [3, 3], [1, 1], 1, 1);
+        let y = n.relu(y);
+        let y = n.pool(y, Pool::Max, 2, 2, 0, 0);
+        let y = n.conv(y, 4, [3, 1], [2, 1], 1, 1);
+        n.output(y);
+        let inputs = [n.v.tensor(&[batch, 3, 12, 18], 1.0)];
+        let options = Options { lanes: Some(lanes), bands: Some(bands), ..Options::default() };
+        let text = wafer::compile(&n.g, &m, &options).unwrap_or_else(|e| panic!("{e}")).tiled.to_string();
+        assert!(text.matches("the sums before").count() > 1, "{text}");
+        run_on(&n.g, &m, &options, &inputs);
+    }
+    m.geometry.sram_bytes_per_pe = 3072;
+    for (rows, k) in [(1, 2500), (3, 1999)] {
+        let mut n = Net::new("long rows");
+        let x = n.input(&[rows, k]);
+        let y = n.dense(x, 5);
+        let y = n.relu(y);
+        n.output(y);
+        let inputs = [n.v.tensor(&[rows, k], 1.0)];
+        let text = wafer::compile(&n.g, &m, &Options::default()).unwrap_or_else(|e| panic!("{e}")).tiled.to_string();
+        assert!(text.contains("the sums before"), "{text}");
+        run_on(&n.g, &m, &Options::default(), &inputs);
+    }
+    // A flattened image, whose runs are those of its rows.
+    let mut n = Net::new("flattened");
+    let x = n.input(&[2, 8, 12, 15]);
+    let y = n.conv(x, 9, [1, 1], [1, 1], 0, 1);
+    let y = n.op(Op::Reshape { shape: vec![2, 1620] }, &[y]);
+    let y = n.dense(y, 4);
+    n.output(y);
+    let inputs = [n.v.tensor(&[2, 8, 12, 15], 1.0)];
+    run_on(&n.g, &m, &Options::default(), &inputs);
+}
+
+/// Windows over what rows of products make: a spectrogram.
+#[test]
+fn an_image_that_products_make_goes_in_lanes() {
+    let mut n = Net::new("spectrogram");
+    let x = n.input(&[1, 14, 20]);
+    let y = n.dense(x, 22);
+    let y = n.op(Op::Binary(Binary::Mul), &[y, y]);
+    let y = n.op(Op::Reshape { shape: vec![1, 1, 14, 22] }, &[y]);
+    let y = n.conv(y, 5, [3, 3], [1, 1], 1, 1);
+    let y = n.pool(y, Pool::Max, 2, 2, 0, 0);
+    n.output(y);
+    let inputs = [n.v.tensor(&[1, 14, 20], 1.0)];
+    let options = Options { lanes: Some(4), ..Options::default() };
+    let m = Machine::builtin("wafer").expect("built in");
+    let text = wafer::compile(&n.g, &m, &options).unwrap_or_else(|e| panic!("{e}")).tiled.to_string();
+    assert!(text.matches("= conv ").count() >= 4 || text.matches("conv").count() >= 4, "{text}");
+    run(&n.g, "wafer", &options, &inputs);
+}
+
+/// Attention over more places than a PE holds: products whose right operand several PEs hold, columns or rows coming first.
+#[test]
+fn products_of_large_computed_matrices() {
+    for heads in [1, 2] {
+        let mut n = Net::new(&format!("attention of {heads}"));
+        let q = n.input(&[heads, 30, 64]);
+        let k = n.input(&[heads, 400, 64]);
+        let v = n.input(&[heads, 400, 64]);
+        let k = n.op(Op::Transpose { perm: vec![0, 2, 1] }, &[k]);
+        let scores = n.op(Op::MatMul { epilogue: vec![] }, &[q, k]);
+        let p = n.op(Op::Softmax { axis: 2 }, &[scores]);
+        let y = n.op(Op::MatMul { epilogue: vec![] }, &[p, v]);
+        n.output(y);
+        n.run("wafer");
+    }
+}
+
+/// Sums over rows that come one after the other need no other order.
+#[test]
+fn reductions_over_rows() {
+    for kind in [Reduce::Sum, Reduce::Mean, Reduce::Max] {
+        let mut n = Net::new(&format!("{kind:?} over rows"));
+        let x = n.input(&[2, 90, 32]);
+        let y = n.dense(x, 160);
+        let y = n.op(Op::Reduce { kind, axes: vec![1], keep: false }, &[y]);
+        n.output(y);
+        n.run("wafer");
     }
 }
 

@@ -26,6 +26,7 @@ mod plan;
 mod route;
 mod steps;
 mod streams;
+mod sums;
 mod tiled;
 pub mod whole_mesh;
 mod widths;

@@ -87,7 +87,8 @@ pub(crate) fn datapath_cycles(g: &WaferGraph, k: &Kernel, m: &Machine) -> u64 {
     codes.iter().map(|c| c.datapath_cycles(m)).max().unwrap_or(0) * k.core.passes(k.cut.per) as u64
 }
 
-fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Vec<Choice>, CompileError> {
+/// The cuts of a kernel over at most so many PEs, the fewest first.
+fn cuts(g: &WaferGraph, k: &Kernel, max_pes: usize) -> Vec<Cut> {
     let units = k.core.units();
     let out = g.stream(k.output).format;
     let max_pes = if k.core.streams_through(&k.steps, out) { 1 } else { max_pes };
@@ -102,11 +103,26 @@ fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Ve
         let parts = (2..=k.core.max_parts()).map(|parts| Cut { per: 1, parts });
         cuts.extend(parts.filter(|&c| pes_of(k.core.as_ref(), c) <= max_pes));
     }
+    cuts
+}
+
+/// Bytes of SRAM of the PE that holds most.
+fn need(g: &WaferGraph, k: &Kernel, cut: Cut, m: &Machine) -> u64 {
+    fullest(k, cut).map(|i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0)
+}
+
+/// True when some cut of a kernel fits its PEs.
+pub(crate) fn fits(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: Option<usize>) -> bool {
+    let have = u64::from(m.geometry.sram_bytes_per_pe);
+    cuts(g, k, max_pes.unwrap_or(usize::MAX).max(1)).into_iter().rev().any(|c| need(g, k, c, m) <= have)
+}
+
+fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Vec<Choice>, CompileError> {
     let mut found: Vec<Choice> = Vec::new();
     let mut least: Option<u64> = None;
-    for cut in cuts {
+    for cut in cuts(g, k, max_pes) {
         let pes = pes_of(k.core.as_ref(), cut);
-        let need = fullest(k, cut).map(|i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0);
+        let need = need(g, k, cut, m);
         least = Some(least.map_or(need, |l| l.min(need)));
         if need > u64::from(m.geometry.sram_bytes_per_pe) {
             continue;
@@ -123,9 +139,7 @@ fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Ve
             what: format!("a PE's share of node `{}` ({})", k.names[0], k.core.op()),
             need: least.unwrap_or(0),
             have: u64::from(m.geometry.sram_bytes_per_pe),
-            reason: "bytes of SRAM for rows under the window, weights, results and program; the sum over input \
-                     channels is not split over PEs yet"
-                .to_string(),
+            reason: "bytes of SRAM for its part of the operands, results and program, however it is cut".to_string(),
             remedy: "use smaller images or fewer channels, or --target tsp".to_string(),
         });
     }

@@ -6,7 +6,7 @@ use super::error::CompileError;
 use super::lanes::in_lanes;
 use super::place::Placement;
 use super::streams::WaferGraph;
-use super::{Options, estimate, plan, with_buffers};
+use super::{Options, estimate, plan, sums, with_buffers};
 use quadrille_isa::wafer::Machine;
 
 /// Numbers of lanes to try. Those of many small divisors fit the images of most models.
@@ -55,6 +55,7 @@ pub(crate) fn fastest(
 ) -> Result<(WaferGraph, Placement, Wires), CompileError> {
     let room = (f64::from(m.geometry.width_pes) * f64::from(m.geometry.height_pes) * FILL) as u64;
     let cost = |g: &mut WaferGraph| -> Result<(u64, bool), CompileError> {
+        sums::fit(g, m, options.max_pes_per_kernel);
         let choices = plan::all_choices(g, m, options.max_pes_per_kernel)?;
         plan::choose(g, &choices, 1.0);
         let mut e = estimate::estimate(g, images, m);
@@ -67,7 +68,6 @@ pub(crate) fn fastest(
         // A batch fills the pipeline.
         Ok((if images > 1 { e.interval_cycles } else { e.cycles }, e.pes <= room))
     };
-    let plain = cost(&mut g);
     let numbers: Vec<usize> = match options.lanes {
         Some(n) => vec![n],
         None => LANES.to_vec(),
@@ -88,6 +88,8 @@ pub(crate) fn fastest(
             }
         }
     }
+    // Lanes and bands are made of whole sums.
+    let plain = cost(&mut g);
     let free = options.lanes.is_none() && options.bands.is_none();
     let limit = match &plain {
         Ok((cycles, true)) if free => worth(*cycles),

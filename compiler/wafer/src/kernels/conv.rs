@@ -27,12 +27,29 @@ pub(crate) struct Conv {
     pub(crate) bias: Option<Vec<f32>>,
     pub(crate) layout: Layout,
     pub(crate) halo: Halo,
+    /// The channels of a group that it sums: all, or a part of them where a sum is made by several kernels.
+    pub(crate) summed: Range<usize>,
+    /// Its sums go on from those of another kernel, which are its last input.
+    pub(crate) adds: bool,
 }
 
 impl Conv {
     /// Input channels of a group.
     fn cg(&self) -> usize {
         self.g.c / self.groups
+    }
+
+    /// The input that brings sums to go on from, if any.
+    fn begun(&self) -> Option<usize> {
+        self.adds.then(|| self.halo.inputs_in_all())
+    }
+
+    /// The same over other channels.
+    fn summing(&self, summed: Range<usize>, adds: bool) -> Box<dyn Core> {
+        let (weights, layout) = (self.weights.clone(), self.layout.clone());
+        let bias = self.bias.clone().filter(|_| !adds);
+        let (g, m, groups, halo) = (self.g, self.m, self.groups, self.halo);
+        Box::new(Conv { g, m, groups, weights, bias, layout, halo, summed, adds })
     }
 
     /// Output channels of a group.
@@ -44,7 +61,8 @@ impl Conv {
     fn part(&self, g: Geometry, halo: Halo) -> Box<dyn Core> {
         let layout = Layout::image([g.n, self.m, g.oh, g.ow]);
         let (weights, bias) = (self.weights.clone(), self.bias.clone());
-        Box::new(Conv { g, m: self.m, groups: self.groups, weights, bias, layout, halo })
+        let (m, groups, summed, adds) = (self.m, self.groups, self.summed.clone(), self.adds);
+        Box::new(Conv { g, m, groups, weights, bias, layout, halo, summed, adds })
     }
 
     fn weight(&self, m: usize, c: usize, kh: usize, kw: usize) -> u16 {
@@ -72,7 +90,7 @@ impl Conv {
     fn sums(&self, cx: &PeContext<'_>, b: &mut Builder, win: &Window, acc: &steps::Block) -> Vec<VecOp> {
         let (g, first) = (self.g, cx.units.start);
         let left = cx.columns.start * g.sw;
-        let (cg, taps) = (self.cg(), g.kh * g.kw);
+        let (cg, taps) = (self.summed.len(), g.kh * g.kw);
         let rows = cx.units.len();
         let mut ops = Vec::new();
         let mut fma = |n1: usize, a: quadrille_isa::wafer::Mem, w: u32, dst: u32, dst_stride: usize| {
@@ -95,7 +113,7 @@ impl Conv {
             let mut v = Vec::with_capacity(rows * taps * cg);
             for m in cx.units.clone() {
                 for (kh, kw) in taps_of() {
-                    v.extend((0..cg).map(|c| self.weight(m, c, kh, kw)));
+                    v.extend(self.summed.clone().map(|c| self.weight(m, c, kh, kw)));
                 }
             }
             v
@@ -135,7 +153,7 @@ impl Core for Conv {
     fn describe(&self) -> String {
         let g = &self.g;
         format!(
-            "{}x{} stride {}x{} dilation {}x{} pad {},{} groups {}; sum: {}, taps, channels",
+            "{}x{} stride {}x{} dilation {}x{} pad {},{} groups {}; sum: {}, taps, channels{}",
             g.kh,
             g.kw,
             g.sh,
@@ -145,7 +163,12 @@ impl Core for Conv {
             g.top,
             g.left,
             self.groups,
-            if self.bias.is_some() { "bias" } else { "zero" }
+            match (&self.bias, self.adds) {
+                (_, true) => "the sums before",
+                (Some(_), _) => "bias",
+                (None, _) => "zero",
+            },
+            if self.summed.len() < self.cg() { format!(" {:?}", self.summed) } else { String::new() }
         )
     }
 
@@ -153,12 +176,17 @@ impl Core for Conv {
         &self.layout
     }
 
-    fn input_use(&self, _: usize) -> InputUse {
-        InputUse::Rounds
+    fn input_use(&self, i: usize) -> InputUse {
+        if Some(i) == self.begun() { InputUse::Exact } else { InputUse::Rounds }
     }
 
     fn input_run(&self, i: usize) -> usize {
-        self.halo.run(i, self.g.w)
+        if Some(i) == self.begun() { self.g.ow } else { self.halo.run(i, self.g.w) }
+    }
+
+    fn takes_image(&self) -> Option<[usize; 4]> {
+        let g = &self.g;
+        Some([g.n, g.c, g.h, g.w])
     }
 
     fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
@@ -209,8 +237,19 @@ impl Core for Conv {
         super::take_bias(&mut self.bias, added, self.m, |t| t.is_per_row().then(|| t.rows()))
     }
 
-    fn lead(&self, _: usize) -> f64 {
-        self.g.lead()
+    fn halves(&self) -> Option<[Box<dyn Core>; 2]> {
+        let Range { start, end } = self.summed;
+        let middle = start + (end - start).div_ceil(2);
+        (self.groups == 1 && middle < end)
+            .then(|| [self.summing(start..middle, self.adds), self.summing(middle..end, true)])
+    }
+
+    fn begun(&self) -> Option<usize> {
+        Conv::begun(self)
+    }
+
+    fn lead(&self, i: usize) -> f64 {
+        if Some(i) == self.begun() { 1.0 / self.g.oh.max(1) as f64 } else { self.g.lead() }
     }
 
     fn one_task(&self) -> bool {
@@ -219,7 +258,7 @@ impl Core for Conv {
 
     fn macs(&self) -> u64 {
         let g = &self.g;
-        (g.n * self.m * g.oh * g.ow * g.kh * g.kw * self.cg()) as u64
+        (g.n * self.m * g.oh * g.ow * g.kh * g.kw * self.summed.len()) as u64
     }
 
     fn firings(&self) -> usize {
@@ -228,19 +267,24 @@ impl Core for Conv {
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
         let (cg, mg) = (self.cg(), self.mg());
-        let channels = cx.units.start / mg * cg..(cx.units.end - 1) / mg * cg + cg;
+        let channels = match self.groups {
+            1 => self.summed.clone(),
+            _ => cx.units.start / mg * cg..(cx.units.end - 1) / mg * cg + cg,
+        };
         let win = Window::new(b, cx, self.g, ElemType::F16, channels, 0, self.halo);
         let win = if self.mixes() { win.mixed() } else { win };
         let acc = cx.block(b, cx.units.clone(), cx.columns.clone());
-        let start = match &self.bias {
-            Some(v) => {
-                let at = b.f32s(cx.units.len(), || v[cx.units.clone()].to_vec());
-                Src::Mem(mem(ElemType::F32, at, 1, 0))
-            }
-            None => imm(0.0),
-        };
         let dst = Dst::Mem(mem(ElemType::F32, acc.base, acc.pitch, 1));
-        let mut body = vec![mov(num(cx.units.len()), num(cx.columns.len()), dst, start)];
+        let mut body = match (&self.bias, self.begun()) {
+            (_, Some(i)) => cx.take_block(b, i, (self.m, self.g.ow), &acc),
+            (bias, None) => {
+                let start = bias.as_ref().map_or(imm(0.0), |v| {
+                    let at = b.f32s(cx.units.len(), || v[cx.units.clone()].to_vec());
+                    Src::Mem(mem(ElemType::F32, at, 1, 0))
+                });
+                vec![mov(num(cx.units.len()), num(cx.columns.len()), dst, start)]
+            }
+        };
         body.extend(self.sums(cx, b, &win, &acc));
         body.extend(steps::emit(cx.steps, b, &acc));
         body.extend(cx.send(b, self, &acc));
@@ -268,12 +312,16 @@ impl Core for Conv {
             })
             .collect();
         let w: Vec<f32> = self.weights.iter().map(|&b| f16_to_f32(b)).collect();
+        let begun = self.begun().map(|i| inputs[i]);
         out.par_chunks_mut(plane.max(1)).enumerate().for_each(|(nm, out)| {
             let (n, m) = (nm / self.m, nm % self.m);
             let c0 = m / mg * cg;
-            out.fill(self.bias.as_ref().map_or(0.0, |b| b[m]));
+            match begun {
+                Some(sums) => out.copy_from_slice(&sums[nm * plane..(nm + 1) * plane]),
+                None => out.fill(self.bias.as_ref().map_or(0.0, |b| b[m])),
+            }
             for (kh, kw) in (0..g.kh).flat_map(|kh| (0..g.kw).map(move |kw| (kh, kw))) {
-                for c in 0..cg {
+                for c in self.summed.clone() {
                     let w = w[((m * cg + c) * g.kh + kh) * g.kw + kw];
                     let image = &padded[(n * g.c + c0 + c) * ph * pw..][..ph * pw];
                     for (r, out) in out.chunks_mut(g.ow).enumerate() {

@@ -17,6 +17,7 @@ mod enlarge;
 pub(crate) mod general;
 mod join;
 mod pool;
+mod product;
 mod reduce;
 mod reorder;
 mod rows;
@@ -37,6 +38,7 @@ pub(crate) use dense::Dense;
 pub(crate) use enlarge::Enlarge;
 pub(crate) use join::Join;
 pub(crate) use pool::{Pool, PoolKind};
+pub(crate) use product::Product;
 pub(crate) use reduce::{Reduce, ReduceKind};
 pub(crate) use reorder::Reorder;
 pub(crate) use rows::{Geometry, Halo};
@@ -230,6 +232,17 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         if self.splits_columns() { "columns" } else { "channels" }
     }
 
+    /// Its sums by two kernels, where no PE has room for all of their operands: what makes the first part of each, and what
+    /// goes on from there, given that as its last input instead of those of [`Core::begun`].
+    fn halves(&self) -> Option<[Box<dyn Core>; 2]> {
+        None
+    }
+
+    /// The input that brings sums which it goes on from.
+    fn begun(&self) -> Option<usize> {
+        None
+    }
+
     /// Multiply-adds for the whole model run.
     fn macs(&self) -> u64 {
         0
@@ -250,6 +263,11 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
     /// and channel by channel; `None` when it cannot be made in lanes of columns.
     fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
         let _ = inputs;
+        None
+    }
+
+    /// Extents of the image that its first input is, whoever makes it.
+    fn takes_image(&self) -> Option<[usize; 4]> {
         None
     }
 
@@ -320,6 +338,28 @@ impl PeContext<'_> {
         let from = Src::Mem(mem(ElemType::F32, block.base, block.pitch, 1));
         let mut ops = vec![mov(num(block.rows.len()), num(cols), to_fabric(OUT, f.elem), from)];
         ops.extend(self.forward(b));
+        ops
+    }
+
+    /// Takes this PE's part of a block of `rows` x `run` from input `i`, a stream of f32, into `block`.
+    pub(crate) fn take_block(
+        &self,
+        b: &mut Builder,
+        i: usize,
+        (rows, run): (usize, usize),
+        block: &Block,
+    ) -> Vec<VecOp> {
+        let (q, f) = (in_queue(i), self.inputs[i]);
+        let (units, columns) = (&block.rows, &block.cols);
+        // Only a PE of one row takes a part of it.
+        let before = units.start * run + columns.start;
+        let after = (rows - units.end) * run + run - columns.end;
+        let into = Dst::Mem(mem(ElemType::F32, block.base, block.pitch, 1));
+        let scratch = b.zeros(f.elem, 1);
+        let drop = |b: &mut Builder, n: usize| (n > 0).then(|| discard(q, f, b.param(n), 1, scratch));
+        let mut ops: Vec<VecOp> = drop(b, before).into_iter().collect();
+        ops.push(mov(num(units.len()), num(columns.len()), into, fabric(q, f.elem)));
+        ops.extend(drop(b, after));
         ops
     }
 

@@ -101,6 +101,11 @@ impl Core for Pool {
         self.halo.run(i, self.g.w)
     }
 
+    fn takes_image(&self) -> Option<[usize; 4]> {
+        let g = &self.g;
+        Some([g.n, g.c, g.h, g.w])
+    }
+
     fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
         let g = &self.g;
         (inputs[0] == Some([g.n, g.c, g.h, g.w])).then_some([g.n, g.c, g.oh, g.ow])

@@ -64,6 +64,11 @@ impl Halo {
         [first, first + usize::from(self.rows[0] > 0)]
     }
 
+    /// Inputs that a window has: its own stream and one for each side.
+    pub(crate) fn inputs_in_all(self) -> usize {
+        1 + self.columns.into_iter().chain(self.rows).filter(|&n| n > 0).count()
+    }
+
     /// Extent of the runs of input `i`, for a window over rows of `w` columns.
     pub(crate) fn run(self, i: usize, w: usize) -> usize {
         let columns = self.columns.into_iter().filter(|&n| n > 0);

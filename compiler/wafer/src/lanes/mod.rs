@@ -73,7 +73,7 @@ impl Weaver<'_> {
         let k = &self.old.kernels[id.0];
         let dims: Vec<Option<[usize; 4]>> = k.inputs.iter().map(|o| self.carriers[o.stream.0].dims).collect();
         let image = k.core.image(&dims);
-        self.carriers[k.output.0].dims = image;
+        self.carriers[k.output.0].dims = image.or_else(|| self.taken_as(k.output));
         let Some(image) = image else {
             self.keep(k);
             return false;
@@ -90,6 +90,12 @@ impl Weaver<'_> {
         }
         self.keep(k);
         false
+    }
+
+    /// The image that the readers of a stream take it for, whatever it is for its maker.
+    fn taken_as(&self, s: StreamId) -> Option<[usize; 4]> {
+        let readers = self.old.stream(s).readers.iter().filter(|(_, i)| *i == 0);
+        readers.filter_map(|(k, _)| self.old.kernels[k.0].core.takes_image()).next()
     }
 
     /// The kernel as it is, of whole streams.

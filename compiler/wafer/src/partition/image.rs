@@ -52,6 +52,8 @@ impl Partitioner<'_> {
             bias: None,
             layout: Layout::image([g.n, m, g.oh, g.ow]),
             halo: Halo::default(),
+            summed: 0..g.c / groups.max(1),
+            adds: false,
         };
         let (_, source) = self.add(node, Box::new(core), vec![input]);
         self.epilogue(node, source, epilogue)

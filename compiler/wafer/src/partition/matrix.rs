@@ -5,6 +5,7 @@ use crate::kernels::Dense;
 use crate::layout::{Layout, Loop};
 use quadrille_compiler::ir::{EpilogueStep, Node};
 use quadrille_isa::numerics::f32_to_f16;
+use std::sync::Arc;
 
 impl Partitioner<'_> {
     pub(super) fn matmul(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Result<Source, Obstacle> {
@@ -40,10 +41,12 @@ impl Partitioner<'_> {
             rows: outer.elements(),
             k,
             n,
-            weights: weights.iter().map(|&v| f32_to_f16(v)).collect(),
+            weights: Arc::new(weights.iter().map(|&v| f32_to_f16(v)).collect()),
             bias: None,
             order,
             layout: Layout { loops },
+            summed: 0..k,
+            adds: false,
         };
         let (_, source) = self.add(node, Box::new(core), vec![input]);
         self.epilogue(node, source, epilogue)

@@ -385,7 +385,11 @@ fn torn() -> Obstacle {
 
 /// An order seen through transposes.
 fn through(l: &Layout, views: &[View]) -> Option<Layout> {
-    views.iter().try_fold(l.clone(), |l, (shape, perm)| l.transposed(shape, perm))
+    views.iter().try_fold(l.clone(), |l, (shape, perm)| {
+        // Blocks that axes tear apart may be one loop together.
+        let joined = || Layout { loops: l.normalized() };
+        l.transposed(shape, perm).or_else(|| joined().transposed(shape, perm))
+    })
 }
 
 /// The order that is seen as `l` through transposes.

@@ -51,6 +51,8 @@ impl Partitioner<'_> {
         let (dims, wanted, seen) = if image {
             let d = [shape[0], shape[1], shape[2], shape[3]];
             (d, Layout::image(d), Layout::image(d))
+        } else if let Some((dims, order)) = self.axis_order(x)?.and_then(|o| Some((rows_of(&shape, axes, &o)?, o))) {
+            (dims, Layout::axes(&shape, &order), Layout::image(dims))
         } else {
             let kept: Vec<usize> = (0..shape.len()).filter(|a| !axes.contains(a)).collect();
             let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
@@ -160,6 +162,19 @@ impl Partitioner<'_> {
         let solo = self.uses[node.output.0 as usize] == 1;
         Some(Source::Stream { id, views: Vec::new(), solo })
     }
+}
+
+/// The extents (n, c, h, w) of an image of one column whose rows a reduction is over, where the axes in their order are such:
+/// some that stay, those that go, others that stay.
+fn rows_of(shape: &[usize], axes: &[usize], order: &[usize]) -> Option<[usize; 4]> {
+    let first = order.iter().position(|a| axes.contains(a))?;
+    let end = first + axes.len();
+    let (before, gone) = (&order[..first], order.get(first..end)?);
+    let after = &order[end..];
+    let count = |axes: &[usize]| axes.iter().map(|&a| shape[a]).product::<usize>();
+    let stay = before.iter().chain(after);
+    let ascending = stay.is_sorted() && gone.is_sorted() && gone.iter().all(|a| axes.contains(a));
+    (ascending && count(after) > 1).then(|| [count(before), count(after), count(gone), 1])
 }
 
 /// A softmax over `axis` of a stream whose axes go in `order`, when the axis is one of the two

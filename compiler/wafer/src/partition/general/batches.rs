@@ -1,9 +1,10 @@
 //! A product of two computed matrices that is too large for one PE, batch by batch: the right
-//! operand of one batch stays on a PE, and the rows of the left one are its rounds.
+//! operand of one batch stays on a PE, and the rows of the left one are its rounds. Where that is too large still, several PEs
+//! hold some of its columns each.
 
 use super::super::{Obstacle, Partitioner, Source, axis_order, torn};
 use super::Given;
-use crate::kernels::{Concat, Core, MAX_INPUTS, Slice};
+use crate::kernels::{Concat, Core, MAX_INPUTS, Product, Slice};
 use crate::layout::Layout;
 use crate::streams::{Operand, StreamId};
 use quadrille_compiler::ir::{Binary, DType, EpilogueStep, Op, Unary};
@@ -24,25 +25,19 @@ impl Partitioner<'_> {
             let b: usize = g.shape[..g.shape.len() - 2].iter().product();
             b == 1 || b == count
         };
-        if count < 2 || dtype != DType::F32 || !given[..2].iter().all(whole) {
+        if dtype != DType::F32 || !given[..2].iter().all(whole) {
             return Ok(None);
         }
         let mut parts = Vec::new();
         for b in 0..count {
             let mut operands: Vec<Given> =
                 given[..2].iter().map(|g| self.batch(name, g, b)).collect::<Result<_, _>>()?;
-            // The rows wait until the other operand has come: on a PE that takes them whole, if one
-            // can, so that what both are made of goes on.
-            let rows = operands[0].shape.clone();
-            let hold = Op::Reshape { shape: rows.clone() };
-            if operands[0].stream().is_some()
-                && let Ok(id) = self.general_op(&format!("{name}#{b}"), &hold, &operands[..1], (dtype, &rows), None)
-            {
-                operands[0] = given_stream(id, dtype, rows);
-            }
             let out = [1, shape[r - 2], shape[r - 1]];
-            let plain = Op::MatMul { epilogue: Vec::new() };
-            let id = self.general_op(&format!("{name}#{b}"), &plain, &operands, (dtype, &out), None)?;
+            let on_one = match count {
+                1 => None,
+                _ => self.batch_on_one(&format!("{name}#{b}"), &mut operands, &out).ok(),
+            };
+            let Some(id) = on_one.or_else(|| self.batch_on_several(name, &operands)) else { return Ok(None) };
             parts.push(given_stream(id, dtype, out.to_vec()));
         }
         let mut id = self.stacked(name, &parts, [shape[r - 2], shape[r - 1]]);
@@ -64,6 +59,45 @@ impl Partitioner<'_> {
             id = self.general_op(name, &op, &args, (dtype, shape), None)?;
         }
         Ok(Some(id))
+    }
+
+    /// A batch on a PE that holds all of its right operand.
+    fn batch_on_one(&mut self, name: &str, operands: &mut [Given], out: &[usize]) -> Result<StreamId, Obstacle> {
+        let dtype = DType::F32;
+        // The rows wait until the other operand has come: on a PE that takes them whole, if one
+        // can, so that what both are made of goes on.
+        let rows = operands[0].shape.clone();
+        let hold = Op::Reshape { shape: rows.clone() };
+        if operands[0].stream().is_some()
+            && let Ok(id) = self.general_op(name, &hold, &operands[..1], (dtype, &rows), None)
+        {
+            operands[0] = given_stream(id, dtype, rows);
+        }
+        let plain = Op::MatMul { epilogue: Vec::new() };
+        self.general_op(name, &plain, operands, (dtype, out), None)
+    }
+
+    /// A batch on PEs that hold some columns of its right operand each; `None` where operands come in another order.
+    fn batch_on_several(&mut self, name: &str, operands: &[Given]) -> Option<StreamId> {
+        let [x, y] = operands else { return None };
+        let (&[.., rows, k], &[.., n]) = (&x.shape[..], &y.shape[..]) else { return None };
+        if x.stream() == y.stream() {
+            return None;
+        }
+        let mut arrive = Vec::new();
+        for g in [x, y] {
+            let Source::Stream { id, views, .. } = &g.source else { return None };
+            self.settle(*id, views, &g.shape);
+            arrive.push((*id, self.order_of(*id, views)?));
+        }
+        let fits = |by_column| {
+            let core = Product::new([rows, k, n], by_column);
+            let orders = core.orders();
+            arrive.iter().zip(&orders).all(|((_, a), o)| a.same_order(o)).then_some((core, orders))
+        };
+        let (core, orders) = fits(true).or_else(|| fits(false))?;
+        let inputs = arrive.iter().zip(orders).map(|(&(stream, _), layout)| Operand { stream, layout });
+        Some(self.out.add_kernel(name, Box::new(core), inputs.collect(), vec![1, rows, n]).1)
     }
 
     /// The results of the batches, one after the other as they stream.

@@ -6,7 +6,7 @@
 
 use super::super::{Partitioner, Source};
 use super::asm::{Asm, T};
-use super::{Feed, Given};
+use super::{Feed, Given, SRAM};
 use crate::kernels::general::{Arg, BufId, Input, Nest, Prog, Stmt, View};
 use crate::layout::Layout;
 use crate::streams::{Operand, StreamId};
@@ -42,7 +42,9 @@ impl Partitioner<'_> {
             Op::MatMul { .. } => constant(1),
             _ => false,
         };
-        self.fuses && !special && elements(node.output) <= SMALL
+        // What no PE holds is joined with nothing.
+        let held = (0..node.inputs.len()).all(|i| constant(i) || elements(node.inputs[i]) <= SRAM / 4);
+        self.fuses && !special && held && elements(node.output) <= SMALL
     }
 
     /// The program that makes an operand, when nobody else wants its result.

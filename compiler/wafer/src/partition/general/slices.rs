@@ -24,6 +24,9 @@ pub(super) struct Cut {
 /// Elements a round of a flat elementwise node.
 const CHUNK: usize = 512;
 
+/// Smaller ones take longer to launch than to work on.
+const LEAST_CHUNK: usize = 64;
+
 /// True when only the low words of operand `i` matter: it is moved, or an index.
 pub(super) fn takes_low_words(op: &Op, i: usize) -> bool {
     match op {
@@ -143,7 +146,17 @@ fn flat(op: &Op, given: &[Given], out: &[usize]) -> Option<Cut> {
     if given.iter().any(|g| single(g) && matches!(g.source, Source::Stream { .. })) {
         return None;
     }
-    let chunk = (1..=CHUNK).rev().find(|c| n.is_multiple_of(*c))?;
+    // Chunks of whole rows, or within one, keep the axes apart for whoever reads them.
+    let aligned = |c: usize| {
+        let mut within = 1;
+        out.iter().rev().any(|&d| {
+            let here = c.is_multiple_of(within) && d.is_multiple_of(c / within);
+            within *= d;
+            here
+        })
+    };
+    let chunks = || (1..=CHUNK).rev().filter(|c| n.is_multiple_of(*c));
+    let chunk = chunks().find(|&c| c >= LEAST_CHUNK && aligned(c)).or_else(|| chunks().next())?;
     let operands = given.iter().map(|g| {
         let once = single(g);
         Slice { dims: if once { Vec::new() } else { vec![chunk] }, once }

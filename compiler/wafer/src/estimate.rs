@@ -30,8 +30,8 @@ pub(crate) fn images<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> u64 {
     if leading.all(|n| n == first) { first.max(1) as u64 } else { 1 }
 }
 
-/// The figures of a planned graph for a run of so many images.
-pub(crate) fn estimate(g: &WaferGraph, images: u64, m: &Machine) -> Estimate {
+/// The figures of a planned graph for a run of so many images in groups that do not wait for each other.
+pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) -> Estimate {
     let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
     let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
     let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
@@ -48,7 +48,8 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, m: &Machine) -> Estimate {
     let pace = busy.iter().copied().max().unwrap_or(0).max(mapping);
     // What runs once still does the same again and again, row by row: its kernels overlap as images would.
     let firings = g.kernels.iter().map(|k| k.core.firings()).max().unwrap_or(1).max(1) as u64;
-    let units = if images > 1 { images } else { firings };
+    let in_turn = images / groups.max(1);
+    let units = if in_turn > 1 { in_turn } else { firings };
     let beat = pace / units;
     let latency = first_image(g, &busy, units).max(beat);
     let mut sram = (0, 0);

@@ -23,7 +23,7 @@ pub(crate) fn fewer(g: &Graph, images: usize, all: usize) -> Option<Graph> {
     for &v in &g.inputs {
         let (value, mut shape) = (g.value(v), g.shape(v).to_vec());
         *shape.first_mut().filter(|n| **n == all)? = images;
-        map[v.0 as usize] = Some(new.add_input(value.name.clone(), TensorType::new(value.ty.dtype, &shape)));
+        map[v.0 as usize] = Some(new.add_input(value.name.clone(), TensorType::new(value.ty.dtype, shape)));
         of_images[v.0 as usize] = true;
     }
     let live = live_nodes(g);
@@ -126,9 +126,8 @@ pub(crate) fn copies(part: &WaferGraph, copies: usize, inputs: &[usize], outputs
             }
             s.readers.iter_mut().for_each(|(k, _)| *k = kernel(*k));
             let exits = s.outputs.into_iter();
-            s.outputs = exits
-                .map(|Exit { output, part }| Exit { output, part: further(part, c * outputs[output]) })
-                .collect();
+            s.outputs =
+                exits.map(|Exit { output, part }| Exit { output, part: further(part, c * outputs[output]) }).collect();
             g.streams.push(s);
         }
         for (i, k) in part.kernels.iter().enumerate() {

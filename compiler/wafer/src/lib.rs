@@ -16,6 +16,7 @@ mod error;
 mod estimate;
 pub mod floorplan;
 mod functions;
+mod images;
 mod kernels;
 mod lane;
 mod lanes;
@@ -53,6 +54,8 @@ pub struct Options {
     pub lanes: Option<usize>,
     /// Images in so many bands of rows, each in lanes; `None` leaves it to the cost model.
     pub bands: Option<usize>,
+    /// The images of a batch in so many groups, each with PEs of its own; `None` leaves it to the cost model.
+    pub groups: Option<usize>,
 }
 
 /// A compiled model.
@@ -126,9 +129,21 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let inputs: Vec<Named> = graph.inputs.iter().map(|&v| named(v, &graph.value(v).name)).collect();
     let outputs: Vec<Named> = graph.outputs.iter().map(|o| named(o.value, &o.name)).collect();
     let images = estimate::images(inputs.iter().chain(&outputs).map(|n| &n.shape[..]));
-    let (g, placement, wires) = widths::fastest(g, images, machine, options)?;
+    let elements = |named: &[Named]| -> Vec<usize> { named.iter().map(|n| n.shape.iter().product()).collect() };
+    let (taken, given) = (elements(&inputs), elements(&outputs));
+    // The model for a group of the images of a batch, and in so many groups.
+    let group = |groups: usize| {
+        let all = images as usize;
+        let few = images::fewer(graph, all / groups, all)?;
+        let part = partition::partition(&few);
+        part.problems.is_empty().then_some(part.graph)
+    };
+    let of_group = |all: &[usize], groups: usize| -> Vec<usize> { all.iter().map(|n| n / groups).collect() };
+    let in_groups = |g: &WaferGraph, n: usize| images::copies(g, n, &of_group(&taken, n), &of_group(&given, n));
+    let batch = widths::Batch { images, group: &group, in_groups: &in_groups };
+    let (g, placement, wires, groups) = widths::fastest(g, &batch, machine, options)?;
     let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
-    let estimate = estimate::estimate(&g, images, machine);
+    let estimate = estimate::estimate(&g, images, groups as u64, machine);
     let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
     Ok(Compiled { program, tiled, estimate })
 }

@@ -33,9 +33,19 @@ const LEAST_ROWS: usize = 8;
 /// Plans to place before the model is placed without lanes.
 const ATTEMPTS: usize = 3;
 
+/// A batch, and the model for a part of it.
+pub(crate) struct Batch<'a> {
+    pub(crate) images: u64,
+    /// The model for the images of one of so many groups, where it can be told from that of others.
+    pub(crate) group: &'a dyn Fn(usize) -> Option<WaferGraph>,
+    /// So many of them side by side.
+    pub(crate) in_groups: &'a dyn Fn(&WaferGraph, usize) -> WaferGraph,
+}
+
 /// The model in parts, and what is expected of it: cycles of the run, or from one image of a batch to the next.
 struct Plan {
     cycles: u64,
+    groups: usize,
     bands: usize,
     lanes: usize,
     graph: WaferGraph,
@@ -46,27 +56,51 @@ pub(crate) fn worth(cycles: u64) -> u64 {
     ((cycles as f64 * GAIN) as u64).min(cycles.saturating_sub(SEAMS))
 }
 
-/// Places the model in as many lanes as make it fastest.
+/// Of those that are about as fast as the fastest the one with fewest bands, then with fewest lanes and groups comes first:
+/// fewer streams across the mesh, and fewer PEs, of longer vectors.
+fn best_first(plans: &mut [Plan]) {
+    let good = plans.iter().map(|p| p.cycles).min().unwrap_or(0) as f64 * ENOUGH;
+    plans.sort_by_key(|p| match p.cycles as f64 <= good {
+        true => (0, p.bands as u64, p.lanes * p.groups),
+        false => (1, p.cycles, 0),
+    });
+}
+
+/// Numbers of groups of so many images to try.
+fn groups_of(images: usize, options: &Options) -> Vec<usize> {
+    let all = (2..=images).filter(|n| images.is_multiple_of(*n));
+    match (options.groups, options.bands) {
+        (Some(n), _) => all.filter(|&k| k == n).collect(),
+        (None, Some(_)) => Vec::new(),
+        (None, None) if options.lanes.is_some() => Vec::new(),
+        (None, None) => all.collect(),
+    }
+}
+
+/// Places the model in as many groups, bands and lanes as make it fastest.
 pub(crate) fn fastest(
     mut g: WaferGraph,
-    images: u64,
+    batch: &Batch<'_>,
     m: &Machine,
     options: &Options,
-) -> Result<(WaferGraph, Placement, Wires), CompileError> {
+) -> Result<(WaferGraph, Placement, Wires, usize), CompileError> {
+    let images = batch.images;
     let room = (f64::from(m.geometry.width_pes) * f64::from(m.geometry.height_pes) * FILL) as u64;
-    let cost = |g: &mut WaferGraph| -> Result<(u64, bool), CompileError> {
+    let cost = |g: &mut WaferGraph, groups: usize| -> Result<(u64, bool), CompileError> {
+        let (images, room) = (images / groups as u64, room / groups as u64);
         sums::fit(g, m, options.max_pes_per_kernel);
         let choices = plan::all_choices(g, m, options.max_pes_per_kernel)?;
         plan::choose(g, &choices, 1.0);
-        let mut e = estimate::estimate(g, images, m);
+        let mut e = estimate::estimate(g, images, 1, m);
         let mut slack = 1.0;
         while e.pes > room && slack < 64.0 {
             slack *= 1.25;
             plan::choose(g, &choices, slack);
-            e = estimate::estimate(g, images, m);
+            e = estimate::estimate(g, images, 1, m);
         }
         // A batch fills the pipeline.
-        Ok((if images > 1 { e.interval_cycles } else { e.cycles }, e.pes <= room))
+        let cycles = if images * groups as u64 > 1 { e.interval_cycles / groups as u64 } else { e.cycles };
+        Ok((cycles, e.pes <= room))
     };
     let numbers: Vec<usize> = match options.lanes {
         Some(n) => vec![n],
@@ -83,37 +117,61 @@ pub(crate) fn fastest(
         for &lanes in numbers.iter().filter(|&n| fits(n * bands)) {
             let parts = if bands > 1 && lanes == 1 { in_bands(&g, bands) } else { in_lanes(graph, lanes) };
             let Some(mut graph) = parts else { continue };
-            if let Ok((cycles, true)) = cost(&mut graph) {
-                plans.push(Plan { cycles, bands, lanes, graph });
+            if let Ok((cycles, true)) = cost(&mut graph, 1) {
+                plans.push(Plan { cycles, groups: 1, bands, lanes, graph });
             }
         }
     }
+    for groups in groups_of(images as usize, options) {
+        let Some(one) = (batch.group)(groups) else { break };
+        for lanes in [1].into_iter().chain(numbers.iter().copied()).filter(|&n| fits(n * groups)) {
+            let Some(mut one) = (if lanes == 1 { (batch.group)(groups) } else { in_lanes(&one, lanes) }) else {
+                continue;
+            };
+            if let Ok((cycles, true)) = cost(&mut one, groups) {
+                let graph = (batch.in_groups)(&one, groups);
+                plans.push(Plan { cycles, groups, bands: 1, lanes, graph });
+            }
+        }
+    }
+    if let Some(n) = options.groups.filter(|&n| n > 1) {
+        plans.retain(|p| p.groups == n);
+    }
+    // Groups are copies of the same weights: nothing but speed is for them.
+    let others = plans.iter().filter(|p| p.groups == 1).map(|p| p.cycles).min().unwrap_or(u64::MAX);
+    plans.retain(|p| p.groups == 1 || p.cycles < others);
     // Lanes and bands are made of whole sums.
-    let plain = cost(&mut g);
-    let free = options.lanes.is_none() && options.bands.is_none();
+    let plain = cost(&mut g, 1);
+    let free = options.lanes.is_none() && options.bands.is_none() && options.groups.is_none();
     let limit = match &plain {
         Ok((cycles, true)) if free => worth(*cycles),
         _ => u64::MAX,
     };
     plans.retain(|p| p.cycles <= limit);
-    let lanes_alone = plans.iter().filter(|p| p.bands == 1).map(|p| p.cycles).min();
+    let lanes_alone = plans.iter().filter(|p| p.bands == 1 && p.groups == 1).map(|p| p.cycles).min();
     // Bands come with more streams across the mesh than lanes do: they must be worth it once more.
     if let (true, Some(lanes_alone)) = (free, lanes_alone) {
         plans.retain(|p| p.bands == 1 || p.cycles <= worth(lanes_alone));
     }
-    // Of those that are about as fast as the fastest the one with fewest bands, then with fewest lanes: fewer streams across
-    // the mesh, and fewer PEs, of longer vectors.
-    let good = plans.iter().map(|p| p.cycles).min().unwrap_or(0) as f64 * ENOUGH;
-    plans.sort_by_key(|p| if p.cycles as f64 <= good { (0, p.bands as u64, p.lanes) } else { (1, p.cycles, 0) });
-    let last = plans.iter().position(|p| p.bands == 1).unwrap_or(0).max(ATTEMPTS - 1);
-    let tried = plans.into_iter().enumerate().filter(|(i, _)| *i < ATTEMPTS - 1 || *i == last);
-    for (_, Plan { mut graph, .. }) in tried {
+    // Where groups find no place, there are the plans without.
+    let (mut grouped, mut whole): (Vec<Plan>, Vec<Plan>) = plans.into_iter().partition(|p| p.groups > 1);
+    best_first(&mut grouped);
+    best_first(&mut whole);
+    let last = whole.iter().position(|p| p.bands == 1).unwrap_or(0).max(ATTEMPTS - 1);
+    let whole = whole.into_iter().enumerate().filter(|(i, _)| *i < ATTEMPTS - 1 || *i == last);
+    let grouped = grouped.into_iter().map(|p| (p, true));
+    let (mut attempts, mut most) = (0, usize::MAX);
+    for (Plan { mut graph, groups, lanes, .. }, in_groups) in grouped.chain(whole.map(|(_, p)| (p, false))) {
+        if in_groups && (attempts == ATTEMPTS || groups * lanes > most) {
+            continue;
+        }
         match with_buffers(&mut graph, m, options) {
-            Ok((placement, wires)) => return Ok((graph, placement, wires)),
+            Ok((placement, wires)) => return Ok((graph, placement, wires, groups)),
             Err(e) if !free => return Err(e),
-            Err(_) => continue,
+            // Half as many parts have twice as many rows each, and their streams as many more ways.
+            Err(_) => (attempts, most) = (attempts + 1, groups * lanes / 2),
         }
     }
     let (placement, wires) = with_buffers(&mut g, m, options)?;
-    Ok((g, placement, wires))
+    Ok((g, placement, wires, 1))
 }

@@ -42,6 +42,9 @@ const SRAM: usize = 49152;
 /// Cycles above which a kernel is cut into more rounds, so that more PEs can share them.
 const LONG: usize = 6000;
 
+/// How much more than in longer rounds the work may be in all.
+const MOST_EFFORT: usize = 4;
+
 /// An operand as the partitioner knows it.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
@@ -243,7 +246,7 @@ impl Partitioner<'_> {
                 self.settle(*id, views, &g.shape);
             }
         }
-        let mut best: Option<(bool, usize, Attempt)> = None;
+        let mut best: Option<(bool, usize, usize, Attempt)> = None;
         let mut smallest: Option<usize> = None;
         let mut reason = None;
         if self.fuses {
@@ -273,16 +276,20 @@ impl Partitioner<'_> {
                     }
                     let reorders = a.feeds.iter().any(|f| matches!(f, Feed::Given(_, true)));
                     let cycles = a.kernel.round_cycles();
-                    let better =
-                        best.as_ref().is_none_or(|(r, c, _)| (*r && !reorders) || (*r == reorders && *c > LONG));
+                    let all = cycles * cut.rounds;
+                    // Short rounds are no use where they multiply the work.
+                    let sooner = |c: usize, in_all: usize| c > LONG && all <= MOST_EFFORT * in_all;
+                    let better = best
+                        .as_ref()
+                        .is_none_or(|(r, c, in_all, _)| (*r && !reorders) || (*r == reorders && sooner(*c, *in_all)));
                     if better {
-                        best = Some((reorders, cycles, a));
+                        best = Some((reorders, cycles, all, a));
                     }
                 }
             }
         }
         match (best, reason, smallest) {
-            (Some((_, _, a)), _, _) => Ok(a),
+            (Some((_, _, _, a)), _, _) => Ok(a),
             (None, Some(o), _) => Err(o),
             (None, None, Some(s)) => Err(Obstacle::new(
                 format!("its operands and temporaries need at least {s} bytes of one PE's {SRAM}"),

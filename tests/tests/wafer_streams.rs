@@ -303,7 +303,7 @@ fn streams_over_meshes_run_the_same() {
         eprintln!("seed {seed}");
         let (b, inputs, peeks) = random_mesh(seed);
         let want = said(&b, &inputs, &peeks, true, 1);
-        for threads in [1, 2] {
+        for threads in [1, 2, 3] {
             // Threads meet often, which takes its time on a computer that does other things.
             if threads > 1 && (seed % 100 != 7 || want.len() > 20_000) {
                 continue;

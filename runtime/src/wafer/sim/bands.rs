@@ -21,8 +21,12 @@ use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
-/// Sites from which on a run takes more than one thread by itself.
+/// Sites from which on values have a thread of their own, unless one thread is asked for.
 const WORTH_IT: usize = 2_000;
+
+/// Sites from which on every processor has a band: below, bands would mostly wait for each other, and one processor is
+/// left to the values.
+const MANY: usize = 100_000;
 
 /// Where the bands begin and end.
 pub(super) struct Bands {
@@ -80,6 +84,10 @@ fn derived_limit(program: &Program, engines: &[Engine<'_>]) -> u64 {
     longest.saturating_mul(starts).saturating_add(hops * 64).clamp(1_000_000, 20_000_000_000)
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Runs a program that was found valid.
 pub(super) fn run(
     program: &Program,
@@ -97,7 +105,8 @@ pub(super) fn run(
     let shapes = shape::collect(&mut classes);
     let threads = options.threads.unwrap_or_else(|| match fabric.sites.len() {
         few if few < WORTH_IT => 1,
-        _ => std::thread::available_parallelism().map_or(1, usize::from),
+        some if some < MANY => processors().saturating_sub(1),
+        _ => processors(),
     });
     let bands = Bands::new(fabric, threads.clamp(1, fabric.sites.len().max(1)));
     let parts = (fabric, &classes[..], &shapes[..]);
@@ -140,6 +149,9 @@ fn attempt(
         engine.stepwise = options.stepwise;
         if options.record_links {
             engine.network.count_links();
+        }
+        if apart {
+            engine.network.stream();
         }
         engines.push(engine);
     }

@@ -404,7 +404,7 @@ impl<'a> Engine<'a> {
         }
         active.clear();
         self.active = active;
-        self.network.begin();
+        self.network.begin(self.cycle, &mut self.effects);
         self.network.cycle(&mut self.effects);
         self.settle().map_err(|e| (Part::Network, e))
     }
@@ -416,6 +416,13 @@ impl<'a> Engine<'a> {
         let moved = !effects.to_input.is_empty() || !effects.drained.is_empty();
         if moved || !effects.to_node.is_empty() || !effects.out.is_empty() {
             self.last_event = self.last_event.max(now);
+        }
+        for (site, words, last) in effects.streamed.drain(..) {
+            let sink = &mut self.sinks[self.core_of[site as usize] as usize];
+            sink.left -= words;
+            sink.elements += words * sink.per_word;
+            self.core_cycles += u64::from(words);
+            self.last_event = self.last_event.max(last + ramp);
         }
         for (k, &(site, word)) in effects.drained.iter().enumerate() {
             let core = |k: usize| effects.drained.get(k).map(|&(site, _)| self.core_of[site as usize] as usize);

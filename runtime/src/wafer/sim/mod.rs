@@ -1,6 +1,7 @@
 //! The simulator: the definition of what a `wafer` program does, cycle by cycle and bit by bit.
 //!
-//! Event-driven: a PE or router in which nothing can happen costs nothing. Knows the timing
+//! Event-driven: a PE or router in which nothing can happen costs nothing. Cycles and values are found apart, as no value
+//! decides when something happens; [`Options::stepwise`] finds both together, one step at a time. Knows the timing
 //! rules of `docs/isa-wafer.md`; must not know how programs are made. A program that breaks a
 //! rule ends in an error, never in a panic or a hang.
 
@@ -50,7 +51,8 @@ pub struct Options {
     /// Decide every step of every operation in its own cycle: the definition, and slow. By default steps that
     /// nothing else can change are done together; every cycle, value and figure is the same.
     pub stepwise: bool,
-    /// Threads; by default those of the computer for large programs, one for small ones. Nothing depends on it but time.
+    /// Bands of the mesh, with a thread each; values have another one where there are several. By default as many as the
+    /// computer has for large programs, one for small ones. Nothing depends on it but time.
     pub threads: Option<usize>,
 }
 

@@ -5,6 +5,9 @@
 //! behind it; a grant is a round-robin choice among both. Knows wavelets, buffers and masks;
 //! knows nothing of tasks.
 
+mod streams;
+
+use self::streams::Streams;
 use super::super::fabric::{Fabric, From, NONE, PORTS, To, opposite};
 use super::LinkLoad;
 use super::ahead;
@@ -208,6 +211,8 @@ struct NodeState {
     /// Site whose router (or [`NONE`]: the host row; from [`AWAY`] on: a place in `upstream_away`) must hear of freed space.
     upstream: u32,
     to: [Target; 5],
+    /// See `streams`.
+    flags: u8,
 }
 
 /// A router. One line of the cache.
@@ -220,6 +225,8 @@ struct Router {
     /// Its nodes, in order of color, and one bit for the color of each.
     first_node: u32,
     colors: u32,
+    /// Outputs that streams take.
+    busy: u8,
 }
 
 /// Input and output queues of a PE; one that is not bound holds nothing and has no space.
@@ -259,6 +266,8 @@ pub(super) struct Effects {
     pub(super) to_input: Vec<(u32, u8)>,
     /// Words that an operation takes as they come: (site, word).
     pub(super) drained: Vec<(u32, u32)>,
+    /// Words that an operation took, one a cycle, in streams that end: (site, words, cycle of the last).
+    pub(super) streamed: Vec<(u32, u32, u64)>,
     /// Nodes that get a wavelet after the ramp.
     pub(super) to_node: Vec<u32>,
     /// Wavelets that left by an output port: (row, color, word).
@@ -294,6 +303,7 @@ pub(super) struct Network<'a> {
     pub(super) router_cycles: u64,
     /// Wavelets by site and port other than the ramp; empty when they are not counted.
     sent: Vec<[u64; 4]>,
+    streams: Streams,
 }
 
 /// First set bit of `mask` at or after `from`, cyclically.
@@ -323,6 +333,7 @@ impl<'a> Network<'a> {
             next_color: [0; 6],
             first_node: s.first_node - node_range.start as u32,
             colors: s.colors,
+            busy: 0,
         };
         let mut routers: Vec<Router> = sites.iter().map(router).collect();
         let mut queues = vec![PeQueues::default(); sites.len()];
@@ -397,6 +408,7 @@ impl<'a> Network<'a> {
                 rx: node.rx as u8,
                 site,
                 upstream,
+                flags: 0,
             });
         }
         Network {
@@ -420,6 +432,7 @@ impl<'a> Network<'a> {
             host_grants: Vec::new(),
             router_cycles: 0,
             sent: Vec::new(),
+            streams: Streams::default(),
         }
     }
 
@@ -467,7 +480,10 @@ impl<'a> Network<'a> {
 
     /// True when a router or a host row, or another band, may act in the next cycle.
     pub(super) fn busy(&self) -> bool {
-        !self.next_active.is_empty() || !self.next_rows.is_empty() || self.outbox.iter().any(|o| !o.is_empty())
+        !self.next_active.is_empty()
+            || !self.next_rows.is_empty()
+            || self.streams.busy()
+            || self.outbox.iter().any(|o| !o.is_empty())
     }
 
     /// Queues and nodes that hold wavelets, and which.
@@ -607,8 +623,12 @@ impl<'a> Network<'a> {
             r.want[port] |= wanted;
             may_leave |= wanted & r.space[port];
         }
+        let contended = r.busy & tx;
         if may_leave != 0 {
             self.list(site);
+        }
+        if contended != 0 {
+            self.contend(site, contended);
         }
     }
 
@@ -623,7 +643,8 @@ impl<'a> Network<'a> {
     }
 
     /// Makes what was listed up to now the routers of the cycle about to be decided.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, now: u64, effects: &mut Effects) {
+        self.begin_streams(now, effects);
         self.next_active.drain(&mut self.active);
         self.active_rows.append(&mut self.next_rows);
     }
@@ -656,7 +677,7 @@ impl<'a> Network<'a> {
                     }
                 }
             }
-            self.router_cycles += u64::from(self.grants.len() > before);
+            self.router_cycles += u64::from(self.grants.len() > before && self.routers[site as usize].busy == 0);
         }
         let rows = std::mem::take(&mut self.active_rows);
         for &row in &rows {
@@ -683,13 +704,6 @@ impl<'a> Network<'a> {
                 self.send(site, outs, color, effects);
             }
         }
-        // Who had to stand back, or has more.
-        for &site in &active {
-            let r = &self.routers[site as usize];
-            if (0..6).any(|out| r.want[out] & r.space[out] != 0) {
-                self.next_active.insert(site);
-            }
-        }
         let host_grants = std::mem::take(&mut self.host_grants);
         for &(row, color) in &host_grants {
             let word = self.host_words[usize::from(row)][usize::from(color)];
@@ -700,6 +714,14 @@ impl<'a> Network<'a> {
             let site = site.map(|s| s - self.first_site as u32);
             if let Some(node) = site.and_then(|s| self.node(s, color)) {
                 self.arrive(node, word);
+            }
+        }
+        self.stream_cycle(effects);
+        // Who had to stand back, or has more.
+        for &site in &active {
+            let r = &self.routers[site as usize];
+            if (0..6).any(|out| r.want[out] & r.space[out] != 0) {
+                self.next_active.insert(site);
             }
         }
         // Keep the allocations.
@@ -755,6 +777,7 @@ impl<'a> Network<'a> {
     fn send(&mut self, site: u32, outs: u8, color: u8, effects: &mut Effects) {
         let Some(node) = self.node(site, color) else { return };
         let bit = 1u32 << color;
+        self.note_sent(node, outs);
         let n = &mut self.nodes[node as usize];
         let (word, to) = (n.fifo.front(&self.arena), n.to);
         n.pending &= !outs;
@@ -784,6 +807,7 @@ impl<'a> Network<'a> {
             let out = left.trailing_zeros() as usize;
             left &= left - 1;
             match to[out].goal() {
+                Goal::Node(next) if self.is_fed(next) => {}
                 Goal::Node(next) => self.arrive(next, word),
                 Goal::Queue(q) => self.down(site, q, word, bit, effects),
                 Goal::Host(row) => effects.out.push((row, color, word)),

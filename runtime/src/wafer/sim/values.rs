@@ -87,7 +87,7 @@ struct Reader {
 }
 
 /// Least bytes of a stream that are kept before any are forgotten.
-const KEEP: usize = 4096;
+const KEEP: usize = 256;
 
 pub(super) struct Values<'a> {
     program: &'a Program,
@@ -213,20 +213,28 @@ impl<'a> Values<'a> {
     fn launch(&mut self, r: &Record) {
         let core = &mut self.cores[r.core as usize];
         core.launched += 1;
-        let beside = std::array::from_fn(|slot| if r.beside >> slot & 1 == 1 { core.last[slot] } else { 0 });
+        let alone = core.pending.is_empty();
+        let last = core.last;
+        let beside = |slot: usize| if !alone && r.beside >> slot & 1 == 1 { last[slot] } else { 0 };
         core.last[usize::from(r.slot)] = core.launched;
-        core.pending.push(Pending {
+        let mut p = Pending {
             shape: r.shape,
             slot: r.slot,
             number: core.launched,
-            beside,
+            beside: std::array::from_fn(beside),
             ex: r.ex,
             n: r.ex.n(),
             done: 0,
             first: [0; 4],
             begun: false,
-        });
-        if !core.listed {
+        };
+        // Mostly there are words, and nothing before it.
+        if alone && self.advance(r.core as usize, &mut p) {
+            return;
+        }
+        let core = &mut self.cores[r.core as usize];
+        core.pending.push(p);
+        if !alone && !core.listed {
             core.listed = true;
             self.list.push(r.core);
         }

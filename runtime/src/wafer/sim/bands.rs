@@ -138,7 +138,7 @@ fn attempt(
     let mut first_core = 0;
     for band in 0..bands.len() {
         let parts = (fabric, classes, shapes);
-        let mut engine = match Engine::new(program, machine, parts, &host, inputs, (bands, band), limit, apart) {
+        let mut engine = match Engine::new(program, machine, parts, &host, inputs, (bands, band), (limit, apart)) {
             Ok(engine) => engine,
             Err(e) => return Some(Err(e)),
         };

@@ -175,8 +175,7 @@ impl<'a> Engine<'a> {
         host: &'a Mutex<Host<'a>>,
         inputs: &[Tensor],
         (bands, band): (&Bands, usize),
-        limit: usize,
-        apart: bool,
+        (limit, apart): (usize, bool),
     ) -> Result<Engine<'a>, SimError> {
         let invalid = |e: CheckError| SimError::Invalid(vec![e]);
         let l = &machine.latency;

@@ -38,11 +38,22 @@ impl Key {
     }
 }
 
+/// True when nothing is to be found that is not kept: `QUADRILLE_KEPT` is set.
+fn only_kept() -> bool {
+    std::env::var_os("QUADRILLE_KEPT").is_some()
+}
+
+/// What stands in the place of a figure that is not kept, where only kept ones are wanted.
+pub const UNKNOWN: &str = "not run since the compiler last changed";
+
 /// The figure of a key: the one kept, else the one found, which is kept.
 pub fn figure(key: Key, find: impl FnOnce() -> String) -> String {
     let path = key.file();
     if let Ok(known) = fs::read_to_string(&path) {
         return known;
+    }
+    if only_kept() {
+        return UNKNOWN.to_string();
     }
     let found = find();
     // Written beside its place and renamed: nobody reads half a figure.

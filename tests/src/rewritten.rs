@@ -1,16 +1,16 @@
 //! A graph in the forms that docs/rewrite-results.md compares, and what their programs take.
 
 use crate::corpus::{self, Model};
-use crate::kept::{Key, figure};
+use crate::kept::{Key, UNKNOWN, figure};
 use crate::whole::imported;
 use quadrille::compare::Precision;
 use quadrille::machine::{Machine, Target};
-use quadrille::pipeline;
+use quadrille::pipeline::{self, Mapping, Programs};
 use quadrille_compiler::ir::{Graph, ValueDef, text};
 use quadrille_compiler::passes::integer_kernels;
 use quadrille_compiler::rewrite::cost::graph_cost;
 use quadrille_compiler::rewrite::{
-    CostModel, GraphCost, Objective, RewriteOptions, Theme, optimize, optimize_sequentially, random_inputs,
+    CostModel, Extraction, GraphCost, Judge, Objective, RewriteOptions, Theme, optimize, random_inputs,
 };
 use quadrille_isa::container::{self, AnyProgram};
 use sha2::{Digest, Sha256};
@@ -39,6 +39,8 @@ pub struct Form {
 /// A graph in its forms, each different one once.
 pub struct Row {
     name: String,
+    /// The form that is compiled.
+    compiled: usize,
     /// The forms.
     pub forms: Vec<Form>,
     /// The form of each column.
@@ -46,7 +48,7 @@ pub struct Row {
 }
 
 /// Columns before those of the themes.
-pub const COLUMNS: [&str; 4] = ["none", "sequential", "all", "by the sum"];
+pub const COLUMNS: [&str; 5] = ["compiled", "untouched", "sequential", "sum", "overlap"];
 
 /// The cost model of a full-size machine.
 pub fn model(target: Target) -> Box<dyn CostModel> {
@@ -65,11 +67,11 @@ pub fn real(name: &str, target: Target) -> (Graph, Precision) {
     (pipeline::run_passes(&graph, Some(&Machine::full_size(target)), &passes).expect("the passes run"), precision)
 }
 
-/// The forms of a graph: without rules, with the sequential pass, with all rules, by the sum, and without each theme.
+/// The forms of a graph by each extraction, and without each theme.
 pub fn row(name: &str, g: &Graph, (target, source): (Target, Source), precision: Precision) -> Row {
     let model = model(target);
     let machine = Machine::full_size(target);
-    let mut row = Row { name: name.to_string(), forms: Vec::new(), columns: Vec::new() };
+    let mut row = Row { name: name.to_string(), compiled: 0, forms: Vec::new(), columns: Vec::new() };
     let mut add = |g: &Graph| {
         let g = pipeline::run_passes(g, Some(&machine), &["clean".to_string()]).expect("the passes run");
         let digest = digest(&g);
@@ -85,13 +87,20 @@ pub fn row(name: &str, g: &Graph, (target, source): (Target, Source), precision:
         row.columns.push(at);
     };
     let rewritten = |options: RewriteOptions| optimize(g, &*model, &options).expect("it rewrites").0;
-    add(g);
-    add(&optimize_sequentially(g, &*model, &RewriteOptions::default()).expect("it rewrites").0);
+    for extraction in [Extraction::Untouched, Extraction::Sequential, Extraction::By(Objective::Sum)] {
+        add(&rewritten(RewriteOptions { extraction: Some(extraction), ..Default::default() }));
+    }
     add(&rewritten(RewriteOptions::default()));
-    add(&rewritten(RewriteOptions { objective: Objective::Sum, ..Default::default() }));
     for theme in Theme::ALL {
         add(&rewritten(RewriteOptions { disable_rules: vec![theme.name().to_string()], ..Default::default() }));
     }
+    // As the compiler chooses; a test compares.
+    let programs = Programs { machine: &machine, precision, mapping: Mapping::default() };
+    let [untouched, sequential, sum, overlap] = [0, 1, 2, 3].map(|c| row.columns[c]);
+    let quick = [untouched, overlap].iter().all(|&f| programs.is_quick(&row.forms[f].cost));
+    let candidates = if quick { vec![overlap, sum, sequential, untouched] } else { vec![overlap] };
+    let fewest = candidates.into_iter().min_by_key(|&f| row.forms[f].expected.unwrap_or(u64::MAX));
+    row.compiled = fewest.expect("there is one");
     row
 }
 
@@ -157,13 +166,18 @@ impl Row {
     /// The row of a table.
     pub fn line(&self) -> String {
         let cycles = |i: &usize| self.forms[*i].cycles.as_ref().map_or("-".to_string(), |c| c.to_string());
-        let all: Vec<String> = self.columns.iter().map(cycles).collect();
+        let all: Vec<String> = [&self.compiled].into_iter().chain(&self.columns).map(cycles).collect();
         format!("| {} | {} |", self.name, all.join(" | "))
     }
 
-    /// The form with all rules.
-    pub fn all(&self) -> &Form {
-        &self.forms[self.columns[2]]
+    /// True when all its figures are known.
+    pub fn is_finished(&self) -> bool {
+        !self.forms.iter().any(|f| f.cycles.as_ref().is_err_and(|e| e == UNKNOWN))
+    }
+
+    /// The form that is compiled.
+    pub fn compiled(&self) -> &Form {
+        &self.forms[self.compiled]
     }
 
     /// Pairs of forms whose programs differ by more than a hundredth, and how many of them an objective ranks as the schedules do;

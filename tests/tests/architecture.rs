@@ -99,3 +99,23 @@ fn sources_are_tidy() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// Nothing that is compiled, checked or simulated depends on the time that it takes.
+#[test]
+fn no_decision_looks_at_a_clock() {
+    let mut files = Vec::new();
+    for folder in ["compiler/src", "compiler/tsp/src", "compiler/wafer/src", "compiler/cli/src/pipeline", "runtime"] {
+        sources(&repository().join(folder), &mut files);
+    }
+    assert!(files.len() > 200, "the tree was walked");
+    let clock = ["Instant", "SystemTime", ".elapsed("];
+    let wrong: Vec<_> = files
+        .iter()
+        .filter(|f| !f.components().any(|c| ["tests", "benches", "examples"].iter().any(|t| c.as_os_str() == *t)))
+        .filter(|f| {
+            let text = fs::read_to_string(f).expect("sources are UTF-8");
+            clock.iter().any(|c| text.contains(c))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -17,6 +17,7 @@ mod exact;
 mod explain;
 mod extract;
 mod fold;
+mod judged;
 mod language;
 mod load;
 mod options;
@@ -36,11 +37,11 @@ mod tests;
 pub use check::{Check, Difference, compare_graphs, random_inputs};
 pub use cost::{CostModel, Cycles, GraphCost, Mapping, Objective, Operand, Product, RESOURCES, Target, Wait, as_chain};
 pub use explain::{Explanation, Group, Made, explain};
-pub use options::RewriteOptions;
+pub use judged::{Judge, optimize_judged};
+pub use options::{Extraction, RewriteOptions};
 pub use rebuild::{JOINT, Lineage, Step};
-pub use report::{Application, Overlap, RegionReport, RewriteReport, RuleCount, StopReason};
+pub use report::{Application, Candidate, Overlap, RegionReport, RewriteReport, RuleCount, StopReason};
 pub use rule::{Rounding, Rule, Theme};
-pub use sequential::optimize_sequentially;
 
 use crate::ir::{Graph, ValueId};
 use analysis::{Read, Region, Terms};
@@ -105,20 +106,37 @@ pub fn optimize(
     let model = own.as_deref().unwrap_or(model);
     let limits = Limits::of(model, options);
     let mut report = RewriteReport::new(model, cost::graph_cost(g, model));
-    let mut current = g.clone();
-    for sweep in 0..SWEEPS {
-        let cut = current.nodes().len() > region::REGION_NODES;
-        current = self::sweep(&current, sweep, model, (&rules, limits), options, &mut report)?;
-        // The second sweep has other cuts; the third, of a graph that has become small enough, none.
-        if !cut || sweep > 0 && current.nodes().len() > region::REGION_NODES {
-            break;
-        }
-    }
+    report.extraction = options.extraction.unwrap_or_default();
+    let current = match report.extraction {
+        Extraction::Untouched => g.clone(),
+        Extraction::Sequential => sequential::one_rule_at_a_time(g, model, (&rules, limits), options, &mut report)?,
+        Extraction::By(_) => saturated(g, model, (&rules, limits), options, &mut report)?,
+    };
     report.after = cost::graph_cost(&current, model);
     if let Some(seed) = options.check {
         report.check = Some(compare_graphs(g, &current, &random_inputs(g, seed), options.strict_float)?);
     }
     Ok((current, report))
+}
+
+/// The best form of all that the rules find.
+fn saturated(
+    g: &Graph,
+    model: &dyn CostModel,
+    rules: (&[usize], Limits),
+    options: &RewriteOptions,
+    report: &mut RewriteReport,
+) -> Result<Graph, RewriteError> {
+    let mut current = g.clone();
+    for sweep in 0..SWEEPS {
+        let cut = current.nodes().len() > region::REGION_NODES;
+        current = self::sweep(&current, sweep, model, rules, options, report)?;
+        // The second sweep has other cuts; the third, of a graph that has become small enough, none.
+        if !cut || sweep > 0 && current.nodes().len() > region::REGION_NODES {
+            break;
+        }
+    }
+    Ok(current)
 }
 
 /// Sweeps over a graph, at most.
@@ -238,8 +256,9 @@ fn search(
     let classes: HashMap<_, _> = loaded.values.iter().copied().collect();
     let root_classes: Vec<Id> = roots.iter().map(|v| loaded.egraph.find(classes[v])).collect();
     let mut cost_of = |egraph: &Terms, c: Id, t: &language::Term| term_cost(egraph, c, t, model);
-    let (solved, chosen) = extraction(&loaded.egraph, &root_classes, (model.shared(), options.objective), &mut cost_of)
-        .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
+    let (solved, chosen) =
+        extraction(&loaded.egraph, &root_classes, (model.shared(), options.objective()), &mut cost_of)
+            .ok_or_else(|| RewriteError::bug("no choice of terms without a cycle"))?;
     Ok(Found { roots, loaded, iterations, stop, solved, chosen })
 }
 

@@ -4,6 +4,60 @@ use super::RewriteError;
 use super::cost::Objective;
 use super::rule::Theme;
 use super::rules::TABLE;
+use std::fmt;
+
+/// How one of the equal forms of a graph is found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Extraction {
+    /// Of all forms that the rules find, the best by an objective.
+    By(Objective),
+    /// One rule after the other, as a peephole pass has them: each wherever it makes the graph cheaper, until none does.
+    Sequential,
+    /// No rule.
+    Untouched,
+}
+
+impl Default for Extraction {
+    fn default() -> Extraction {
+        Extraction::By(Objective::default())
+    }
+}
+
+impl Extraction {
+    /// All.
+    pub const ALL: [Extraction; 5] = [
+        Extraction::By(Objective::Overlap),
+        Extraction::By(Objective::Both),
+        Extraction::By(Objective::Sum),
+        Extraction::Sequential,
+        Extraction::Untouched,
+    ];
+
+    /// Those whose programs are compared, the most likely first.
+    pub const CANDIDATES: [Extraction; 4] = [
+        Extraction::By(Objective::Overlap),
+        Extraction::By(Objective::Sum),
+        Extraction::Sequential,
+        Extraction::Untouched,
+    ];
+
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Extraction::By(Objective::Overlap) => "overlap",
+            Extraction::By(Objective::Both) => "both",
+            Extraction::By(Objective::Sum) => "sum",
+            Extraction::Sequential => "sequential",
+            Extraction::Untouched => "untouched",
+        }
+    }
+}
+
+impl fmt::Display for Extraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// Switches and limits of the rewriter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,8 +77,9 @@ pub struct RewriteOptions {
     /// Applications of rules, at most, counted in order through the regions: what came before an application
     /// can be looked at. `None` is no limit.
     pub applications: Option<usize>,
-    /// What the choice among equal forms minimises.
-    pub objective: Objective,
+    /// How one of the equal forms is found; `None` leaves it to programs where these are made quickly
+    /// ([`optimize_judged`](super::optimize_judged)), else to the default.
+    pub extraction: Option<Extraction>,
 }
 
 impl Default for RewriteOptions {
@@ -37,12 +92,20 @@ impl Default for RewriteOptions {
             iterations: 24,
             growth: 24,
             applications: None,
-            objective: Objective::default(),
+            extraction: None,
         }
     }
 }
 
 impl RewriteOptions {
+    /// What the choice among equal forms minimises.
+    pub(super) fn objective(&self) -> Objective {
+        match self.extraction {
+            Some(Extraction::By(objective)) => objective,
+            _ => Objective::default(),
+        }
+    }
+
     /// Limit on terms for a region that starts with `terms`.
     pub(super) fn node_limit(&self, terms: usize) -> usize {
         // Small regions may grow more: their alternatives are few in number anyway.

@@ -1,6 +1,7 @@
 //! What the rewriter did: why it stopped, which rules, and what it gained.
 
 use super::cost::{CostModel, GraphCost, RESOURCES, Target};
+use super::options::Extraction;
 use super::rebuild::{JOINT, Lineage, Step};
 use super::rules::TABLE;
 use crate::ir::{Graph, NodeId};
@@ -132,6 +133,15 @@ pub struct Application {
     pub after: String,
 }
 
+/// An extraction whose program was made for comparison.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// The extraction.
+    pub extraction: Extraction,
+    /// Cycles of its program; `None` where there is none.
+    pub cycles: Option<u64>,
+}
+
 /// What the rewriter did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RewriteReport {
@@ -149,6 +159,10 @@ pub struct RewriteReport {
     pub regions: Vec<RegionReport>,
     /// How each node came to be that rules made, in order of the new graph.
     pub lineage: Vec<Lineage>,
+    /// How the form was found.
+    pub extraction: Extraction,
+    /// Extractions whose programs were compared, each with another graph; empty when none were.
+    pub candidates: Vec<Candidate>,
     /// Result of the comparison, when one was asked for.
     pub check: Option<super::check::Check>,
     /// The application that a limit on applications ended with, when it was reached.
@@ -167,6 +181,8 @@ impl RewriteReport {
             after: GraphCost::default(),
             regions: Vec::new(),
             lineage: Vec::new(),
+            extraction: Extraction::default(),
+            candidates: Vec::new(),
             check: None,
             last: None,
             applied: vec![0; TABLE.len()],

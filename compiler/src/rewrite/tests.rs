@@ -215,7 +215,7 @@ fn last_bits(dtype: DType) -> f64 {
 #[test]
 fn a_graph_goes_into_an_e_graph_and_back_unchanged() {
     let mut same = 0;
-    for seed in 0..400 {
+    for seed in 0..480 {
         let mut rng = arbitrary::Rng::new(seed);
         let nodes = 2 + (seed as usize % 24);
         let g = arbitrary::graph(&mut rng, &arbitrary::Config { nodes, ..Default::default() });
@@ -242,7 +242,7 @@ fn a_graph_goes_into_an_e_graph_and_back_unchanged() {
 #[test]
 fn optimising_random_graphs_keeps_their_meaning() {
     let (mut changed, mut networks) = (0, 0);
-    for seed in 0..400 {
+    for seed in 0..480 {
         let mut rng = arbitrary::Rng::new(seed);
         let size = 1 + (seed as usize % 10);
         let mut draw = Gen::new(seed, false);
@@ -253,11 +253,20 @@ fn optimising_random_graphs_keeps_their_meaning() {
         };
         let model = PlainCost { operands: seed % 4 < 2 };
         let strict_float = seed % 3 == 0 || seed % 5 == 0;
-        let options = RewriteOptions { strict_float, ..Default::default() };
+        // Most by the default, every other way beside it.
+        let extraction = (seed % 2 == 1).then(|| Extraction::ALL[1 + seed as usize / 2 % 4]);
+        let options = RewriteOptions { strict_float, extraction, ..Default::default() };
         let (after, report) = optimize(&g, &model, &options).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         verify::verify(&after).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
         let by = |c: &GraphCost| Objective::default().cycles(c);
-        assert!(by(&report.after) <= by(&report.before), "seed {seed}: {report}");
+        match report.extraction {
+            Extraction::By(Objective::Overlap) => {
+                assert!(by(&report.after) <= by(&report.before), "seed {seed}: {report}")
+            }
+            Extraction::Sequential => assert!(report.after.serial_cycles <= report.before.serial_cycles),
+            Extraction::Untouched => assert_eq!((report.applications(), text::print(&after)), (0, text::print(&g))),
+            Extraction::By(_) => {}
+        }
         let used = report.rules().iter().any(|r| r.used > 0);
         changed += usize::from(used);
         networks += usize::from(used && seed % 3 > 0);
@@ -273,7 +282,7 @@ fn optimising_random_graphs_keeps_their_meaning() {
         let (again, report_again) = optimize(&g, &model, &options).unwrap();
         assert_eq!((text::print(&again), report_again), (text::print(&after), report));
     }
-    println!("{changed} of 400 graphs were changed by rules, {networks} of them networks");
+    println!("{changed} of 480 graphs were changed by rules, {networks} of them networks");
     assert!(networks >= 260 && changed > networks);
 }
 
@@ -332,8 +341,9 @@ fn a_limit_on_applications_is_a_prefix_of_the_whole() {
         let mut draw = Gen::new(seed, false);
         // The largest have several regions and two sweeps.
         let g = networks::convolutional(&mut draw, 1 + 16 * seed as usize).unwrap();
+        let extraction = (seed % 3 == 2).then_some(Extraction::Sequential);
         let run = |applications| {
-            let options = RewriteOptions { applications, ..Default::default() };
+            let options = RewriteOptions { applications, extraction, ..Default::default() };
             optimize(&g, &PlainCost { operands: true }, &options).unwrap()
         };
         let (whole, report) = run(None);
@@ -351,6 +361,53 @@ fn a_limit_on_applications_is_a_prefix_of_the_whole() {
         }
     }
     assert!(counts > 1000, "{counts}");
+}
+
+/// Says what a test tells it to.
+struct Told<'a> {
+    quick: bool,
+    cycles: &'a (dyn Fn(&Graph) -> Option<u64> + Sync),
+}
+
+impl Judge for Told<'_> {
+    fn is_quick(&self, _: &GraphCost) -> bool {
+        self.quick
+    }
+
+    fn cycles(&self, g: &Graph) -> Option<u64> {
+        (self.cycles)(g)
+    }
+}
+
+#[test]
+fn of_the_candidates_the_shortest_program_is_taken() {
+    let model = PlainCost { operands: true };
+    let g = networks::transformer(&mut Gen::new(3, false), 2).unwrap();
+    let judged = |quick, cycles: &(dyn Fn(&Graph) -> Option<u64> + Sync), extraction| {
+        let options = RewriteOptions { extraction, ..Default::default() };
+        optimize_judged(&g, &model, &options, &Told { quick, cycles }).unwrap()
+    };
+    let nodes = |g: &Graph| Some(g.nodes().len() as u64);
+    // More nodes are better: the graph as it came.
+    let (most, report) = judged(true, &|g| nodes(g).map(|n| 1000 - n), None);
+    assert_eq!((report.extraction, text::print(&most)), (Extraction::Untouched, text::print(&g)));
+    assert!(report.candidates.len() >= 2 && report.lineage.is_empty(), "{:?}", report.candidates);
+    // Of equals, and of those without a program, the first.
+    for cycles in [Some(7), None] {
+        let (_, report) = judged(true, &|_| cycles, None);
+        assert_eq!(report.extraction, Extraction::default());
+        assert!(report.candidates.iter().all(|c| c.cycles == cycles));
+    }
+    // Only the graph as it came has a program.
+    let only = |h: &Graph| (h.nodes().len() == g.nodes().len()).then_some(9);
+    assert_eq!(judged(true, &only, None).1.extraction, Extraction::Untouched);
+    // Nobody is asked, where that takes long or the extraction is named.
+    let never = |_: &Graph| -> Option<u64> { panic!("it is not asked") };
+    let (unasked, report) = judged(false, &never, None);
+    assert!(report.candidates.is_empty());
+    assert_eq!(text::print(&unasked), text::print(&optimize(&g, &model, &RewriteOptions::default()).unwrap().0));
+    let (_, report) = judged(true, &never, Some(Extraction::Sequential));
+    assert_eq!(report.extraction, Extraction::Sequential);
 }
 
 #[test]

@@ -192,7 +192,10 @@ fn attempt(
 /// A graph as a target is asked about it; beyond what is compiled, `prepare` says so.
 fn prepared(q: &Question<'_>, machine: &Machine, graph: &Graph) -> Result<Graph, Failure> {
     if !(REWRITTEN_PRIMITIVES..=pipeline::MAX_PRIMITIVES).contains(&graph.nodes().len()) {
-        return pipeline::prepare(graph, machine, q.preparation);
+        let mut how = q.preparation.clone();
+        // Every form of a graph is supported, or none: no programs need to be made.
+        how.rewrite.extraction.get_or_insert_default();
+        return pipeline::prepare(graph, machine, &how);
     }
     pipeline::run_passes(graph, Some(machine), &["clean".to_string()])
 }

@@ -107,6 +107,11 @@ impl Args {
         };
         let precision = self.args.precision(&imported, machine.target());
         let mut subject = Subject { imported, machine, precision, how, inputs, expected, limit: self.limit };
+        // The form that is compiled is the one to look into.
+        let whole = pipeline::prepare_reporting(&subject.imported, &subject.machine, &subject.how)?.1;
+        if let [one] = &whole[..] {
+            subject.how.rewrite.extraction = Some(one.report.extraction);
+        }
         if self.wrong == Wrong::Cycles && self.limit.is_none() {
             let plain = subject.rewritten(0)?.0;
             subject.limit = Some(subject.compile(&plain).map(|c| c.estimate.cycles).map_err(|f| {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Prints, for each of the user's nodes that rules changed, the primitives before, the chain of rules, the
 /// primitives after, and the cost of both in cycles of the target's cost model; then why the rules
-/// stopped and how often each was used. Compiles nothing. In whole-mesh mode, where no rules are used: the steps
+/// stopped and how often each was used. In whole-mesh mode, where no rules are used: the steps
 /// that all PEs do in turn, with declared cycles, and the longest context that fits.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -171,6 +171,9 @@ fn to_json(t: &Told<'_>) -> Value {
     json!({
         "stop": {"reason": r.stop().id(), "limit": r.stop().limit()},
         "decided": r.decided,
+        "extraction": r.extraction.name(),
+        "candidates": r.candidates.iter().map(|c| json!({"extraction": c.extraction.name(), "cycles": c.cycles}))
+            .collect::<Vec<_>>(),
         "before": cost(&r.before),
         "after": cost(&r.after),
         "groups": groups.collect::<Vec<_>>(),

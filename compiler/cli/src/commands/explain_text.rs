@@ -1,7 +1,7 @@
 //! `explain` for people.
 
 use super::explain::Told;
-use quadrille_compiler::rewrite::{Group, Made};
+use quadrille_compiler::rewrite::{Candidate, Group, Made};
 use std::fmt::Write;
 
 /// The text of all rewrites.
@@ -16,6 +16,11 @@ fn one(t: &Told<'_>) -> String {
     let _ = writeln!(s, "{}: {} -> {} operations; rules stopped: {}", r.target, b.nodes, a.nodes, r.stop());
     if let Some(decided) = &r.decided {
         let _ = writeln!(s, "  costs are of {decided}");
+    }
+    if !r.candidates.is_empty() {
+        let cycles = |c: &Candidate| c.cycles.map_or("none".to_string(), |c| c.to_string());
+        let all: Vec<String> = r.candidates.iter().map(|c| format!("{} {}", c.extraction, cycles(c))).collect();
+        let _ = writeln!(s, "  cycles of programs: {}; taken: {}", all.join(", "), r.extraction);
     }
     for ((what, before), (_, after)) in b.lines().into_iter().zip(a.lines()) {
         let _ = writeln!(s, "  cycles, {what}: {before} -> {after}");

@@ -7,7 +7,7 @@ use crate::machine::{Machine, Target};
 use crate::pipeline::{self, Extents, Mapping, Mode, Preparation};
 use clap::Args;
 use quadrille_compiler::ir::Graph;
-use quadrille_compiler::rewrite::RewriteOptions;
+use quadrille_compiler::rewrite::{Extraction, Objective, RewriteOptions};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -128,6 +128,38 @@ impl MeshArgs {
     }
 }
 
+/// How one of the equal forms is taken.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Taken {
+    /// The shortest program of `overlap`, `sum`, `sequential` and `untouched` where programs are made quickly, else `overlap`
+    #[default]
+    Best,
+    /// The busiest resource or the longest chain of operations, and a sixteenth of the sum
+    Overlap,
+    /// The busiest resource or the longest chain of operations, and the sum
+    Both,
+    /// The sum of all operations
+    Sum,
+    /// One rule after the other, each wherever it makes the model cheaper
+    Sequential,
+    /// No rule
+    Untouched,
+}
+
+impl Taken {
+    /// The extraction, if it names one.
+    pub fn named(self) -> Option<Extraction> {
+        Some(match self {
+            Taken::Best => return None,
+            Taken::Overlap => Extraction::By(Objective::Overlap),
+            Taken::Both => Extraction::By(Objective::Both),
+            Taken::Sum => Extraction::By(Objective::Sum),
+            Taken::Sequential => Extraction::Sequential,
+            Taken::Untouched => Extraction::Untouched,
+        })
+    }
+}
+
 /// Switches of the rewriter.
 #[derive(Args, Clone, Debug)]
 pub struct RewriteArgs {
@@ -143,6 +175,10 @@ pub struct RewriteArgs {
     #[arg(long)]
     pub strict_float: bool,
 
+    /// How `rewrite` takes one of the equal forms of a model
+    #[arg(long, value_enum, default_value_t)]
+    pub extraction: Taken,
+
     /// Evaluate the graph before and after `rewrite` on random inputs of this seed, and fail if they differ [seed: 0]
     #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
     pub check_rewrites: Option<u64>,
@@ -156,6 +192,7 @@ impl RewriteArgs {
             disable_rules: self.disable_rules.clone(),
             strict_float: self.strict_float,
             check: self.check_rewrites,
+            extraction: self.extraction.named(),
             ..RewriteOptions::default()
         }
     }

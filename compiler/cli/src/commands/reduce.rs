@@ -131,6 +131,9 @@ impl Args {
         if a.rewrite.strict_float {
             out.push("--strict-float".into());
         }
+        if let Some(e) = a.rewrite.extraction.named() {
+            out.push(format!("--extraction={e}").into());
+        }
         if let Some(seed) = a.rewrite.check_rewrites {
             out.push(format!("--check-rewrites={seed}").into());
         }

@@ -7,6 +7,7 @@
 mod account;
 mod backend;
 mod feeds;
+mod judge;
 mod mapping;
 
 pub use account::{Account, Loss, NAMED, NodeAccount};
@@ -15,6 +16,7 @@ pub use backend::{
     declared_inputs, pes, simulate, spans, text_bytes, unsupported_nodes,
 };
 pub use feeds::{Feeds, input_names, output_names};
+pub use judge::Programs;
 pub use mapping::{Extents, Mapping, Mode};
 
 use crate::compare::Precision;
@@ -201,10 +203,14 @@ fn prepare_into(
         }
         standard.insert(0, passes::integer_kernels::PASS.name.to_string());
     }
-    run_passes_into(graph, Some(machine), how.passes.as_deref().unwrap_or(&standard), &how.rewrite, rewritten)
+    let precision = precision(graph, machine.target(), how.precision);
+    let programs = Programs { machine, precision, mapping: how.mapping };
+    let passes = how.passes.as_deref().unwrap_or(&standard);
+    run_passes_into(graph, (Some(machine), Some(&programs)), passes, &how.rewrite, rewritten)
 }
 
-/// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each.
+/// Runs passes, pipelines and `rewrite` in the order given. The graph is verified after each. No programs are made: `rewrite`
+/// chooses by its costs.
 pub fn run_passes(graph: &Graph, machine: Option<&Machine>, names: &[String]) -> Result<Graph, Failure> {
     run_passes_with(graph, machine, names, &RewriteOptions::default())
 }
@@ -216,13 +222,13 @@ pub fn run_passes_with(
     names: &[String],
     options: &RewriteOptions,
 ) -> Result<Graph, Failure> {
-    run_passes_into(graph, machine, names, options, None)
+    run_passes_into(graph, (machine, None), names, options, None)
 }
 
-/// Also tells what every `rewrite` did, if it is asked to.
+/// Also tells what every `rewrite` did, if it is asked to; with programs, these choose among forms.
 fn run_passes_into(
     graph: &Graph,
-    machine: Option<&Machine>,
+    (machine, programs): (Option<&Machine>, Option<&Programs<'_>>),
     names: &[String],
     options: &RewriteOptions,
     mut rewritten: Option<&mut Vec<Rewritten>>,
@@ -232,7 +238,7 @@ fn run_passes_into(
         if name == REWRITE {
             let machine =
                 machine.ok_or_else(|| Failure::usage("`rewrite` chooses by a target's cost: give --target"))?;
-            let (after, report) = backend::rewrite(&g, machine, options)?;
+            let (after, report) = backend::rewrite(&g, machine, programs, options)?;
             ir::verify::verify(&after).map_err(|errors| {
                 let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Failure::wrong(format!("internal error: `rewrite` broke the graph: {}", list.join("; ")))

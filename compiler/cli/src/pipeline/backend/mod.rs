@@ -3,7 +3,7 @@
 mod tsp;
 mod wafer;
 
-use super::{Account, Mapping, Mode, unsupported};
+use super::{Account, Mapping, Mode, Programs, unsupported};
 use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
@@ -122,13 +122,19 @@ pub fn cost_model(machine: &Machine) -> Box<dyn CostModel> {
     }
 }
 
-/// Rewrites a graph for a machine.
+/// Rewrites a graph for a machine; with programs, these choose among forms where they are made quickly.
 pub(super) fn rewrite(
     graph: &Graph,
     machine: &Machine,
+    programs: Option<&Programs<'_>>,
     options: &RewriteOptions,
 ) -> Result<(Graph, RewriteReport), Failure> {
-    rewrite::optimize(graph, &*cost_model(machine), options).map_err(|e| match e {
+    let model = cost_model(machine);
+    match programs {
+        Some(programs) => rewrite::optimize_judged(graph, &*model, options, programs),
+        None => rewrite::optimize(graph, &*model, options),
+    }
+    .map_err(|e| match e {
         RewriteError::UnknownRule { .. } => Failure::usage(e.to_string()),
         e => Failure::wrong(e.to_string()),
     })

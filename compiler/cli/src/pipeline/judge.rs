@@ -1,0 +1,41 @@
+//! Which form of a model is compiled, where programs are made quickly: the one whose program is the shortest.
+//!
+//! Knows what "quickly" is, by the cost of a graph. Must not know how forms are found.
+
+use super::{Mapping, backend, run_passes};
+use crate::compare::Precision;
+use crate::machine::{Machine, Target};
+use quadrille_compiler::ir::Graph;
+use quadrille_compiler::rewrite::{GraphCost, Judge};
+
+/// Operations and cycles, one after the other, of graphs that `tsp` schedules in about a second.
+const QUICK_TSP: (usize, u64) = (400, 150_000);
+
+/// Operations of graphs that `wafer` plans in about a second.
+const QUICK_WAFER: usize = 120;
+
+/// Makes programs of the forms of a graph.
+pub struct Programs<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The precision.
+    pub precision: Precision,
+    /// How it is to lie on a mesh.
+    pub mapping: Mapping,
+}
+
+impl Judge for Programs<'_> {
+    fn is_quick(&self, cost: &GraphCost) -> bool {
+        match self.machine.target() {
+            Target::Tsp => cost.nodes <= QUICK_TSP.0 && cost.serial_cycles <= QUICK_TSP.1,
+            Target::Wafer => cost.nodes <= QUICK_WAFER,
+        }
+    }
+
+    /// By the schedule, or by the plan.
+    fn cycles(&self, g: &Graph) -> Option<u64> {
+        let cleaned = run_passes(g, Some(self.machine), &["clean".to_string()]).ok()?;
+        let compiled = backend::compile_as(&cleaned, self.machine, self.precision, &self.mapping).ok()?;
+        Some(compiled.estimate.cycles)
+    }
+}

@@ -6,35 +6,33 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
-/// What decides about the program of a graph, and about how long programs run. Import and rewriting decide about the graph only.
-const PARTS: [(&str, &[&str]); 2] = [
-    (
-        "COMPILER_SOURCES",
-        &[
-            "Cargo.lock",
-            "compiler/src/ir",
-            "compiler/src/legalize",
-            "compiler/src/passes",
-            "compiler/src/rewrite/cost.rs",
-            "compiler/tsp/src",
-            "compiler/wafer/src",
-            "compiler/cli/src/pipeline",
-            "runtime/isa/src",
-            "runtime/isa/machines",
-        ],
-    ),
-    ("RUNTIME_SOURCES", &["Cargo.lock", "runtime/src", "runtime/isa/src", "runtime/isa/machines"]),
+/// What all programs depend on.
+const COMMON: [&str; 3] = ["Cargo.lock", "runtime/isa/src", "runtime/isa/machines"];
+
+/// What decides about the program of a graph. Import and rewriting decide about the graph only.
+const COMPILER: [&str; 5] = [
+    "compiler/src/ir",
+    "compiler/src/legalize",
+    "compiler/src/passes",
+    "compiler/src/rewrite/cost.rs",
+    "compiler/cli/src/pipeline",
 ];
 
 fn main() {
-    for (name, paths) in PARTS {
-        let mut hash = DefaultHasher::new();
-        for path in paths {
-            println!("cargo::rerun-if-changed=../{path}");
-            add(&Path::new("..").join(path), &mut hash);
-        }
-        println!("cargo::rustc-env={name}={:016x}", hash.finish());
+    let with = |own: &'static str| COMPILER.into_iter().chain([own]);
+    write("TSP_SOURCES", with("compiler/tsp/src"));
+    write("WAFER_SOURCES", with("compiler/wafer/src"));
+    // What decides about how long a program runs.
+    write("RUNTIME_SOURCES", ["runtime/src"].into_iter());
+}
+
+fn write(name: &str, paths: impl Iterator<Item = &'static str>) {
+    let mut hash = DefaultHasher::new();
+    for path in COMMON.into_iter().chain(paths) {
+        println!("cargo::rerun-if-changed=../{path}");
+        add(&Path::new("..").join(path), &mut hash);
     }
+    println!("cargo::rustc-env={name}={:016x}", hash.finish());
 }
 
 fn add(path: &Path, hash: &mut DefaultHasher) {

@@ -5,6 +5,7 @@
 //! may find figures at once.
 
 use crate::corpus::repository;
+use quadrille::machine::Target;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
@@ -14,9 +15,13 @@ use std::path::PathBuf;
 pub struct Key(Sha256);
 
 impl Key {
-    /// The compiler as it was built.
-    pub fn of_compiler() -> Key {
-        Key(Sha256::new_with_prefix(env!("COMPILER_SOURCES")))
+    /// A target's compiler as it was built.
+    pub fn of_compiler(target: Target) -> Key {
+        let sources = match target {
+            Target::Tsp => env!("TSP_SOURCES"),
+            Target::Wafer => env!("WAFER_SOURCES"),
+        };
+        Key(Sha256::new_with_prefix(sources))
     }
 
     /// Checkers and simulators as they were built.
@@ -67,7 +72,7 @@ pub fn figure(key: Key, find: impl FnOnce() -> String) -> String {
 #[test]
 fn a_figure_is_found_once_for_all_that_it_follows_from() {
     let unique = format!("{:?} {}", std::time::SystemTime::now(), std::process::id());
-    let key = |of: &str| Key::of_compiler().and(&unique).and(of);
+    let key = |of: &str| Key::of_compiler(Target::Tsp).and(&unique).and(of);
     assert_eq!(figure(key("a"), || "1".into()), "1");
     assert_eq!(figure(key("a"), || panic!("it is known")), "1");
     assert_eq!(figure(key("b"), || "2".into()), "2");

@@ -135,7 +135,10 @@ impl Program<'_> {
 
     /// Cycles of the program, and those that its plan expects; both are the schedule's on a chip.
     fn cycles(&self, source: Source) -> (Result<u64, String>, Option<u64>) {
-        let key = Key::of_compiler().and(self.machine.name()).and(self.precision.name()).and(self.digest);
+        let key = Key::of_compiler(self.machine.target())
+            .and(self.machine.name())
+            .and(self.precision.name())
+            .and(self.digest);
         let planned = figure(key, || match self.compiled() {
             Ok((program, cycles)) => format!("{cycles} {}", named(program)),
             Err(e) => format!("refused: {}", e.lines().next().unwrap_or("")),

@@ -270,7 +270,12 @@ fn on_wafer(g: &Graph) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     let mut seen = BTreeSet::new();
     for most in [usize::MAX, 16, 4, 1] {
-        let options = quadrille_wafer::Options { max_pes_per_kernel: Some(most), lanes: Some(1), bands: Some(1) };
+        let options = quadrille_wafer::Options {
+            max_pes_per_kernel: Some(most),
+            lanes: Some(1),
+            bands: Some(1),
+            groups: Some(1),
+        };
         let Ok(c) = quadrille_wafer::compile(g, &machine, &options) else { continue };
         if !seen.insert(c.estimate.pes) {
             continue;
@@ -394,7 +399,12 @@ fn of_lanes_on_the_mesh() {
         for lanes in [1, 2, 4] {
             let name = if lanes == 1 { String::new() } else { format!("{lanes} lanes of columns") };
             let Some(cycles) = predicted(&model, &g, &name) else { continue };
-            let options = quadrille_wafer::Options { max_pes_per_kernel: None, lanes: Some(lanes), bands: Some(1) };
+            let options = quadrille_wafer::Options {
+                max_pes_per_kernel: None,
+                lanes: Some(lanes),
+                bands: Some(1),
+                groups: Some(1),
+            };
             let Ok(c) = quadrille_wafer::compile(&g, &machine, &options) else { continue };
             let ran = wafer_runtime::simulate(&c.program, &machine, &random_inputs(&g, 1)).expect("it runs");
             let what = format!("{lanes} lanes, {} PEs: {}", c.estimate.pes, key(&g));

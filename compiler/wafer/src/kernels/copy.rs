@@ -25,7 +25,11 @@ impl Copy {
 
     /// The same in one block a pass over the two innermost loops: each PE holds constants of its own rows only.
     pub(crate) fn in_large_blocks(order: &Layout) -> Copy {
-        Copy { layout: blocks(order, order.elements().max(1)) }
+        // Blocks that follow each other are one.
+        let (rows, run) = order.loops.split_at(order.loops.len().saturating_sub(1));
+        let mut loops = Layout { loops: rows.to_vec() }.normalized();
+        loops.extend(run);
+        Copy { layout: blocks(&Layout { loops }, order.elements().max(1)) }
     }
 }
 

@@ -169,7 +169,10 @@ impl Partitioner<'_> {
                 Step::binary(*b, arg, *swapped).ok_or_else(|| no_step(b.name()))?
             }
         };
-        let fits = kernel.core.one_task() || !step.tables().any(Table::varies_outside_block);
+        // The PE of one unit holds that unit's constants of all blocks.
+        let all = kernel.core.layout().elements() * 4 / kernel.core.units().max(1);
+        let held = kernel.core.one_task() && (all <= MOST_CONSTANT || !self.is_large(wanted));
+        let fits = held || !step.tables().any(Table::varies_outside_block);
         Ok(fits.then_some(step))
     }
 

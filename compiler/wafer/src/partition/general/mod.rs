@@ -93,9 +93,28 @@ impl Partitioner<'_> {
         let name = self.g.origin_name(node).to_string();
         let ty = self.g.ty(node.output).clone();
         let range = self.ranges[node.output.0 as usize];
-        let id = self.general_op(&name, &node.op, &given, (ty.dtype, &ty.shape), range)?;
         let solo = self.uses[node.output.0 as usize] == 1;
+        if let Some((given, views)) = self.before_views(&node.op, &given) {
+            let shape = given.shape.clone();
+            let id = self.general_op(&name, &node.op, &[given], (ty.dtype, &shape), range)?;
+            return Ok(Source::Stream { id, views, solo });
+        }
+        let id = self.general_op(&name, &node.op, &given, (ty.dtype, &ty.shape), range)?;
         Ok(Source::Stream { id, views: Vec::new(), solo })
+    }
+
+    /// The operand of a node that does the same to each element, as its stream brings it, where it comes row by row there and not as
+    /// the node sees it: the result is seen through the same transposes.
+    fn before_views(&mut self, op: &Op, given: &[Given]) -> Option<(Given, Vec<View>)> {
+        let (Op::Unary(_) | Op::Cast(_), [g]) = (op, given) else { return None };
+        let Source::Stream { id, views, .. } = &g.source else { return None };
+        self.settle(*id, views, &g.shape);
+        let row_major = |l: &Layout, shape: &[usize]| l.same_order(&Layout::row_major(shape));
+        let stream = self.out.stream(*id);
+        let there = row_major(stream.layout.as_ref()?, &stream.shape);
+        let here = self.order_of(*id, views).is_some_and(|l| row_major(&l, &g.shape));
+        let source = Source::Stream { id: *id, views: Vec::new(), solo: false };
+        (there && !here).then(|| (Given { shape: stream.shape.clone(), source, ..g.clone() }, views.clone()))
     }
 
     /// An operation on streams and constants.

@@ -44,7 +44,7 @@ impl Key {
 }
 
 /// True when nothing is to be found that is not kept: `QUADRILLE_KEPT` is set.
-fn only_kept() -> bool {
+pub fn only_kept() -> bool {
     std::env::var_os("QUADRILLE_KEPT").is_some()
 }
 

@@ -67,7 +67,7 @@ pub fn real(name: &str, target: Target) -> (Graph, Precision) {
     (pipeline::run_passes(&graph, Some(&Machine::full_size(target)), &passes).expect("the passes run"), precision)
 }
 
-/// The forms of a graph by each extraction, and without each theme.
+/// The forms of a graph by each extraction, and without each theme; no more of them after one whose figures are not known.
 pub fn row(name: &str, g: &Graph, (target, source): (Target, Source), precision: Precision) -> Row {
     let model = model(target);
     let machine = Machine::full_size(target);
@@ -85,14 +85,16 @@ pub fn row(name: &str, g: &Graph, (target, source): (Target, Source), precision:
             row.forms.len() - 1
         });
         row.columns.push(at);
+        row.forms[at].is_known()
     };
-    let rewritten = |options: RewriteOptions| optimize(g, &*model, &options).expect("it rewrites").0;
-    for extraction in [Extraction::Untouched, Extraction::Sequential, Extraction::By(Objective::Sum)] {
-        add(&rewritten(RewriteOptions { extraction: Some(extraction), ..Default::default() }));
-    }
-    add(&rewritten(RewriteOptions::default()));
-    for theme in Theme::ALL {
-        add(&rewritten(RewriteOptions { disable_rules: vec![theme.name().to_string()], ..Default::default() }));
+    let by = |extraction| RewriteOptions { extraction: Some(extraction), ..Default::default() };
+    let without = |t: Theme| RewriteOptions { disable_rules: vec![t.name().to_string()], ..Default::default() };
+    let first = [Extraction::Untouched, Extraction::Sequential, Extraction::By(Objective::Sum), Extraction::default()];
+    for options in first.map(by).into_iter().chain(Theme::ALL.map(without)) {
+        let is_known = add(&optimize(g, &*model, &options).expect("it rewrites").0);
+        if !is_known {
+            return row;
+        }
     }
     // As the compiler chooses; a test compares.
     let programs = Programs { machine: &machine, precision, mapping: Mapping::default() };
@@ -165,6 +167,12 @@ fn named(program: &AnyProgram) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
+impl Form {
+    fn is_known(&self) -> bool {
+        !self.cycles.as_ref().is_err_and(|e| e == UNKNOWN)
+    }
+}
+
 impl Row {
     /// The row of a table.
     pub fn line(&self) -> String {
@@ -175,7 +183,7 @@ impl Row {
 
     /// True when all its figures are known.
     pub fn is_finished(&self) -> bool {
-        !self.forms.iter().any(|f| f.cycles.as_ref().is_err_and(|e| e == UNKNOWN))
+        self.forms.iter().all(Form::is_known)
     }
 
     /// The form that is compiled.

@@ -166,6 +166,10 @@ const TRIED: usize = 400_000;
 /// And for which branches are.
 const BRANCHED: usize = 250_000;
 
+/// And for which more schedules are, and how many.
+const SMALL: usize = 40_000;
+const SMALL_ROUNDS: usize = 4;
+
 /// The shortest of some schedules. Slices are chosen by the times of the one before; the last one goes all ways.
 fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
     if !sched::has_byte_products(tiled) {
@@ -178,12 +182,21 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sc
         return Ok(best);
     }
     let mut times = best.times.clone();
-    let rounds = [&WAYS[..1], &WAYS];
-    for ways in &rounds[..if instructions > BRANCHED { 1 } else { 2 }] {
+    let again = if instructions > SMALL { 1 } else { SMALL_ROUNDS };
+    let mut rounds = vec![&WAYS[..1]; again];
+    if instructions <= BRANCHED {
+        // Schedules of small programs scatter by a tenth: they go all ways behind each round.
+        (1..=again).rev().for_each(|n| rounds.insert(n, &WAYS));
+    }
+    for ways in rounds {
         // What does not fit is no better.
         let Ok(next) = sched::schedule(tiled, machine, plan, ways, Some(&times)) else { break };
-        times = next.times.clone();
-        if next.placements.end() < best.placements.end() {
+        let end = next.placements.end();
+        // What follows a branched schedule knows the times of the plain one before.
+        if ways.len() == 1 {
+            times = next.times.clone();
+        }
+        if end < best.placements.end() {
             best = next;
         }
     }

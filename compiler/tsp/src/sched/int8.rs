@@ -35,8 +35,8 @@ pub(super) struct Part {
 /// Accumulator rows, and the instruction that left the sums in them.
 #[derive(Clone, Debug)]
 pub(super) struct Left {
-    rows: Range<u32>,
-    acc: PlacedNo,
+    pub(super) rows: Range<u32>,
+    pub(super) acc: PlacedNo,
 }
 
 /// What follows the last pass.
@@ -46,6 +46,26 @@ pub(super) struct Tail<'a> {
     pub(super) ins: &'a [Rows],
     pub(super) steps: &'a [Step],
     pub(super) outs: &'a [(Src, Rows)],
+}
+
+impl Burst {
+    /// An accumulation of rows from `row` on adds to sums so far, left by one burst or several.
+    pub(super) fn uses_sums(&mut self, acc: InstNo, row: u32, n: u32, left: &[Left]) {
+        for l in left {
+            let (from, to) = (l.rows.start.max(row), l.rows.end.min(row + n));
+            if from < to {
+                self.state.push(StateUse {
+                    inst: acc,
+                    slot: SLOT_STATE,
+                    first: from - row,
+                    count: to - from,
+                    def: StateDef::Earlier(l.acc),
+                    def_first: from - l.rows.start,
+                    def_step: 1,
+                });
+            }
+        }
+    }
 }
 
 impl Scheduler<'_> {
@@ -253,22 +273,7 @@ impl Scheduler<'_> {
             b,
             &BytePass { plane, column, acts, byte: 0, ty, n, at, install, row, adds, alone: false, emit },
         );
-        // Sums so far, left by one burst or several.
-        let end = u32::from(part.row) + n;
-        for l in left {
-            let (from, to) = (l.rows.start.max(u32::from(part.row)), l.rows.end.min(end));
-            if from < to {
-                b.state.push(StateUse {
-                    inst: acc,
-                    slot: SLOT_STATE,
-                    first: from - u32::from(part.row),
-                    count: to - from,
-                    def: StateDef::Earlier(l.acc),
-                    def_first: from - l.rows.start,
-                    def_step: 1,
-                });
-            }
-        }
+        b.uses_sums(acc, u32::from(part.row), n, left);
         if let (Some(s), Some(t)) = (emit, tail) {
             shared.copy = usize::from(h == Hemisphere::East);
             self.alus(b, e, t.plan, &[s], t.ins, t.steps, t.outs, part.rows.clone(), 1, None, shared);

@@ -6,6 +6,7 @@
 
 use super::Scheduler;
 use super::burst::{At, Burst, Def, InstNo, Landing, PlacedNo, Proto, StateDef, StreamNo};
+use super::int8::Left;
 use super::map::Shared;
 use super::rows::{Effects, repeat, whole};
 use super::vxm::{Plan, plan};
@@ -70,28 +71,14 @@ impl Scheduler<'_> {
         outs: &[(Src, Rows)],
         rows: Range<usize>,
     ) -> Result<(), CompileError> {
-        let mut left: Vec<Option<PlacedNo>> = vec![None; chains.len()];
-        if rows.len() > 1 {
-            let none = vec![[PlacedNo(0); 2]; chains.len()];
-            let (b, ..) = self.last_passes(k, plan, chains, sides, ins, steps, outs, rows.clone(), &none, &left);
-            if b.collides().is_some() {
-                // Rows whose words lie in one slice are read in bursts of their own.
-                let middle = rows.start + rows.len() / 2;
-                self.matmul_rows(k, plan, chains, sides, ins, steps, outs, rows.start..middle)?;
-                return self.matmul_rows(k, plan, chains, sides, ins, steps, outs, middle..rows.end);
-            }
-        }
+        let mut left: Vec<Vec<Left>> = vec![Vec::new(); chains.len()];
         let longest = chains.iter().map(Vec::len).max().unwrap_or(0);
         for number in 0..longest {
             for (c, passes) in chains.iter().enumerate() {
                 if number + 1 < passes.len() {
                     let p = &passes[number];
                     let installs = self.install_pair(k, sides[c], p)?;
-                    let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
-                    let part = self.pass(&mut b, &mut e, sides[c], c, p, rows.clone(), 0, installs, left[c], false);
-                    let landing = self.place(k, b, e)?;
-                    left[c] = Some(landing.inst(part.acc));
-                    self.pair_takes_rows(k, sides[c], &landing, 0, rows.len() as u32);
+                    left[c] = self.sums_that_stay(k, sides[c], c, p, rows.clone(), rows.start, installs, &left[c])?;
                 }
             }
         }
@@ -100,13 +87,67 @@ impl Scheduler<'_> {
             let Some(last) = passes.last() else { continue };
             installs.push(self.install_pair(k, sides[c], last)?);
         }
+        self.last_rows(k, plan, chains, sides, ins, steps, outs, rows.clone(), rows.start, &installs, &left)
+    }
+
+    /// The last passes of some rows of a run that begins at `first`: rows whose words lie in one slice in bursts of their own.
+    #[allow(clippy::too_many_arguments)]
+    fn last_rows(
+        &mut self,
+        k: &Kernel,
+        plan: &Plan,
+        chains: &[Vec<Pass>],
+        sides: &[Hemisphere],
+        ins: &[Rows],
+        steps: &[Step],
+        outs: &[(Src, Rows)],
+        rows: Range<usize>,
+        first: usize,
+        installs: &[[PlacedNo; 2]],
+        left: &[Vec<Left>],
+    ) -> Result<(), CompileError> {
         let (b, e, entries) =
-            self.last_passes(k, plan, chains, sides, ins, steps, outs, rows.clone(), &installs, &left);
+            self.last_passes(k, plan, chains, sides, ins, steps, outs, rows.clone(), first, installs, left);
+        if rows.len() > 1 && b.collides().is_some() {
+            let middle = rows.start + rows.len() / 2;
+            for half in [rows.start..middle, middle..rows.end] {
+                self.last_rows(k, plan, chains, sides, ins, steps, outs, half, first, installs, left)?;
+            }
+            return Ok(());
+        }
         let landing = self.place(k, b, e)?;
         for (side, act) in entries {
             self.pair_takes_rows(k, side, &landing, act, rows.len() as u32);
         }
         Ok(())
+    }
+
+    /// A pass whose sums stay in the accumulators, of rows of a run that begins at `first`; gives the sums.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn sums_that_stay(
+        &mut self,
+        k: &Kernel,
+        side: Hemisphere,
+        chain: usize,
+        p: &Pass,
+        rows: Range<usize>,
+        first: usize,
+        installs: [PlacedNo; 2],
+        left: &[Left],
+    ) -> Result<Vec<Left>, CompileError> {
+        let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
+        let row = (rows.start - first) as u16;
+        let part = self.pass(&mut b, &mut e, side, chain, p, rows.clone(), row, 0, installs, left, false);
+        if rows.len() > 1 && b.collides().is_some() {
+            let middle = rows.start + rows.len() / 2;
+            let mut made = self.sums_that_stay(k, side, chain, p, rows.start..middle, first, installs, left)?;
+            made.extend(self.sums_that_stay(k, side, chain, p, middle..rows.end, first, installs, left)?);
+            return Ok(made);
+        }
+        let landing = self.place(k, b, e)?;
+        self.pair_takes_rows(k, side, &landing, 0, rows.len() as u32);
+        let row = u32::from(row);
+        Ok(vec![Left { rows: row..row + rows.len() as u32, acc: landing.inst(part.acc) }])
     }
 
     /// The last passes of all chains with the ALU sequence behind; and the first activation of each.
@@ -121,15 +162,18 @@ impl Scheduler<'_> {
         steps: &[Step],
         outs: &[(Src, Rows)],
         rows: Range<usize>,
+        first: usize,
         installs: &[[PlacedNo; 2]],
-        left: &[Option<PlacedNo>],
+        left: &[Vec<Left>],
     ) -> (Burst, Effects, Vec<(Hemisphere, i64)>) {
         let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
         let (mut given, mut entries) = (Vec::new(), Vec::new());
         for (c, passes) in chains.iter().enumerate() {
             let Some(last) = passes.last() else { continue };
             let act = self.meeting(sides[c], plan, c);
-            let part = self.pass(&mut b, &mut e, sides[c], c, last, rows.clone(), act, installs[c], left[c], true);
+            let row = (rows.start - first) as u16;
+            let left = &left[c];
+            let part = self.pass(&mut b, &mut e, sides[c], c, last, rows.clone(), row, act, installs[c], left, true);
             given.extend(part.emit);
             entries.push((sides[c], act));
         }
@@ -187,13 +231,13 @@ impl Scheduler<'_> {
         let free = self.planes[usize::from(plane)].act_free.max(self.planes[usize::from(plane) + 1].act_free);
         let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
         let held = (self.held(plane, 0, &tile), self.held(plane + 1, 1, &tile));
-        if let (true, Some(low), Some(high)) = (self.mixed, held.0, held.1) {
+        if let (Some(low), Some(high)) = held {
             return Ok([low, high]);
         }
         Ok([self.install(k, plane, 0, &tile, free)?, self.install(k, plane + 1, 1, &tile, free)?])
     }
 
-    /// Adds one pass whose first activation enters at `at`.
+    /// Adds one pass whose first activation enters at `at`, into accumulator rows from `row` on.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn pass(
         &self,
@@ -203,9 +247,10 @@ impl Scheduler<'_> {
         chain: usize,
         p: &Pass,
         rows: Range<usize>,
+        row: u16,
         at: i64,
         installs: [PlacedNo; 2],
-        left: Option<PlacedNo>,
+        left: &[Left],
         last: bool,
     ) -> PassPart {
         let n = rows.len() as u32;
@@ -233,17 +278,14 @@ impl Scheduler<'_> {
         let sum = at + i64::from(self.m.latency.mxm_activation_to_sum);
         let emit = last.then(|| b.stream(h.inward(), 4, step));
         // A sum of one pass leaves the accumulators to others.
-        let mode = match (left, last) {
-            (Some(_), _) => AccMode::Add,
-            (None, true) => AccMode::Bypass,
-            (None, false) => AccMode::Over,
+        let mode = match (left.is_empty(), last) {
+            (false, _) => AccMode::Add,
+            (true, true) => AccMode::Bypass,
+            (true, false) => AccMode::Over,
         };
-        let acc =
-            b.inst(queue(MxmPart::Accumulators), sum, repeat(n, step, 1), Proto::Acc { row: 0, mode, emit }, None);
+        let acc = b.inst(queue(MxmPart::Accumulators), sum, repeat(n, step, 1), Proto::Acc { row, mode, emit }, None);
         b.uses_state(acc, 0, StateDef::Here(act), 1, n);
-        if let Some(left) = left {
-            b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
-        }
+        b.uses_sums(acc, u32::from(row), n, left);
         if let Some(s) = emit {
             let t = sum + i64::from(self.m.latency.mxm_sum_to_stream);
             b.def(s, Def { inst: acc, byte: 0, bytes: 4, out: 0, off: 0, n, t, column });

@@ -13,8 +13,8 @@ use super::Way;
 use super::maps::Maps;
 use super::shortage::{constants, shortage};
 use super::split::{
-    WAVE, alone, cuts, first_half, int8_passes, map_cuts, mixed, plane_rows, product_runs, segment, shared_passes,
-    wave_count,
+    alone, cuts, first_half, int8_passes, map_cuts, mixed, plane_rows, product_runs, segment, shared_passes,
+    wave_count, wave_of,
 };
 use super::times::Times;
 use super::traffic::{Access, Traffic};
@@ -144,6 +144,8 @@ pub(crate) struct Memory {
     /// Who uses which slice when.
     pub(super) traffic: Traffic,
     way: Way,
+    /// Rows of a wave, and how many more do not make another.
+    wave: (usize, usize),
     /// Waves in which a plane's rows of a tensor are written.
     waves: Vec<u32>,
     /// True for what elementwise kernels write beside products of bytes.
@@ -276,6 +278,7 @@ impl Memory {
             gathered: vec![false; n],
             traffic: Traffic::new(g, m, sides, before),
             way,
+            wave: wave_of(g, sides),
             waves: vec![0; n],
             written: Arc::new(vec![Vec::new(); n]),
             by_map: vec![false; n],
@@ -383,7 +386,7 @@ impl Memory {
             if let Kind::Map { outs, .. } = &g.kernels[number].kind
                 && outs.iter().all(|(_, r)| !g.tensor(r.tensor).weights)
             {
-                let (cuts, waves) = map_cuts(g.kernels[number].n as usize);
+                let (cuts, waves) = map_cuts(g.kernels[number].n as usize, mem.wave);
                 cut::note_written(&mut Arc::make_mut(&mut mem.written)[..], g, outs, (&cuts, waves));
                 outs.iter().for_each(|(_, r)| mem.by_map[r.tensor.0 as usize] = true);
             }
@@ -415,8 +418,9 @@ impl Memory {
         let planes = if bytes { self.machine.geometry.planes_per_hemisphere } else { 1 };
         let cuts = cuts(g, k, sides.len() * planes as usize);
         if bytes {
-            let count = wave_count(&cuts, WAVE) as u32;
-            cut::note_written(&mut Arc::make_mut(&mut self.written)[..], g, outs, (&cuts, wave_count(&cuts, WAVE)));
+            let count = wave_count(&cuts, self.wave);
+            cut::note_written(&mut Arc::make_mut(&mut self.written)[..], g, outs, (&cuts, count));
+            let count = count as u32;
             outs.iter().for_each(|(_, r)| self.waves[r.tensor.0 as usize] = self.waves[r.tensor.0 as usize].max(count));
         }
         for r in passes.iter().map(|p| &p.act).chain(ins).chain(outs.iter().map(|(_, r)| r)) {
@@ -506,7 +510,7 @@ impl Memory {
         let mut segments = vec![if self.by_time { SEGMENTS } else { 1 }; g.tensors.len()];
         for (number, k) in g.kernels.iter().enumerate() {
             let Some(passes) = int8_passes(g, k) else { continue };
-            let waves = wave_count(&cuts(g, k, sides[number].len() * planes), WAVE);
+            let waves = wave_count(&cuts(g, k, sides[number].len() * planes), self.wave);
             if whole[number] || waves < SEGMENTS {
                 passes.iter().for_each(|p| segments[g.stored(p.act.tensor).0 as usize] = 1);
             }
@@ -530,7 +534,7 @@ impl Memory {
                 }
                 let needed = all_needed[stored].get_or_insert_with(|| blank(stored));
                 for (h, plane, part) in plane_rows(&cuts, &sides[number], planes) {
-                    let waves = wave_count(&cuts, WAVE);
+                    let waves = wave_count(&cuts, self.wave);
                     for i in part.clone() {
                         let row = r.rows[i];
                         let own =
@@ -1106,6 +1110,11 @@ impl Memory {
     /// Slices that hold rows of tensors.
     pub(super) fn slices_of(&self, t: TensorId) -> impl Iterator<Item = Slice> {
         self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten()).map(|r| r.slice)
+    }
+
+    /// Rows of a wave, and how many more do not make another.
+    pub(super) fn wave(&self) -> (usize, usize) {
+        self.wave
     }
 
     /// True where constants take most of SRAM.

@@ -45,7 +45,7 @@ pub(super) fn each_written(g: &TiledGraph, k: &Kernel, mut f: impl FnMut(TensorI
 }
 
 /// The pieces of a kernel, in the order in which they are tried.
-pub(super) fn cut(g: &TiledGraph, k: &Kernel) -> Vec<Range<usize>> {
+pub(super) fn cut(g: &TiledGraph, k: &Kernel, wave: (usize, usize)) -> Vec<Range<usize>> {
     let n = k.n as usize;
     let even = |most: usize| {
         let parts = n.div_ceil(most).max(1);
@@ -54,7 +54,7 @@ pub(super) fn cut(g: &TiledGraph, k: &Kernel) -> Vec<Range<usize>> {
     match &k.kind {
         Kind::Map { outs, .. } if outs.iter().any(|(_, r)| g.tensor(r.tensor).weights) => even(BURST_ROWS),
         Kind::Map { .. } => {
-            let (cuts, waves) = map_cuts(n);
+            let (cuts, waves) = map_cuts(n, wave);
             let parts = (0..waves).flat_map(|w| (0..cuts.len() - 1).map(move |p| (p, w)));
             parts.map(|(p, w)| part_of(&cuts, p, w, waves)).filter(|r| !r.is_empty()).collect()
         }
@@ -96,9 +96,20 @@ impl<'a> Scheduler<'a> {
             Kind::MatMul { chains, .. } => {
                 let sides = self.chain_sides(chains, rows);
                 let none = vec![[PlacedNo(0); 2]; chains.len()];
-                let (plan, left) = (&job.plan, vec![None; chains.len()]);
-                let (b, ..) =
-                    self.last_passes(k, plan, chains, &sides, job.ins, job.steps, job.outs, rows.clone(), &none, &left);
+                let (plan, left, ins, steps) = (&job.plan, vec![Vec::new(); chains.len()], job.ins, job.steps);
+                let (b, ..) = self.last_passes(
+                    k,
+                    plan,
+                    chains,
+                    &sides,
+                    ins,
+                    steps,
+                    job.outs,
+                    rows.clone(),
+                    rows.start,
+                    &none,
+                    &left,
+                );
                 b.earliest_start(self.m, &mut self.board)
             }
             Kind::Move { passes, .. } => {

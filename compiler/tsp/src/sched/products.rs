@@ -10,7 +10,7 @@ use super::burst::{PlacedNo, Placements};
 use super::int8::{Left, Part, Tail};
 use super::memory::FillWord;
 use super::pieces::{self, Piece};
-use super::split::{WAVE, alone, cuts, int8_passes, waves};
+use super::split::{alone, cuts, int8_passes, waves};
 use super::vxm::{Plan, plan};
 use super::weights::Tile;
 use super::{Scheduler, Way};
@@ -349,7 +349,8 @@ impl<'a> Scheduler<'a> {
         let all = self.m.geometry.accumulator_rows_per_plane as usize;
         let (rows, row) =
             if alone { (all, 0) } else { (all / self.way.open, number % self.way.open * (all / self.way.open)) };
-        let (size, slack) = if alone { (rows, 0) } else { ((WAVE.0 + WAVE.1).min(rows), WAVE.1.min(rows - 1)) };
+        let wave = self.memory.wave();
+        let (size, slack) = if alone { (rows, 0) } else { ((wave.0 + wave.1).min(rows), wave.1.min(rows - 1)) };
         let free: Vec<u16> = (0..rows / size).rev().map(|n| (row + n * size) as u16).collect();
         let mut group = Group {
             kernels: kernels.clone(),
@@ -376,7 +377,7 @@ impl<'a> Scheduler<'a> {
             let plan = plan(steps, chains + ins.len());
             let Some(passes) = int8_passes(g, k) else {
                 let piece = |rows| Piece { job: group.jobs.len(), rows, there: false, at: i64::MIN };
-                group.pieces.extend(pieces::cut(g, k).into_iter().map(piece));
+                group.pieces.extend(pieces::cut(g, k, wave).into_iter().map(piece));
                 group.jobs.push(Job { number: n, k, passes: &[], plan, ins, steps, outs, fills: Vec::new() });
                 cut.push(Vec::new());
                 continue;

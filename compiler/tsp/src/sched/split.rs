@@ -122,7 +122,16 @@ pub(super) fn plane_rows(
 
 /// Rows of a wave at most: enough to load the weights of the next pass behind, few so that what follows starts early and
 /// fits into pauses; and how many more do not make another.
-pub(super) const WAVE: (usize, usize) = (32, 8);
+const WAVE: (usize, usize) = (32, 8);
+
+/// The same where blocks, and their weights, are on one hemisphere each though rows are many: with more rows to a load, loads take fewer ports.
+const LONG_WAVE: (usize, usize) = (64, 8);
+
+/// Rows of a wave, and how many more, of a program whose products go to these hemispheres.
+pub(super) fn wave_of(g: &TiledGraph, sides: &[Vec<Hemisphere>]) -> (usize, usize) {
+    let own = |(k, s): (&Kernel, &Vec<Hemisphere>)| s.len() == 1 && k.n > TWIN_ROWS && int8_passes(g, k).is_some();
+    if mixed(g) && g.kernels.iter().zip(sides).any(own) { LONG_WAVE } else { WAVE }
+}
 
 /// One part in so many of the planes' time is that of products of floats and moves where these go beside products of bytes.
 const FLOATS: u64 = 8;
@@ -184,11 +193,11 @@ pub(super) fn product_runs(g: &TiledGraph, sides: &[Vec<Hemisphere>], beside: bo
 const MAP_RUNS: usize = 4;
 
 /// Where an elementwise kernel beside products is cut, and its waves.
-pub(super) fn map_cuts(n: usize) -> (Vec<usize>, usize) {
-    let runs = if n >= MAP_RUNS * WAVE.0 { MAP_RUNS } else { 1 };
+pub(super) fn map_cuts(n: usize, wave: (usize, usize)) -> (Vec<usize>, usize) {
+    let runs = if n >= MAP_RUNS * wave.0 { MAP_RUNS } else { 1 };
     let run = n.div_ceil(runs).max(1);
     let cuts: Vec<usize> = (0..=runs).map(|r| (r * run).min(n)).collect();
-    let waves = wave_count(&cuts, WAVE);
+    let waves = wave_count(&cuts, wave);
     (cuts, waves)
 }
 

@@ -5,7 +5,7 @@
 //! the tiled graph and who takes which rows; knows no word and no instruction.
 
 use super::cells::Cells;
-use super::split::{WAVE, cuts, int8_passes, plane_rows, segment, wave_count};
+use super::split::{cuts, int8_passes, plane_rows, segment, wave_count, wave_of};
 use super::times::Times;
 use crate::tiled::{FILL, Kind, TensorId, TiledGraph};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice};
@@ -69,6 +69,7 @@ pub(super) struct Traffic {
     pub(super) drift: u32,
     /// Hemispheres of each product with one chain.
     sides: Arc<Vec<Vec<Hemisphere>>>,
+    wave: (usize, usize),
     /// Planes of a hemisphere.
     planes: usize,
     slices: usize,
@@ -182,6 +183,7 @@ impl Traffic {
             before: before.cloned(),
             drift: 0,
             sides: sides.clone(),
+            wave: wave_of(g, sides),
             planes: m.geometry.planes_per_hemisphere as usize,
             slices,
             begin,
@@ -224,7 +226,7 @@ impl Traffic {
         let mut seen: BTreeMap<UseOf, (u32, u32, u32)> = BTreeMap::new();
         for &number in &self.users[t.0 as usize] {
             let k = &g.kernels[number as usize];
-            let waves = wave_count(&cuts(g, k, self.sides[number as usize].len() * planes), WAVE);
+            let waves = wave_count(&cuts(g, k, self.sides[number as usize].len() * planes), self.wave);
             let (begin, length) = (self.begin[number as usize], self.length[number as usize]);
             for (team, part, range) in self.parts(g, number as usize) {
                 let step = length / range.len().max(1) as u32;

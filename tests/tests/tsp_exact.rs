@@ -101,5 +101,5 @@ fn schedules_for_the_small_machine() {
 
 #[test]
 fn schedules_for_the_full_machine() {
-    near_the_shortest("tsp", 5.5, 32.0);
+    near_the_shortest("tsp", 5.5, 25.0);
 }

@@ -13,7 +13,7 @@ use super::vxm::{Plan, plan};
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
-use crate::tiled::{Init, Kernel, Pass, Rows, Src, Step, TensorId};
+use crate::tiled::{Kernel, Pass, Rows, Src, Step, TensorId};
 use quadrille_isa::tsp::{AccMode, ActType, Hemisphere, MxmPart, QueueId, SLOT_STATE};
 use std::ops::Range;
 
@@ -182,14 +182,16 @@ impl Scheduler<'_> {
         (b, e, entries)
     }
 
-    /// The hemisphere in which a pass can begin first: constant weights of the other cross the chip. The others in turn.
+    /// The hemisphere in which a pass can begin first: weights of the other cross the chip. Equals in turn.
     fn side_for(&mut self, pass: Option<&Pass>, rows: Range<usize>) -> Hemisphere {
         self.turn ^= 1;
         let [first, second] = [Hemisphere::West, Hemisphere::East];
         let turn = if self.turn == 1 { [first, second] } else { [second, first] };
-        let constant = |p: &&Pass| !matches!(self.g.tensor(p.weights).init, Init::Computed);
-        let Some(pass) = pass.filter(constant) else { return turn[0] };
-        let ready = self.readable(pass.act.tensor, &pass.act.rows[rows]);
+        let Some(pass) = pass else { return turn[0] };
+        let ready = &self.memory.homes[pass.weights.0 as usize].ready;
+        let group = |&(_, g): &(u16, u32)| ready.iter().skip(g as usize * 16).take(16).copied().max();
+        let weights = pass.loads.iter().filter_map(group).max().unwrap_or(0);
+        let ready = self.readable(pass.act.tensor, &pass.act.rows[rows]).max(weights);
         let begins = |h: Hemisphere| {
             let pair = usize::from(self.pair(h));
             let free = self.planes[pair].act_free.max(self.planes[pair + 1].act_free);

@@ -725,6 +725,14 @@ impl Memory {
         Region { slice: s, base: (bank * self.bank_words + base) as u16 }
     }
 
+    /// Weights that no plane asks for in particular get a home in this hemisphere, if it has room.
+    pub(crate) fn prefer(&mut self, g: &TiledGraph, t: TensorId, h: Hemisphere) {
+        let i = t.0 as usize;
+        if g.tensors[i].weights && self.loaders[i].is_empty() {
+            Arc::make_mut(&mut self.loaders)[i].push(h);
+        }
+    }
+
     /// Finds a home for a tensor. `hint` is the hemisphere to try first.
     pub(crate) fn allocate(&mut self, g: &TiledGraph, t: TensorId) -> Result<(), CompileError> {
         let i = t.0 as usize;

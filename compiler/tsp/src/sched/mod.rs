@@ -194,6 +194,9 @@ impl Scheduler<'_> {
         self.now = number;
         let mut written = Vec::new();
         self.g.kernels[number].each_write(|t| written.push(t));
+        if !self.mixed {
+            self.stay_beside(&self.g.kernels[number]);
+        }
         for t in written {
             if self.memory.homes[t.0 as usize].chunks.is_empty() {
                 self.memory.allocate(self.g, t)?;
@@ -201,6 +204,20 @@ impl Scheduler<'_> {
             }
         }
         self.place_maps(number)
+    }
+
+    /// What is turned or moved into weights that any plane may load stays in the hemisphere that it comes from.
+    fn stay_beside(&mut self, k: &Kernel) {
+        let (from, out) = match &k.kind {
+            Kind::Transpose { from, out } => (*from, *out),
+            Kind::Move { passes, out } => match &passes[..] {
+                [p] => (p.from.tensor, out.tensor),
+                _ => return,
+            },
+            _ => return,
+        };
+        let from = self.hemisphere(self.g.stored(from));
+        self.memory.prefer(self.g, out, from);
     }
 
     /// A product of few rows, its weights in all planes at once; false where that cannot be.

@@ -5,7 +5,7 @@
 //! hemisphere, which load the map from the same streams, where one pass does.
 
 use super::Scheduler;
-use super::burst::{Burst, PlacedNo, StateDef};
+use super::burst::{Burst, InstNo, PlacedNo, StateDef};
 use super::pass::BytePass;
 use super::rows::Effects;
 use super::waits::Cause;
@@ -13,6 +13,16 @@ use super::weights::Tile;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, Kind, MovePass, Rows};
 use quadrille_isa::tsp::{ActType, Hemisphere, SLOT_STATE};
+use std::ops::Range;
+
+/// A byte of some rows that move.
+struct MovedBytes<'a> {
+    k: &'a Kernel,
+    passes: &'a [MovePass],
+    out: &'a Rows,
+    rows: Range<usize>,
+    byte: u8,
+}
 
 /// Cycles from an install to the first rows of the next load, and from the last to the next install.
 const LOAD: i64 = 12;
@@ -42,7 +52,7 @@ impl Scheduler<'_> {
         let Kind::Move { passes, out } = &k.kind else { return None };
         let [p] = &passes[..] else { return None };
         let two = self.g.tensor(out.tensor).ty.bytes() == 2 && self.m.geometry.planes_per_hemisphere == 2;
-        if !self.mixed || !two || k.n > self.m.geometry.accumulator_rows_per_plane {
+        if !two || k.n > self.m.geometry.accumulator_rows_per_plane {
             return None;
         }
         let mut best: Option<(Hemisphere, i64)> = None;
@@ -126,50 +136,84 @@ impl Scheduler<'_> {
         k: &Kernel,
         passes: &[MovePass],
         out: &Rows,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         byte: u8,
     ) -> Result<(), CompileError> {
-        // Bytes of wide elements on all planes; bytes of narrow ones on the planes that are free first.
-        let planes = self.m.planes();
-        let plane =
-            (0..planes).min_by_key(|&p| (self.planes[usize::from(p)].act_free, (p + byte) % planes)).unwrap_or(0);
-        let h = self.m.plane_hemisphere(plane);
-        let column = self.m.mxm_column(h);
-        let n = rows.len() as u32;
+        let bytes = MovedBytes { k, passes, out, rows, byte };
+        let plane = self.first_plane(&bytes);
         let mut left: Option<PlacedNo> = None;
         for (number, p) in passes.iter().enumerate() {
             let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
             let free = self.planes[usize::from(plane)].act_free;
             let install = self.install(k, plane, 0, &tile, free)?;
-            let mut b = Burst::new(k.node.0);
-            let mut e = Effects::default();
-            let state = self.planes[usize::from(plane)];
-            b.after(Cause::Plane, i64::from(state.act_free));
-            b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)));
-            let (t, list) = (p.from.tensor, &p.from.rows[rows.clone()]);
-            let acts = if self.g.stored(t) == t {
-                let acts = b.stream(h.outward(), 1, 1);
-                self.read_byte(&mut b, &mut e, acts, 0, (t, 0, byte), list, column, 0);
-                acts
-            } else {
-                self.gather_bytes(&mut b, &mut e, (t, 0), byte..byte + 1, list, h.outward(), 1, column, 0)
-            };
-            let emit = (number + 1 == passes.len()).then(|| b.stream(h.inward(), 4, 1));
-            let (ty, adds) = (ActType::U8, left.is_some());
-            let alone = passes.len() == 1;
-            let pass = BytePass { plane, column, acts, byte: 0, ty, n, at: 0, install, row: 0, adds, alone, emit };
-            let acc = self.byte_pass(&mut b, &pass);
-            if let Some(left) = left {
-                b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
-            }
-            if let Some(s) = emit {
-                let t = self.to_stream();
-                self.write_byte(&mut b, &mut e, s, 0, (out.tensor, byte), &out.rows[rows.clone()], column, t, None);
-            }
+            let (b, e, acc) = self.byte_burst(&bytes, number, plane, install, left);
             let landing = self.place(k, b, e)?;
             left = Some(landing.inst(acc));
-            self.takes_rows(k, plane, &landing, 0, n);
+            self.takes_rows(k, plane, &landing, 0, bytes.rows.len() as u32);
         }
         Ok(())
+    }
+
+    /// The plane through which a byte arrives first; beside products of bytes, which need all planes, the one that is free first.
+    fn first_plane(&mut self, bytes: &MovedBytes<'_>) -> u8 {
+        let planes = self.m.planes();
+        if self.mixed {
+            let free = |p: u8| (self.planes[usize::from(p)].act_free, (p + bytes.byte) % planes);
+            return (0..planes).min_by_key(|&p| free(p)).unwrap_or(0);
+        }
+        let last = bytes.passes.len() - 1;
+        let first = &bytes.passes[0];
+        let tile = Tile { tensor: first.weights, loads: &first.loads, slots: first.slots };
+        let mut best = None;
+        for p in 0..planes {
+            let loads = if self.held(p, 0, &tile).is_some() { 0 } else { LOAD + first.loads.len() as i64 };
+            let loaded = self.planes[usize::from(p)].last_install.map_or(0, |t| i64::from(t) + loads);
+            let (b, ..) = self.byte_burst(bytes, last, p, PlacedNo(0), None);
+            let Some(start) = b.earliest_start(self.m, &mut self.board) else { continue };
+            let end = (start.max(loaded) + b.last(), (p + bytes.byte) % planes, p);
+            best = best.map_or(Some(end), |other| Some(end.min(other)));
+        }
+        best.map_or(0, |b| b.2)
+    }
+
+    /// Pass `number` of a byte.
+    fn byte_burst(
+        &self,
+        bytes: &MovedBytes<'_>,
+        number: usize,
+        plane: u8,
+        install: PlacedNo,
+        left: Option<PlacedNo>,
+    ) -> (Burst, Effects, InstNo) {
+        let MovedBytes { k, passes, out, ref rows, byte } = *bytes;
+        let (p, n) = (&passes[number], rows.len() as u32);
+        let h = self.m.plane_hemisphere(plane);
+        let column = self.m.mxm_column(h);
+        let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
+        let state = self.planes[usize::from(plane)];
+        b.after(Cause::Plane, i64::from(state.act_free));
+        b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)));
+        let (t, list) = (p.from.tensor, &p.from.rows[rows.clone()]);
+        let acts = if self.g.stored(t) == t {
+            let acts = b.stream(h.outward(), 1, 1);
+            let copy = self.memory.copy_on(t, h, 0);
+            self.read_byte(&mut b, &mut e, acts, 0, (t, copy, byte), list, column, 0);
+            acts
+        } else {
+            self.gather_bytes(&mut b, &mut e, (t, 0), byte..byte + 1, list, h.outward(), 1, column, 0)
+        };
+        let emit = (number + 1 == passes.len()).then(|| b.stream(h.inward(), 4, 1));
+        let (ty, adds) = (ActType::U8, left.is_some());
+        let alone = passes.len() == 1;
+        let pass = BytePass { plane, column, acts, byte: 0, ty, n, at: 0, install, row: 0, adds, alone, emit };
+        let acc = self.byte_pass(&mut b, &pass);
+        if let Some(left) = left {
+            b.uses_state(acc, SLOT_STATE, StateDef::Earlier(left), 1, n);
+        }
+        if let Some(s) = emit {
+            let t = self.to_stream();
+            self.write_byte(&mut b, &mut e, s, 0, (out.tensor, byte), &out.rows[rows.clone()], column, t, None);
+        }
+        (b, e, acc)
     }
 }

@@ -8,7 +8,7 @@ use super::conv::floats;
 use super::expr::Why;
 use super::heads;
 use super::product_way::{Factor, exchanged, moves, stands};
-use super::tiles::{Draft, DynamicDraft};
+use super::tiles::{Draft, DynamicDraft, loads_whole};
 use super::view::{self, Axis, View, lane_axis, layout};
 use super::{MatBlock, Select, Val};
 use crate::tiled::{Pass, Rows};
@@ -30,8 +30,8 @@ impl Select<'_> {
             return match (&self.vals[a.0 as usize], &self.vals[b.0 as usize]) {
                 (_, Val::Const(w)) => {
                     let w = w.clone();
-                    let way = self.way_of_bytes(node, &w.shape);
                     let x = self.multiplicand(a)?;
+                    let way = self.way_of_bytes(node, &x, &w.shape);
                     self.matmul_const(node, x, &floats(&w)?, &w.shape, way, epilogue)
                 }
                 (Val::Const(_), _) => {
@@ -224,7 +224,8 @@ impl Select<'_> {
         let out_shape = split.shape(&whole_shape[rank - 2..]);
         let rank = out_shape.len();
         let b_shape = b.shape();
-        if !stands(&b) {
+        let moved = !stands(&b);
+        if moved {
             if b_shape[rank - 1] > self.lanes && split.shared.is_some() {
                 return Err((
                     format!("a computed right operand of {} columns whose batches share words", b_shape[rank - 1]),
@@ -275,7 +276,7 @@ impl Select<'_> {
         let x_tables = x.tables();
         // Weights that were moved hold each head in lanes of its own, and zeros.
         let masked = !lane_batch.is_empty() && !self.out.tensors[b.tensor.0 as usize].weights;
-        let mut blocks = Vec::new();
+        let mut drafted = Vec::new();
         for (r, &(start, first)) in indices(&row_batch).iter().flat_map(|r| n_blocks.iter().map(move |n| (r, n))) {
             let mut drafts = Vec::new();
             for l in indices(&lane_shape) {
@@ -304,11 +305,18 @@ impl Select<'_> {
                     drafts.push(DynamicDraft { act, rows });
                 }
             }
-            let chains = self.dynamic_chains(b.tensor, drafts, inner);
             let base: i64 = start + r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum::<i64>();
             let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
-            blocks.push(MatBlock { out_rows, chains });
+            drafted.push((out_rows, drafts));
         }
+        // Rows that were moved for this product alone go where planes load them from.
+        if moved && self.out.tensors[b.tensor.0 as usize].tail == 0 && drafted.iter().all(|(_, d)| loads_whole(d)) {
+            self.out.tensors[b.tensor.0 as usize].weights = true;
+        }
+        let blocks = drafted
+            .into_iter()
+            .map(|(out_rows, drafts)| MatBlock { out_rows, chains: self.dynamic_chains(b.tensor, drafts, inner) })
+            .collect();
         let (blocks, mut axes) = (in_parts(blocks, way.parts), split.joined(axes));
         if flipped {
             axes.swap(whole_rank - 1, whole_rank - 2);

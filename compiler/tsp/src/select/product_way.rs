@@ -8,6 +8,7 @@ use crate::cost::{alu_steps, one_after_the_other};
 use crate::way::{Columns, Held, Inner, ProductWay};
 use quadrille_compiler::ir::{Node, Tensor};
 use quadrille_compiler::rewrite::Cycles;
+use std::collections::BTreeSet;
 
 /// Rows of a product of bytes at most whose passes are halved: they take less time than loading weights for them.
 const FEW_ROWS: u64 = 16;
@@ -126,7 +127,7 @@ impl Select<'_> {
     }
 
     /// The way of a product of bytes by constants.
-    pub(super) fn way_of_bytes(&self, node: &Node, w_shape: &[usize]) -> ProductWay {
+    pub(super) fn way_of_bytes(&self, node: &Node, x: &View, w_shape: &[usize]) -> ProductWay {
         let shape = self.graph.shape(node.output);
         let u = |x: usize| x as u64;
         let (rank, w_rank) = (shape.len(), w_shape.len());
@@ -147,7 +148,8 @@ impl Select<'_> {
             moved: Cycles::default(),
         };
         let mut ways = self.cost.product_ways(&laid);
-        let passes = batch * inner.div_ceil(self.lanes as u64) * columns.div_ceil(self.lanes as u64);
+        let blocks: BTreeSet<i64> = x.axes.last().into_iter().flat_map(|a| a.table()).map(|t| t.0).collect();
+        let passes = batch * blocks.len() as u64 * columns.div_ceil(self.lanes as u64);
         let few = self.two_loads && rows <= FEW_ROWS && passes >= MANY_PASSES;
         ways.retain(|(w, _)| w.inner == Inner::Whole || few || self.product_way.is_some());
         self.cheapest(node, ways)

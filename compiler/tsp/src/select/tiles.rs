@@ -137,18 +137,7 @@ impl Select<'_> {
 
     /// The loads of a draft whose rows lie in a weights tensor, sixteen by sixteen.
     fn loads_of(&self, b: TensorId, d: &DynamicDraft) -> Option<Vec<(u16, u32)>> {
-        if !self.out.tensors[b.0 as usize].weights {
-            return None;
-        }
-        let mut rows: Vec<(usize, u32)> = d.rows.iter().map(|r| (r.0, r.1)).collect();
-        rows.sort_unstable();
-        let whole = |c: &[(usize, u32)]| {
-            let (k, r) = c[0];
-            let follows = |(i, x): (usize, &(usize, u32))| *x == (k + i, r + i as u32);
-            (c.len() == 16 && k % 16 == 0 && r % 16 == 0 && c.iter().enumerate().all(follows))
-                .then_some(((k / 16) as u16, r / 16))
-        };
-        rows.chunks(16).map(whole).collect()
+        if self.out.tensors[b.0 as usize].weights { whole_loads(d) } else { None }
     }
 
     /// Rows of `b` as weights, masked to the lanes that they may reach; rows of no group are zero.
@@ -223,6 +212,24 @@ pub(super) struct DynamicDraft {
     pub(super) act: Rows,
     /// Plane row, row of the operand, and the lanes that it may reach, if not all.
     pub(super) rows: Vec<(usize, u32, Option<Vec<usize>>)>,
+}
+
+/// True where all rows of drafts, whole and nothing else, can be loaded sixteen by sixteen.
+pub(super) fn loads_whole(drafts: &[DynamicDraft]) -> bool {
+    joined_drafts(drafts.to_vec()).iter().all(|d| d.rows.iter().all(|r| r.2.is_none()) && whole_loads(d).is_some())
+}
+
+/// The loads of a draft, if sixteen plane rows each are sixteen rows of the operand.
+fn whole_loads(d: &DynamicDraft) -> Option<Vec<(u16, u32)>> {
+    let mut rows: Vec<(usize, u32)> = d.rows.iter().map(|r| (r.0, r.1)).collect();
+    rows.sort_unstable();
+    let whole = |c: &[(usize, u32)]| {
+        let (k, r) = c[0];
+        let follows = |(i, x): (usize, &(usize, u32))| *x == (k + i, r + i as u32);
+        (c.len() == 16 && k % 16 == 0 && r % 16 == 0 && c.iter().enumerate().all(follows))
+            .then_some(((k / 16) as u16, r / 16))
+    };
+    rows.chunks(16).map(whole).collect()
 }
 
 /// Groups of 16 plane rows.

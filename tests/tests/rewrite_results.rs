@@ -11,7 +11,7 @@ use quadrille_compiler::rewrite::{Extraction, Objective, RewriteOptions, Rewrite
 use quadrille_tests::corpus;
 use quadrille_tests::families::FAMILIES;
 use quadrille_tests::graphs;
-use quadrille_tests::kept::{UNKNOWN, only_kept};
+use quadrille_tests::kept::UNKNOWN;
 use quadrille_tests::measure::used;
 use quadrille_tests::rewritten::{COLUMNS, Row, Source, model, real, row};
 use quadrille_tests::whole::prepared;
@@ -338,14 +338,6 @@ const GAP_HEAD: &str = "\n## How good the choice is\n\n\
 
 const TIMES_HEAD: &str = "\n| graph | tsp, s | wafer, s | TASO, s | TENSAT, s |\n";
 
-/// What stands on the page between the beginnings of two sections.
-fn as_it_is(from: &str, to: &str) -> String {
-    let page = std::fs::read_to_string(PATH).expect("the page is in the repository");
-    let to = to.lines().find(|l| !l.is_empty()).expect("a heading");
-    let part = page.split_once(from).and_then(|(_, rest)| rest.split_once(&format!("\n{to}\n")));
-    format!("{from}{}", part.expect("the page has both sections").0)
-}
-
 fn page() -> String {
     let mut page = format!("{HEAD}\n{SCHEDULED}");
     let mut models = Gap::default();
@@ -366,12 +358,7 @@ fn page() -> String {
         let (taso, tensat) = f.published;
         let _ = writeln!(times, "| {} | {:.2} | {:.2} | {taso} | {tensat} |", f.name, seconds[0], seconds[1]);
     }
-    // A page of what is known measures no times.
-    page += &if only_kept() {
-        as_it_is(TIMES_HEAD, GAP_HEAD)
-    } else {
-        format!("{TIMES_HEAD}|---|---|---|---|---|\n{times}{}", growth())
-    };
+    page += &format!("{TIMES_HEAD}|---|---|---|---|---|\n{times}{}", growth());
     page += GAP_HEAD;
     page += &format!("{}\n{}\n", models.row("models above"), gaps.row("graphs of TASO and TENSAT"));
     page

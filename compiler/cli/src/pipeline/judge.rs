@@ -9,7 +9,7 @@ use quadrille_compiler::ir::Graph;
 use quadrille_compiler::rewrite::{GraphCost, Judge};
 
 /// Operations and cycles, one after the other, of graphs that `tsp` schedules in about a second.
-const QUICK_TSP: (usize, u64) = (400, 150_000);
+const QUICK_TSP: (usize, u64) = (300, 150_000);
 
 /// Operations of graphs that `wafer` plans in about a second.
 const QUICK_WAFER: usize = 120;

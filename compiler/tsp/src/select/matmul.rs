@@ -8,7 +8,7 @@ use super::conv::floats;
 use super::expr::Why;
 use super::heads;
 use super::product_way::{Factor, exchanged, moves, stands};
-use super::tiles::{Draft, DynamicDraft, loads_whole};
+use super::tiles::{Draft, DynamicDraft, joined_drafts, loads_whole};
 use super::view::{self, Axis, View, lane_axis, layout};
 use super::{MatBlock, Select, Val};
 use crate::tiled::{Pass, Rows};
@@ -307,7 +307,7 @@ impl Select<'_> {
             }
             let base: i64 = start + r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum::<i64>();
             let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
-            drafted.push((out_rows, drafts));
+            drafted.push((out_rows, joined_drafts(drafts)));
         }
         // Rows that were moved for this product alone go where planes load them from.
         if moved && self.out.tensors[b.tensor.0 as usize].tail == 0 && drafted.iter().all(|(_, d)| loads_whole(d)) {

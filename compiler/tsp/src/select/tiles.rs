@@ -111,10 +111,10 @@ impl Select<'_> {
         View { tensor: new, ..v }
     }
 
-    /// Chains whose weights are computed: rows of `b` become a tile, or are weights as they are.
+    /// Chains of drafts that were joined, whose weights are computed: rows of `b` become a tile, or are weights as they are.
     pub(super) fn dynamic_chains(&mut self, b: TensorId, drafts: Vec<DynamicDraft>, inner: Inner) -> Vec<Vec<Pass>> {
         let mut passes = Vec::new();
-        for d in joined_drafts(drafts) {
+        for d in drafts {
             let groups = groups_of(&d);
             let (weights, loads) = match self.loads_of(b, &d) {
                 Some(loads) => (b, loads),
@@ -216,7 +216,7 @@ pub(super) struct DynamicDraft {
 
 /// True where all rows of drafts, whole and nothing else, can be loaded sixteen by sixteen.
 pub(super) fn loads_whole(drafts: &[DynamicDraft]) -> bool {
-    joined_drafts(drafts.to_vec()).iter().all(|d| d.rows.iter().all(|r| r.2.is_none()) && whole_loads(d).is_some())
+    drafts.iter().all(|d| d.rows.iter().all(|r| r.2.is_none()) && whole_loads(d).is_some())
 }
 
 /// The loads of a draft, if sixteen plane rows each are sixteen rows of the operand.
@@ -241,7 +241,7 @@ fn groups_of(d: &DynamicDraft) -> Vec<usize> {
 }
 
 /// Drafts that take the same activations by different plane rows are one.
-fn joined_drafts(drafts: Vec<DynamicDraft>) -> Vec<DynamicDraft> {
+pub(super) fn joined_drafts(drafts: Vec<DynamicDraft>) -> Vec<DynamicDraft> {
     let mut out: Vec<DynamicDraft> = Vec::new();
     for d in drafts {
         let apart = |o: &DynamicDraft| o.act == d.act && !o.rows.iter().any(|r| d.rows.iter().any(|x| x.0 == r.0));

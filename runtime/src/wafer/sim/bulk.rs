@@ -195,7 +195,7 @@ fn row(kernel: Kernel, lines: [Line; 4], count: usize, place: &mut Place<'_>) {
 }
 
 #[inline(always)]
-fn load(bytes: &[u8], at: isize, size: u32) -> u32 {
+pub(super) fn load(bytes: &[u8], at: isize, size: u32) -> u32 {
     let at = at as usize;
     match size {
         1 => u32::from(bytes[at]),
@@ -205,7 +205,7 @@ fn load(bytes: &[u8], at: isize, size: u32) -> u32 {
 }
 
 #[inline(always)]
-fn store(bytes: &mut [u8], at: isize, size: u32, bits: u32) {
+pub(super) fn store(bytes: &mut [u8], at: isize, size: u32, bits: u32) {
     let at = at as usize;
     match size {
         1 => bytes[at] = bits as u8,

@@ -5,6 +5,7 @@
 use super::super::kernel::Kernel;
 use super::super::lower::{Access, Execution};
 use super::block::{Block, Scalars};
+use super::bulk::{load, store};
 use super::shape::Shape;
 use quadrille_isa::wafer::ElemType;
 
@@ -166,7 +167,7 @@ impl Flight {
             for (k, slot) in v[..kernel.sources()].iter_mut().enumerate() {
                 let operand = &op.operands[k];
                 *slot = match operand.access {
-                    Access::Mem | Access::MemRow => load(mem, self.address(k), sizes[k]),
+                    Access::Mem | Access::MemRow => load(mem, self.address(k) as isize, sizes[k]),
                     Access::Imm(bits) => bits,
                     Access::Fabric(q) => {
                         if operand.ty.per_wavelet() == 1 {
@@ -183,7 +184,7 @@ impl Flight {
                 };
             }
             match op.operands[3].access {
-                Access::Mem => store(mem, self.address(3), sizes[3], kernel.apply(v)),
+                Access::Mem => store(mem, self.address(3) as isize, sizes[3], kernel.apply(v)),
                 Access::Fabric(q) => {
                     let bits = kernel.apply(v);
                     match to {
@@ -406,12 +407,12 @@ impl Flight {
                 if k < sources {
                     v[k] = match imm[k] {
                         Some(bits) => bits,
-                        None => load(mem, at[k], sizes[k]),
+                        None => load(mem, at[k] as isize, sizes[k]),
                     };
                     at[k] += step[k];
                 }
             }
-            store(mem, at[3], sizes[3], kernel.apply(v));
+            store(mem, at[3] as isize, sizes[3], kernel.apply(v));
             at[3] += step[3];
         }
     }
@@ -420,25 +421,5 @@ impl Flight {
     fn address(&self, k: usize) -> i32 {
         let a = self.ex.addr[k];
         a.start + self.i1 as i32 * a.s1 + self.i0 as i32 * a.s0
-    }
-}
-
-#[inline(always)]
-fn load(mem: &[u8], at: i32, size: u32) -> u32 {
-    let at = at as usize;
-    match size {
-        1 => u32::from(mem[at]),
-        2 => mem.get(at..at + 2).map_or(0, |b| u32::from(u16::from_le_bytes([b[0], b[1]]))),
-        _ => mem.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-    }
-}
-
-#[inline(always)]
-fn store(mem: &mut [u8], at: i32, size: u32, bits: u32) {
-    let at = at as usize;
-    match size {
-        1 => mem[at] = bits as u8,
-        2 => mem[at..at + 2].copy_from_slice(&(bits as u16).to_le_bytes()),
-        _ => mem[at..at + 4].copy_from_slice(&bits.to_le_bytes()),
     }
 }

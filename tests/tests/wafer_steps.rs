@@ -57,7 +57,8 @@ fn said(
         let peeks = peeks.to_vec();
         let max_cycles = Some(200_000);
         let threads = Some(threads);
-        let options = Options { peeks, record_spans: true, record_links: true, stepwise, max_cycles, threads };
+        let records = Options { record_spans: true, record_links: true, ..Options::default() };
+        let options = Options { peeks, stepwise, max_cycles, threads, ..records };
         match simulate_with(program, machine, inputs, &options) {
             Ok(r) => format!(
                 "{} {} {:?} {} {} {:?} {:?} {:?} {:?}",

@@ -278,6 +278,7 @@ fn said(b: &Builder, inputs: &[Tensor], peeks: &[Peek], stepwise: bool, threads:
         stepwise,
         max_cycles: Some(100_000),
         threads: Some(threads),
+        lockstep: None,
     };
     match simulate_with(&b.program, &b.machine, inputs, &options) {
         Ok(r) => format!(

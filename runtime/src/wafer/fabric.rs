@@ -85,6 +85,26 @@ impl Fabric {
         self.site_of.get(ix).copied().filter(|&s| s != NONE)
     }
 
+    /// Some of the sites, in this order, each with its nodes. Their nodes still say what kind of place they are linked
+    /// to, but not which.
+    pub(crate) fn some(&self, sites: &[SiteIx]) -> Fabric {
+        let mut some = Fabric {
+            sites: Vec::with_capacity(sites.len()),
+            nodes: Vec::new(),
+            width: self.width,
+            site_of: vec![NONE; self.site_of.len()],
+        };
+        for &ix in sites {
+            let site = self.sites[ix as usize];
+            let nodes = &self.nodes[site.first_node as usize..(site.first_node + site.node_count) as usize];
+            let (new, first_node) = (some.sites.len() as u32, some.nodes.len() as u32);
+            some.nodes.extend(nodes.iter().map(|&n| Node { site: new, ..n }));
+            some.site_of[usize::from(site.pe.y) * self.width as usize + usize::from(site.pe.x)] = new;
+            some.sites.push(Site { first_node, ..site });
+        }
+        some
+    }
+
     /// Node of a color at a site.
     pub(crate) fn node(&self, site: SiteIx, color: u8) -> Option<NodeIx> {
         let s = &self.sites[site as usize];

@@ -118,7 +118,7 @@ pub(crate) struct LowClass {
 
 /// Where an operand's elements are in one execution: element (i1, i0) at byte
 /// `start + i1*s1 + i0*s0`. A stride along a count of one is zero.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Addr {
     pub(crate) start: i32,
     pub(crate) s0: i32,
@@ -126,7 +126,7 @@ pub(crate) struct Addr {
 }
 
 /// One execution of an operation on one PE.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Execution {
     pub(crate) n0: u32,
     pub(crate) n1: u32,
@@ -137,6 +137,26 @@ impl Execution {
     /// Elements.
     pub(crate) fn n(&self) -> u64 {
         u64::from(self.n0) * u64::from(self.n1)
+    }
+
+    /// First and one past the last byte that operand `k` touches, reached in this way.
+    pub(crate) fn bytes(&self, access: Access, ty: ElemType, k: usize) -> Option<(i64, i64)> {
+        if !access.is_mem() || self.n() == 0 {
+            return None;
+        }
+        let Addr { start, s0, s1 } = self.addr[k];
+        let [start, s0, s1] = [start, s0, s1].map(i64::from);
+        let (d0, d1) = (s0 * (i64::from(self.n0) - 1), s1 * (i64::from(self.n1) - 1));
+        let end = start + d0.max(0) + d1.max(0) + i64::from(ty.bytes());
+        Some((start + d0.min(0) + d1.min(0), end))
+    }
+
+    /// Counts and addresses as numbers.
+    pub(crate) fn describe(&self, out: &mut Vec<u64>) {
+        out.push(u64::from(self.n0) << 32 | u64::from(self.n1));
+        for Addr { start, s0, s1 } in self.addr {
+            out.extend([u64::from(start as u32) << 32 | u64::from(s0 as u32), u64::from(s1 as u32)]);
+        }
     }
 
     /// First and one past the last byte that memory operand `k` touches; `None` when it

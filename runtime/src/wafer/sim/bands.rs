@@ -10,9 +10,10 @@ use super::super::ports;
 use super::super::rule::CheckError;
 use super::engine::{self, Engine};
 use super::host::Host;
+use super::lockstep;
 use super::meeting::Meeting;
 use super::shape::{self, Shape};
-use super::values::{Record, Values};
+use super::values::{Part, Record, Values};
 use super::{HOTTEST, LinkLoad, Options, SimError, SimResult, WaitingPe};
 use quadrille_isa::wafer::{Machine, Pe, Program};
 use quadrille_isa::{DType, Tensor};
@@ -32,11 +33,12 @@ const MANY: usize = 100_000;
 pub(super) struct Bands {
     sites: Vec<usize>,
     nodes: Vec<usize>,
+    alone: bool,
 }
 
 impl Bands {
     /// Cut so that each has as many routes and programs as the others.
-    fn new(fabric: &Fabric, bands: usize) -> Bands {
+    pub(super) fn new(fabric: &Fabric, bands: usize) -> Bands {
         let weights = || fabric.sites.iter().map(|s| u64::from(s.node_count) + 2);
         let all: u64 = weights().sum();
         let (mut sites, mut so_far) = (vec![0], 0);
@@ -48,7 +50,17 @@ impl Bands {
         }
         sites.push(fabric.sites.len());
         let node = |&s: &usize| fabric.sites.get(s).map_or(fabric.nodes.len(), |s| s.first_node as usize);
-        Bands { nodes: sites.iter().map(node).collect(), sites }
+        Bands { nodes: sites.iter().map(node).collect(), sites, alone: false }
+    }
+
+    /// One band in which every link leads away from its site: see `lockstep`.
+    pub(super) fn of_sites_alone(fabric: &Fabric) -> Bands {
+        Bands { alone: true, ..Bands::new(fabric, 1) }
+    }
+
+    /// Whether links lead away even within a band.
+    pub(super) fn are_alone(&self) -> bool {
+        self.alone
     }
 
     pub(super) fn len(&self) -> usize {
@@ -76,7 +88,16 @@ fn derived_limit(program: &Program, engines: &[Engine<'_>]) -> u64 {
         .chain(program.out_ports.iter().map(|p| wavelets(p, program.outputs[p.tensor as usize].dtype)))
         .fold(0, u64::saturating_add);
     let longest = engines.iter().map(Engine::longest_task).max().unwrap_or(0);
-    let pes = engines.iter().map(Engine::pes).sum::<u64>() + 1;
+    limit(longest, engines.iter().map(Engine::pes).sum(), words)
+}
+
+/// That bound for a program without ports.
+pub(super) fn limit_without_ports(longest: u64, pes: u64) -> u64 {
+    limit(longest, pes, 0)
+}
+
+fn limit(longest: u64, pes: u64, words: u64) -> u64 {
+    let pes = pes + 1;
     let hops = u64::from(u16::MAX);
     // Tasks started by wavelets: at most one start per wavelet; tasks started by tasks are
     // taken to do as many starts as there are tasks and PEs.
@@ -110,6 +131,9 @@ pub(super) fn run(
     });
     let bands = Bands::new(fabric, threads.clamp(1, fabric.sites.len().max(1)));
     let parts = (fabric, &classes[..], &shapes[..]);
+    if let Some(result) = lockstep::run(program, machine, parts, inputs, options, threads) {
+        return Ok(result);
+    }
     if !options.stepwise
         && let Some(result) = attempt(program, machine, parts, inputs, &bands, options, true)
     {
@@ -155,8 +179,10 @@ fn attempt(
         }
         engines.push(engine);
     }
-    let mut values =
-        apart.then(|| Values::new(program, fabric, shapes, inputs, engines.iter().flat_map(Engine::memories)));
+    let mut values = apart.then(|| {
+        let all = Part { begins: &[0], me: 0 };
+        Values::new(program, fabric, shapes, inputs, engines.iter().flat_map(Engine::memories), all)
+    });
     let limit = options.max_cycles.unwrap_or_else(|| derived_limit(program, &engines));
     let meeting = Meeting::new(engines.len());
     match &mut engines[..] {
@@ -268,5 +294,6 @@ fn finish(
         spans: engines.iter().flat_map(Engine::spans).collect(),
         core_cycles: engines.iter().map(|e| e.core_cycles).sum(),
         router_cycles: engines.iter().map(|e| e.network.router_cycles).sum(),
+        classes: None,
     })
 }

@@ -4,6 +4,8 @@
 //! cores, then the network, all deciding on the state at the start; then the cores' own
 //! effects on queues. Knows no values (see `vector`) and no routes (see `network`).
 
+mod copies;
+
 use super::super::fabric::{Fabric, NONE};
 use super::super::lower::{self, Execution, Fault, LowClass, LowOp};
 use super::super::resident;
@@ -130,7 +132,7 @@ pub(super) struct Engine<'a> {
     pushed: Vec<(u32, u8)>,
     /// Words taken off the ramp at once.
     taken: Vec<u32>,
-    cycle: u64,
+    pub(super) cycle: u64,
     pub(super) last_event: u64,
     pub(super) first_launch: Option<u64>,
     pub(super) core_cycles: u64,
@@ -139,11 +141,13 @@ pub(super) struct Engine<'a> {
     /// One step of one operation at a time.
     pub(super) stepwise: bool,
     /// What was launched, when values are apart, and how many cores are in the bands before.
-    records: Option<Vec<Record>>,
+    pub(super) records: Option<Vec<Record>>,
     pub(super) first_core: u32,
     /// Operations in flight may touch common bytes.
-    overlap: bool,
+    pub(super) overlap: bool,
     memory_len: usize,
+    /// PEs that a core stands for, by core; empty where each stands for itself.
+    weights: Vec<u64>,
 }
 
 /// The queues of one site, as a flight sees them during a step.
@@ -277,6 +281,7 @@ impl<'a> Engine<'a> {
             first_core: 0,
             overlap: false,
             memory_len,
+            weights: Vec::new(),
         };
         for core in 0..engine.cores.len() as u32 {
             engine.wake(core);
@@ -367,7 +372,7 @@ impl<'a> Engine<'a> {
     }
 
     /// One cycle, after what other bands sent in the one before.
-    fn step(&mut self, messages: &mut Vec<Message>) -> Result<(), (Part, SimError)> {
+    pub(super) fn step(&mut self, messages: &mut Vec<Message>) -> Result<(), (Part, SimError)> {
         messages.drain(..).for_each(|m| self.network.accept(m));
         let mut events = std::mem::take(&mut self.wheel[(self.cycle % WHEEL as u64) as usize]);
         self.wheel_count -= events.len();
@@ -486,7 +491,7 @@ impl<'a> Engine<'a> {
         self.wheel[(cycle % WHEEL as u64) as usize].push(event);
     }
 
-    fn next_event(&self) -> Option<u64> {
+    pub(super) fn next_event(&self) -> Option<u64> {
         let later = self.later.peek().map(|&Reverse((at, _))| at);
         if self.wheel_count == 0 {
             return later;
@@ -516,6 +521,12 @@ impl<'a> Engine<'a> {
             Event::Output(site, queue) => self.network.output_ready(site, queue),
             Event::Core(core) => self.wake(core),
         }
+    }
+
+    /// PEs that a core stands for.
+    #[inline]
+    fn weight(&self, core: usize) -> u64 {
+        self.weights.get(core).copied().unwrap_or(1)
     }
 
     #[inline]
@@ -642,7 +653,7 @@ impl<'a> Engine<'a> {
     fn occupy(&mut self, ix: u32, cycles: u64) -> Result<(), SimError> {
         let until = self.cycle + cycles;
         self.cores[ix as usize].busy_until = until;
-        self.core_cycles += cycles;
+        self.core_cycles += cycles * self.weight(ix as usize);
         self.last_event = self.last_event.max(until - 1);
         self.wake_at(ix, until);
         Ok(())
@@ -710,7 +721,7 @@ impl<'a> Engine<'a> {
                 return Ok(());
             }
         }
-        self.core_cycles += 1;
+        self.core_cycles += self.weight(i);
         self.last_event = self.last_event.max(self.cycle);
         self.advance(i, at, u64::from(m))?;
         self.wake(ix);
@@ -757,7 +768,7 @@ impl<'a> Engine<'a> {
         }
         sink.left -= 1;
         sink.elements += sink.per_word;
-        self.core_cycles += 1;
+        self.core_cycles += self.weight(core as usize);
         self.last_event = self.last_event.max(at);
     }
 
@@ -773,6 +784,7 @@ impl<'a> Engine<'a> {
 
     fn take_by_step(&mut self, core: u32, word: u32, at: u64) {
         self.close_sink(core);
+        let weight = self.weight(core as usize);
         let c = &mut self.cores[core as usize];
         let Some(flight) = c.flights.first_mut() else { return };
         let op = &self.plan.shapes[flight.shape as usize];
@@ -780,7 +792,7 @@ impl<'a> Engine<'a> {
             Some(_) => flight.skip(u64::from(flight.per_word(op)).min(flight.n - flight.done)),
             None => flight.take(op, word, &mut self.memory[c.mem_base..c.mem_base + c.mem_len as usize]),
         }
-        self.core_cycles += 1;
+        self.core_cycles += weight;
         self.last_event = self.last_event.max(at);
         if flight.done == flight.n {
             c.flights.clear();
@@ -834,7 +846,7 @@ impl<'a> Engine<'a> {
         if cycles == 0 {
             return Ok(());
         }
-        self.core_cycles += cycles;
+        self.core_cycles += cycles * self.weight(i);
         self.last_event = self.last_event.max(since + cycles - 1);
         self.advance(i, at, elements.min(cycles * rate))
     }
@@ -954,7 +966,7 @@ pub(super) fn check_machine(machine: &Machine) -> Result<(), SimError> {
 }
 
 /// One past the last byte of initial data and of tensors, by site.
-fn data_ends(program: &Program, sites: usize, local: impl Fn(Pe) -> Option<usize>) -> Vec<u32> {
+pub(super) fn data_ends(program: &Program, sites: usize, local: impl Fn(Pe) -> Option<usize>) -> Vec<u32> {
     let mut ends = vec![0u32; sites];
     let mut reach = |rect: wafer::Rect, end: u32| {
         for pe in rect.pes() {

@@ -11,8 +11,10 @@ mod block;
 mod bulk;
 mod engine;
 mod host;
+mod lockstep;
 mod meeting;
 mod network;
+mod products;
 mod shape;
 mod sites;
 mod values;
@@ -54,6 +56,9 @@ pub struct Options {
     /// Bands of the mesh, with a thread each; values have another one where there are several. By default as many as the
     /// computer has for large programs, one for small ones. Nothing depends on it but time.
     pub threads: Option<usize>,
+    /// Count PEs that do the same in the same cycle once. By default where there are many PEs, and while they do so; only
+    /// in programs without ports, and when nothing is recorded.
+    pub lockstep: Option<bool>,
 }
 
 /// Cycles in which a PE ran a task, from its switch to its end. Runs of one task that follow
@@ -108,6 +113,8 @@ pub struct SimResult {
     pub core_cycles: u64,
     /// PE-cycles in which a router moved at least one wavelet.
     pub router_cycles: u64,
+    /// Where PEs that do the same were counted once ([`Options::lockstep`]), the most classes of them at any time.
+    pub classes: Option<u32>,
 }
 
 /// A PE (or port) that waits when nothing moves any more.

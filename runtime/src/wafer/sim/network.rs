@@ -5,6 +5,7 @@
 //! behind it; a grant is a round-robin choice among both. Knows wavelets, buffers and masks;
 //! knows nothing of tasks.
 
+pub(super) mod copies;
 mod streams;
 
 use self::streams::Streams;
@@ -301,6 +302,8 @@ pub(super) struct Network<'a> {
     grants: Vec<(u32, u8, u8)>,
     host_grants: Vec<(u16, u8)>,
     pub(super) router_cycles: u64,
+    /// PEs that a site stands for; empty where each stands for itself.
+    weights: Vec<u64>,
     /// Wavelets by site and port other than the ramp; empty when they are not counted.
     sent: Vec<[u64; 4]>,
     streams: Streams,
@@ -367,6 +370,10 @@ impl<'a> Network<'a> {
                 routers[site as usize].space[port as usize] |= 1 << node.color;
             }
             let upstream = match node.from {
+                From::Node(_) if bands.are_alone() => {
+                    upstream_away.push((0, site));
+                    AWAY + upstream_away.len() as u32 - 1
+                }
                 From::Node(up) => {
                     let up = fabric.nodes[up as usize].site;
                     match bands.of_site(up) {
@@ -386,7 +393,12 @@ impl<'a> Network<'a> {
                     site
                 }
             };
-            let mut target = |to: To| match to {
+            let mut target = |port: Port, to: To| match to {
+                To::Node(_) if bands.are_alone() => {
+                    let node = copies::Link { site, port: port as u8, color: node.color }.number();
+                    away.push(Away { band: 0, node, cap: link, held: 0 });
+                    Goal::Away(away.len() as u32 - 1)
+                }
                 To::Queue(q) => Goal::Queue(q),
                 To::Host(row) => Goal::Host(row),
                 To::Unused => Goal::Unused,
@@ -401,7 +413,7 @@ impl<'a> Network<'a> {
             };
             nodes.push(NodeState {
                 fifo: Buffer::new(&mut arena, cap_of(node.rx)),
-                to: node.to.map(|to| Target::new(target(to))),
+                to: PORTS.map(|port| Target::new(target(port, node.to[port as usize]))),
                 pending: 0,
                 tx,
                 color: node.color,
@@ -431,6 +443,7 @@ impl<'a> Network<'a> {
             grants: Vec::new(),
             host_grants: Vec::new(),
             router_cycles: 0,
+            weights: Vec::new(),
             sent: Vec::new(),
             streams: Streams::default(),
         }
@@ -677,7 +690,9 @@ impl<'a> Network<'a> {
                     }
                 }
             }
-            self.router_cycles += u64::from(self.grants.len() > before && self.routers[site as usize].busy == 0);
+            if self.grants.len() > before && self.routers[site as usize].busy == 0 {
+                self.router_cycles += self.weights.get(site as usize).copied().unwrap_or(1);
+            }
         }
         let rows = std::mem::take(&mut self.active_rows);
         for &row in &rows {

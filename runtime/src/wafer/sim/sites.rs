@@ -21,6 +21,27 @@ impl Sites {
         self.top[word / 64] |= 1 << (word % 64);
     }
 
+    /// Makes room for indices below a larger bound.
+    pub(super) fn grow(&mut self, bound: usize) {
+        let words = bound.div_ceil(64);
+        if words > self.words.len() {
+            self.words.resize(words, 0);
+            self.top.resize(words.div_ceil(64), 0);
+        }
+    }
+
+    pub(super) fn contains(&self, ix: u32) -> bool {
+        self.words[ix as usize / 64] >> (ix % 64) & 1 == 1
+    }
+
+    pub(super) fn remove(&mut self, ix: u32) {
+        let word = ix as usize / 64;
+        self.words[word] &= !(1 << (ix % 64));
+        if self.words[word] == 0 {
+            self.top[word / 64] &= !(1 << (word % 64));
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.top.iter().all(|&t| t == 0)
     }
@@ -59,5 +80,18 @@ mod tests {
         assert!(s.is_empty());
         s.drain(&mut out);
         assert_eq!(out.len(), 7);
+    }
+
+    #[test]
+    fn a_set_grows_and_loses_members() {
+        let mut s = Sites::new(10);
+        s.insert(3);
+        s.grow(5000);
+        s.insert(4999);
+        assert!(s.contains(3) && s.contains(4999) && !s.contains(64));
+        s.remove(3);
+        assert!(!s.contains(3) && !s.is_empty());
+        s.remove(4999);
+        assert!(s.is_empty());
     }
 }

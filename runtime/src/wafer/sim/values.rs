@@ -5,6 +5,9 @@
 //! flight at the same time touch no common place (`Engine::launched` sees to that), so their order is of no matter.
 //! Knows operations, SRAM and streams; knows nothing of routers and of time.
 
+mod traces;
+
+use self::traces::Traces;
 use super::super::fabric::{Fabric, From, NONE, To};
 use super::super::lower::{Access, Execution};
 use super::super::resident;
@@ -55,6 +58,8 @@ struct Core {
     streams: [u32; 6],
     pending: Vec<Pending>,
     listed: bool,
+    /// Something of a trace is left to do.
+    waits: bool,
 }
 
 /// All words that an output queue or the host sends on a color, from the first that somebody has yet to take.
@@ -69,6 +74,26 @@ struct Stream {
     count: u32,
     /// Length at which to forget what all have taken.
     full: usize,
+    /// Number among all streams, other parts in which somebody takes it, a bit each, and one past the last word sent there.
+    source: u32,
+    away: u64,
+    sent: u64,
+}
+
+/// Values may be found in parts of the mesh: this one, of those that begin at these sites.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'p> {
+    pub(super) begins: &'p [usize],
+    pub(super) me: usize,
+}
+
+impl Part<'_> {
+    /// Parts that a mesh may have.
+    pub(super) const MOST: usize = 64;
+
+    fn of_site(&self, site: u32) -> usize {
+        self.begins.partition_point(|&b| b <= site as usize).saturating_sub(1)
+    }
 }
 
 /// Who takes a stream.
@@ -100,16 +125,38 @@ pub(super) struct Values<'a> {
     host: Host<'a>,
     /// Cores that may go on.
     list: Vec<u32>,
+    traces: Traces,
+    /// What streams bring to each other part, by number of the stream.
+    outbox: Vec<Vec<(u32, Vec<u8>)>>,
+    /// Streams of this part by their number among all.
+    sources: Vec<(u32, u32)>,
+}
+
+impl Pending {
+    fn new(r: &Record, number: u32, beside: [u32; 9]) -> Pending {
+        Pending {
+            shape: r.shape,
+            slot: r.slot,
+            number,
+            beside,
+            ex: r.ex,
+            n: r.ex.n(),
+            done: 0,
+            first: [0; 4],
+            begun: false,
+        }
+    }
 }
 
 impl<'a> Values<'a> {
-    /// Before the first cycle. `cores` has a site and a length of SRAM for each PE with a program, in order of sites.
+    /// Before the first cycle. `cores` has a site and a length of SRAM for each PE of the part with a program, in order of sites.
     pub(super) fn new(
         program: &'a Program,
         fabric: &Fabric,
         shapes: &'a [Shape],
         inputs: &'a [Tensor],
         cores: impl Iterator<Item = (u32, u32)>,
+        part: Part<'_>,
     ) -> Values<'a> {
         let mut core_at = vec![NONE; fabric.sites.len()];
         let mut list = Vec::new();
@@ -125,6 +172,7 @@ impl<'a> Values<'a> {
                 streams: [NONE; 6],
                 pending: Vec::new(),
                 listed: false,
+                waits: false,
             });
             start += len as usize;
         }
@@ -138,33 +186,43 @@ impl<'a> Values<'a> {
             readers: Vec::new(),
             host: Host::new(program, inputs),
             list: Vec::new(),
+            traces: Traces::default(),
+            outbox: vec![Vec::new(); part.begins.len()],
+            sources: Vec::new(),
         };
         let place = |pe: Pe, addr: u32| {
             let core = values.core_at[fabric.site(pe)? as usize];
             Some(values.cores.get(core as usize)?.start + addr as usize)
         };
         values.memory = fill(program, inputs, start, place);
-        values.connect(fabric);
+        values.connect(fabric, part);
         values
     }
 
     /// Follows every color from its source to all who take it.
-    fn connect(&mut self, fabric: &Fabric) {
+    fn connect(&mut self, fabric: &Fabric, part: Part<'_>) {
         let mut way = Vec::new();
+        let mut source = 0;
         for (ix, node) in fabric.nodes.iter().enumerate() {
             let stream = self.streams.len() as u32;
             let row = fabric.sites[node.site as usize].pe.y;
+            let mine = part.of_site(node.site) == part.me;
             let from_host = match node.from {
                 From::Queue(q) => {
                     let core = self.core_at[node.site as usize];
-                    let Some(core) = self.cores.get_mut(core as usize) else { continue };
-                    core.streams[usize::from(q)] = stream;
+                    match self.cores.get_mut(core as usize) {
+                        Some(core) => core.streams[usize::from(q)] = stream,
+                        None if mine => continue,
+                        None => {}
+                    }
                     false
                 }
                 From::Host(_) => true,
                 _ => continue,
             };
+            source += 1;
             let first = self.readers.len() as u32;
+            let mut away = 0;
             way.push(ix as u32);
             while let Some(at) = way.pop() {
                 let node = &fabric.nodes[at as usize];
@@ -175,6 +233,11 @@ impl<'a> Values<'a> {
                             continue;
                         }
                         To::Queue(q) => {
+                            let there = part.of_site(node.site);
+                            if there != part.me {
+                                away |= 1 << there;
+                                continue;
+                            }
                             let ix = self.core_at[node.site as usize];
                             let Some(core) = self.cores.get_mut(ix as usize) else { continue };
                             core.readers[usize::from(q)] = self.readers.len() as u32;
@@ -187,7 +250,12 @@ impl<'a> Values<'a> {
                 }
             }
             let count = self.readers.len() as u32 - first;
-            self.streams.push(Stream { first, count, full: KEEP, ..Stream::default() });
+            if !mine && count == 0 {
+                continue;
+            }
+            let away = if mine { away } else { 0 };
+            self.sources.push((source, stream));
+            self.streams.push(Stream { first, count, full: KEEP, source, away, ..Stream::default() });
             if from_host {
                 while let Some(word) = self.host.next(row, node.color) {
                     let s = &mut self.streams[stream as usize];
@@ -217,17 +285,7 @@ impl<'a> Values<'a> {
         let last = core.last;
         let beside = |slot: usize| if !alone && r.beside >> slot & 1 == 1 { last[slot] } else { 0 };
         core.last[usize::from(r.slot)] = core.launched;
-        let mut p = Pending {
-            shape: r.shape,
-            slot: r.slot,
-            number: core.launched,
-            beside: std::array::from_fn(beside),
-            ex: r.ex,
-            n: r.ex.n(),
-            done: 0,
-            first: [0; 4],
-            begun: false,
-        };
+        let mut p = Pending::new(r, core.launched, std::array::from_fn(beside));
         // Mostly there are words, and nothing before it.
         if alone && self.advance(r.core as usize, &mut p) {
             return;
@@ -338,7 +396,7 @@ impl<'a> Values<'a> {
             match reader.taker {
                 Taker::Core(core) => {
                     let c = &mut self.cores[core as usize];
-                    if !c.listed && !c.pending.is_empty() {
+                    if !c.listed && (c.waits || !c.pending.is_empty()) {
                         c.listed = true;
                         self.list.push(core);
                     }
@@ -353,6 +411,13 @@ impl<'a> Values<'a> {
                 }
             }
         }
+        let mut away = s.away;
+        while away != 0 {
+            let new = s.bytes[(s.sent - s.base) as usize * 4..(s.end - s.base) as usize * 4].to_vec();
+            self.outbox[away.trailing_zeros() as usize].push((s.source, new));
+            away &= away - 1;
+        }
+        s.sent = s.end;
         if s.bytes.len() > s.full {
             let least = readers.iter().map(|r| r.at).min().unwrap_or(s.end).min(s.end);
             s.bytes.drain(..(least - s.base) as usize * 4);
@@ -371,12 +436,17 @@ impl<'a> Values<'a> {
     /// Outputs that left by ports and those in SRAM.
     pub(super) fn outputs(&mut self, fabric: &Fabric) -> Vec<Vec<u8>> {
         let mut outputs = self.host.take_outputs();
+        self.unload(fabric, &mut outputs);
+        outputs
+    }
+
+    /// Outputs in SRAM of this part.
+    pub(super) fn unload(&self, fabric: &Fabric, outputs: &mut [Vec<u8>]) {
         let place = |pe: Pe, addr: u32| {
             let core = self.core_at[fabric.site(pe)? as usize];
             Some(self.cores.get(core as usize)?.start + addr as usize)
         };
-        resident::unload(self.program, &mut outputs, &self.memory, place);
-        outputs
+        resident::unload(self.program, outputs, &self.memory, place);
     }
 }
 

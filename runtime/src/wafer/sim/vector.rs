@@ -359,6 +359,15 @@ impl Flight {
         self.row_loaded = self.i0 > 0;
     }
 
+    /// All that decides what it does from now on but for values.
+    pub(super) fn describe(&self, out: &mut Vec<u64>) {
+        out.push(
+            u64::from(self.slot) << 56 | u64::from(self.task) << 48 | u64::from(self.op) << 32 | u64::from(self.shape),
+        );
+        self.ex.describe(out);
+        out.extend([self.done, u64::from(self.i0) << 32 | u64::from(self.i1), u64::from(self.row_loaded)]);
+    }
+
     /// True when elements of the two touch a common byte, perhaps, and one of them writes it.
     pub(super) fn meets(&self, op: &Shape, other: &Flight, its: &Shape) -> bool {
         let writes = |a: &Flight, op: &Shape, b: &Flight, its: &Shape| {

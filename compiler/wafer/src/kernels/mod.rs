@@ -5,6 +5,7 @@
 //! it, so that the last PE emits whole blocks in order (it has the first share). A kernel knows shapes,
 //! weights and the order of its sums; it knows nothing of places, routes and colors.
 
+mod attention;
 mod by_channel;
 mod columns;
 mod concat;
@@ -27,6 +28,7 @@ mod softmax;
 mod stitch;
 mod total;
 
+pub(crate) use attention::{Attention, Extents, Mask};
 pub(crate) use by_channel::ByChannel;
 pub(crate) use columns::Columns;
 pub(crate) use concat::Concat;

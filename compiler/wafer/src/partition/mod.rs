@@ -5,6 +5,7 @@
 //! that cannot be mapped is noted, its result treated as one more input, and the walk goes on,
 //! so that one run finds all problems. Knows nothing of PEs.
 
+mod attention;
 mod general;
 mod image;
 mod matrix;
@@ -20,8 +21,8 @@ use super::streams::{Exit, KernelId, Operand, Producer, StreamId, WaferGraph};
 pub(crate) use general::range::ranges;
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
 use quadrille_compiler::ir::eval::eval_op;
-use quadrille_compiler::ir::{DType, Graph, Node, Op, Tensor, ValueDef, ValueId};
-use std::collections::BTreeMap;
+use quadrille_compiler::ir::{DType, Graph, Node, NodeId, Op, Tensor, ValueDef, ValueId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Why a node cannot be mapped: reason and remedy.
@@ -57,7 +58,7 @@ enum Source {
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) graph: WaferGraph,
-    pub(crate) problems: Vec<(quadrille_compiler::ir::NodeId, NodeProblem)>,
+    pub(crate) problems: Vec<(NodeId, NodeProblem)>,
 }
 
 /// The walk over the graph.
@@ -97,7 +98,7 @@ pub(crate) fn partition(g: &Graph) -> Partition {
                     match p.enter(id, &v.name, d, &v.ty.shape) {
                         Ok(converted) => id = converted,
                         Err(o) => problems
-                            .push((quadrille_compiler::ir::NodeId(0), p.named_problem(&v.name, "input", &v.ty, o))),
+                            .push((NodeId(0), p.named_problem(&v.name, "input", &v.ty, o))),
                     }
                 } else if d != DType::F32 {
                     p.out.streams[id.0].fixed = lane(d);
@@ -108,21 +109,21 @@ pub(crate) fn partition(g: &Graph) -> Partition {
         };
     }
     let live = live_nodes(g);
+    let attentions = attention::find(g, &p.uses);
+    let within: BTreeSet<NodeId> = attentions.values().flat_map(|f| f.inner.iter().copied()).collect();
     for (i, node) in g.nodes().iter().enumerate() {
-        if !live[i] || g.ty(node.output).elements() == 0 {
+        let id = NodeId(i as u32);
+        if !live[i] || g.ty(node.output).elements() == 0 || within.contains(&id) {
             continue;
         }
-        let source = match p.node(node) {
-            Ok(s) => s,
-            Err(o) => {
-                problems.push((quadrille_compiler::ir::NodeId(i as u32), p.problem(node, o)));
-                let shape = g.shape(node.output).to_vec();
-                let layout = Some(Layout::row_major(&shape));
-                let id = p.out.add_stream(Producer::Input(usize::MAX), shape, layout);
-                Source::Stream { id, views: Vec::new(), solo: false }
+        if let Some(found) = attentions.get(&id) {
+            if let Ok(s) = p.attention(node, found) {
+                p.sources[node.output.0 as usize] = Some(s);
+                continue;
             }
-        };
-        p.sources[node.output.0 as usize] = Some(source);
+            found.inner.iter().for_each(|&n| p.walk(n, &mut problems));
+        }
+        p.walk(id, &mut problems);
     }
     for (i, o) in g.outputs.iter().enumerate() {
         if let Err(reason) = p.output(i, o.value) {
@@ -130,7 +131,7 @@ pub(crate) fn partition(g: &Graph) -> Partition {
             let problem = p.named_problem(&o.name, &op, g.ty(o.value), reason);
             let node = match g.value(o.value).def {
                 ValueDef::Node(n) => n,
-                _ => quadrille_compiler::ir::NodeId(0),
+                _ => NodeId(0),
             };
             problems.push((node, problem));
         }
@@ -157,6 +158,22 @@ impl Partitioner<'_> {
             reason: o.reason,
             remedy: o.remedy,
         }
+    }
+
+    /// A node, or what is in its way and one more input in its place.
+    fn walk(&mut self, id: NodeId, problems: &mut Vec<(NodeId, NodeProblem)>) {
+        let node = self.g.node(id);
+        let source = match self.node(node) {
+            Ok(s) => s,
+            Err(o) => {
+                problems.push((id, self.problem(node, o)));
+                let shape = self.g.shape(node.output).to_vec();
+                let layout = Some(Layout::row_major(&shape));
+                let id = self.out.add_stream(Producer::Input(usize::MAX), shape, layout);
+                Source::Stream { id, views: Vec::new(), solo: false }
+            }
+        };
+        self.sources[node.output.0 as usize] = Some(source);
     }
 
     fn node(&mut self, node: &Node) -> Result<Source, Obstacle> {

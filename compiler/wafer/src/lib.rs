@@ -25,6 +25,7 @@ mod partition;
 mod place;
 mod plan;
 mod route;
+mod sequence;
 mod steps;
 mod streams;
 mod sums;
@@ -56,6 +57,8 @@ pub struct Options {
     pub bands: Option<usize>,
     /// The images of a batch in so many groups, each with PEs of its own; `None` leaves it to the cost model.
     pub groups: Option<usize>,
+    /// The rows of a sequence in so many parts, each with PEs of its own; `None` leaves it to the cost model.
+    pub sequence: Option<usize>,
 }
 
 /// A compiled model.
@@ -140,7 +143,18 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     };
     let of_group = |all: &[usize], groups: usize| -> Vec<usize> { all.iter().map(|n| n / groups).collect() };
     let in_groups = |g: &WaferGraph, n: usize| images::copies(g, n, &of_group(&taken, n), &of_group(&given, n));
-    let batch = widths::Batch { images, group: &group, in_groups: &in_groups };
+    let shapes = |named: &[Named]| -> Vec<Vec<usize>> { named.iter().map(|n| n.shape.clone()).collect() };
+    let (of_inputs, of_outputs) = (shapes(&inputs), shapes(&outputs));
+    // The model with the rows of a sequence in so many parts.
+    let sequence = |parts: usize| {
+        let cut = sequence::in_parts(graph, parts)?;
+        let lanes = (|i| cut.lane_of_input(i), |i| cut.lane_of_node(i));
+        let mut p = partition::partition_in(&cut.graph, &lanes.0, &lanes.1);
+        cut.restore(&mut p.graph, &of_inputs, &of_outputs)?;
+        p.problems.is_empty().then_some(p.graph)
+    };
+    let rows = sequence::rows(graph).unwrap_or(1);
+    let batch = widths::Batch { images, group: &group, in_groups: &in_groups, rows, sequence: &sequence };
     let (g, placement, wires, groups) = widths::fastest(g, &batch, machine, options)?;
     let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
     let estimate = estimate::estimate(&g, images, groups as u64, machine);

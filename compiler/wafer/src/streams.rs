@@ -96,6 +96,12 @@ impl Lane {
     }
 }
 
+impl Default for Lane {
+    fn default() -> Lane {
+        Lane::WHOLE
+    }
+}
+
 /// How a kernel is cut into shares, one a PE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Cut {
@@ -131,6 +137,8 @@ impl Kernel {
 pub(crate) struct WaferGraph {
     pub(crate) kernels: Vec<Kernel>,
     pub(crate) streams: Vec<Stream>,
+    /// Where kernels that are added lie.
+    pub(crate) place: Lane,
 }
 
 impl WaferGraph {
@@ -182,7 +190,7 @@ impl WaferGraph {
             inputs,
             output,
             cut,
-            lane: Lane::WHOLE,
+            lane: self.place,
             twin: None,
         });
         (id, output)

@@ -15,6 +15,9 @@ pub(crate) const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56]
 /// Numbers of bands to try, each with every number of lanes.
 const BANDS: [usize; 5] = [1, 2, 3, 4, 7];
 
+/// Numbers of parts of a sequence to try.
+const PARTS: [usize; 8] = [2, 4, 8, 10, 16, 25, 32, 64];
+
 /// Lanes must save this part of the time at least.
 const GAIN: f64 = 0.7;
 
@@ -40,6 +43,9 @@ pub(crate) struct Batch<'a> {
     pub(crate) group: &'a dyn Fn(usize) -> Option<WaferGraph>,
     /// So many of them side by side.
     pub(crate) in_groups: &'a dyn Fn(&WaferGraph, usize) -> WaferGraph,
+    /// Rows of the model's sequence, and the model with them in so many parts, where they can be.
+    pub(crate) rows: usize,
+    pub(crate) sequence: &'a dyn Fn(usize) -> Option<WaferGraph>,
 }
 
 /// The model in parts, and what is expected of it: cycles of the run, or from one image of a batch to the next.
@@ -74,6 +80,16 @@ fn groups_of(images: usize, options: &Options) -> Vec<usize> {
         (None, Some(_)) => Vec::new(),
         (None, None) if options.lanes.is_some() => Vec::new(),
         (None, None) => all.collect(),
+    }
+}
+
+/// Numbers of parts of a sequence of so many rows to try.
+fn parts_of(rows: usize, options: &Options) -> Vec<usize> {
+    let all = PARTS.into_iter().filter(|&n| rows.is_multiple_of(n) && rows > n);
+    match options.sequence {
+        Some(n) => vec![n].into_iter().filter(|&n| n > 1 && rows.is_multiple_of(n)).collect(),
+        None if options.lanes.is_some() || options.bands.is_some() || options.groups.is_some() => Vec::new(),
+        None => all.collect(),
     }
 }
 
@@ -134,6 +150,12 @@ pub(crate) fn fastest(
             }
         }
     }
+    for parts in parts_of(batch.rows, options).into_iter().filter(|&n| fits(n)) {
+        let Some(mut graph) = (batch.sequence)(parts) else { continue };
+        if let Ok((cycles, true)) = cost(&mut graph, 1) {
+            plans.push(Plan { cycles, groups: 1, bands: 1, lanes: parts, graph });
+        }
+    }
     if let Some(n) = options.groups.filter(|&n| n > 1) {
         plans.retain(|p| p.groups == n);
     }
@@ -142,7 +164,7 @@ pub(crate) fn fastest(
     plans.retain(|p| p.groups == 1 || p.cycles < others);
     // Lanes and bands are made of whole sums.
     let plain = cost(&mut g, 1);
-    let free = options.lanes.is_none() && options.bands.is_none() && options.groups.is_none();
+    let free = [options.lanes, options.bands, options.groups, options.sequence].iter().all(Option::is_none);
     let limit = match &plain {
         Ok((cycles, true)) if free => worth(*cycles),
         _ => u64::MAX,

@@ -47,14 +47,16 @@ pub(crate) struct Attention {
     x: Extents,
     scale: Option<f32>,
     mask: Mask,
+    /// What weights are where all scores are minus infinity.
+    dead: Option<f32>,
     layout: Layout,
 }
 
 impl Attention {
     /// Of heads of an even number of elements.
-    pub(crate) fn new(x: Extents, scale: Option<f32>, mask: Mask) -> Attention {
+    pub(crate) fn new(x: Extents, scale: Option<f32>, mask: Mask, dead: Option<f32>) -> Attention {
         let layout = Layout::new(&[(x.rows, x.size), (x.heads, x.rows * x.size), (x.size, 1)]);
-        Attention { x, scale, mask, layout }
+        Attention { x, scale, mask, dead, layout }
     }
 
     /// The orders of queries, keys, values and mask, over row-major indices of [heads, rows, size], [heads, size, places],
@@ -128,7 +130,9 @@ impl Core for Attention {
             Mask::Constant(..) => ", plus a constant",
             Mask::Once | Mask::EachRow => ", plus a mask",
         };
-        format!("{heads} heads of {size}, {rows} rows, {places} places; scores: zero, k{scale}{mask}; softmax; zero, place")
+        format!(
+            "{heads} heads of {size}, {rows} rows, {places} places; scores: zero, k{scale}{mask}; softmax; zero, place"
+        )
     }
 
     fn layout(&self) -> &Layout {
@@ -218,6 +222,12 @@ impl Core for Attention {
             let sum_at = Dst::Mem(mem(ElemType::F32, sum, 0, 0));
             body.push(op(PeOp::Recip, num(1), num(1), sum_at, [one(sum), Src::None, Src::None]));
             body.push(on_scores(PeOp::Mul, one(sum)));
+            if let Some(v) = self.dead {
+                let flag = Dst::Mem(mem(ElemType::F32, max, 0, 0));
+                body.push(op(PeOp::CmpEq, num(1), num(1), flag, [one(max), imm(f32::NEG_INFINITY), Src::None]));
+                let (scores, all) = (f32s(s), (num(1), num(places)));
+                body.push(op(PeOp::Select, all.0, all.1, Dst::Mem(scores), [one(max), imm(v), Src::Mem(scores)]));
+            }
             body.push(mov(num(1), num(places), Dst::Mem(mem(ElemType::F16, p, 0, 1)), Src::Mem(f32s(s))));
             body.push(mov(num(1), num(d), Dst::Mem(out), imm(0.0)));
             let value = mem(ElemType::F16, of_head(values, h), own, 1);
@@ -226,11 +236,8 @@ impl Core for Attention {
         }
         body.extend(steps::emit(cx.steps, b, &acc));
         body.extend(cx.send(b, self, &acc));
-        let parts = vec![
-            ("held".to_string(), places, held),
-            ("mask".to_string(), 1, once),
-            ("row".to_string(), rows, body),
-        ];
+        let parts =
+            vec![("held".to_string(), places, held), ("mask".to_string(), 1, once), ("row".to_string(), rows, body)];
         b.sequence(in_queue(1), parts);
     }
 
@@ -265,7 +272,8 @@ impl Core for Attention {
             let sum = s[1..].iter().fold(s[0], |a, &x| scalar(PeOp::Add, a, x, 0.0));
             let by = scalar(PeOp::Recip, sum, 0.0, 0.0);
             for (p, &s) in s.iter().enumerate() {
-                let weight = f16_to_f32(f32_to_f16(scalar(PeOp::Mul, s, by, 0.0)));
+                let weight = self.dead.filter(|_| max == f32::NEG_INFINITY).unwrap_or(scalar(PeOp::Mul, s, by, 0.0));
+                let weight = f16_to_f32(f32_to_f16(weight));
                 for (o, &v) in out.iter_mut().zip(&v[(h * places + p) * size..]) {
                     *o = fma_f32(v, weight, *o);
                 }

@@ -3,7 +3,7 @@
 use super::{Obstacle, Partitioner, Source};
 use crate::kernels::{Attention, Extents, Mask};
 use crate::streams::Operand;
-use quadrille_compiler::ir::{Binary, DType, EpilogueStep, Graph, Node, NodeId, Op, ValueDef, ValueId};
+use quadrille_compiler::ir::{Binary, DType, EpilogueStep, Graph, Node, NodeId, Op, Reduce, Tensor, ValueDef, ValueId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub(super) struct Found {
     v: ValueId,
     scale: Option<ValueId>,
     mask: Option<ValueId>,
+    /// What weights are where all scores are minus infinity.
+    dead: Option<f32>,
     /// All but the last, in order.
     pub(super) inner: Vec<NodeId>,
 }
@@ -34,19 +36,34 @@ fn found(g: &Graph, uses: &[usize], last: &Node) -> Option<Found> {
         return None;
     }
     let mut inner = Vec::new();
-    let mut made = |v: ValueId| -> Option<&Node> {
+    let mut read = |v: ValueId, times: usize| -> Option<&Node> {
         let ValueDef::Node(id) = g.value(v).def else { return None };
-        (uses[v.0 as usize] == 1 && g.ty(v).dtype == DType::F32).then(|| {
+        (uses[v.0 as usize] == times).then(|| {
             inner.push(id);
             g.node(id)
         })
     };
-    let mut at = made(last.inputs[0])?;
-    let rank = g.shape(last.inputs[0]).len();
-    if at.op != (Op::Softmax { axis: rank - 1 }) {
+    let mut at = read(last.inputs[0], 1)?;
+    let along = g.shape(last.inputs[0]).len() - 1;
+    let mut dead = None;
+    if at.op == Op::Select {
+        // Rows of which everything is masked.
+        let [empty, weights, softmax] = at.inputs[..] else { return None };
+        let number = |v: ValueId| g.constant(v).and_then(Tensor::as_f32).filter(|c| c.len() == 1).map(|c| c[0]);
+        let is_empty = read(empty, 1).filter(|n| n.op == Op::Binary(Binary::Eq))?;
+        let max = read(is_empty.inputs[0], 1)?;
+        let over = Op::Reduce { kind: Reduce::Max, axes: vec![along], keep: true };
+        at = read(softmax, 1)?;
+        if number(is_empty.inputs[1])? != f32::NEG_INFINITY || max.op != over || max.inputs[0] != at.inputs[0] {
+            return None;
+        }
+        dead = Some(number(weights)?);
+    }
+    if at.op != (Op::Softmax { axis: along }) {
         return None;
     }
-    at = made(at.inputs[0])?;
+    at = read(at.inputs[0], 1 + usize::from(dead.is_some()))?;
+    let mut made = |v: ValueId| read(v, 1);
     let (mut scale, mut mask) = (None, None);
     if at.op == Op::Binary(Binary::Add) {
         let shape = g.shape(at.output);
@@ -72,8 +89,8 @@ fn found(g: &Graph, uses: &[usize], last: &Node) -> Option<Found> {
         _ => return None,
     }
     let (q, k, v) = (at.inputs[0], at.inputs[1], last.inputs[1]);
-    inner.reverse();
-    Some(Found { q, k, v, scale, mask, inner })
+    inner.sort();
+    Some(Found { q, k, v, scale, mask, dead, inner })
 }
 
 impl Partitioner<'_> {
@@ -83,10 +100,12 @@ impl Partitioner<'_> {
         let x = self.extents(f).ok_or_else(|| no("heads of these extents have no kernel of their own"))?;
         let scale = match f.scale {
             None => None,
-            Some(v) => Some(self.constant_f32(v).filter(|c| c.len() == 1).ok_or_else(|| no("a scale for each score"))?[0]),
+            Some(v) => {
+                Some(self.constant_f32(v).filter(|c| c.len() == 1).ok_or_else(|| no("a scale for each score"))?[0])
+            }
         };
         let mask = f.mask.map_or(Some(Mask::None), |m| self.mask(m, x)).ok_or_else(|| no("a mask of this shape"))?;
-        let core = Attention::new(x, scale, mask.clone());
+        let core = Attention::new(x, scale, mask.clone(), f.dead);
         if core.bytes() > MOST {
             return Err(no("a head's keys and values do not fit a PE"));
         }
@@ -119,8 +138,12 @@ impl Partitioner<'_> {
         let places = k.3;
         let same = k == (heads, last, size, places) && v == (heads, last, places, size) && heads == last;
         let all_f32 = [f.q, f.k, f.v].iter().all(|&v| self.g.ty(v).dtype == DType::F32);
-        (same && all_f32 && size.is_multiple_of(2) && rows > 1 && places > 1)
-            .then_some(Extents { heads, rows, places, size })
+        (same && all_f32 && size.is_multiple_of(2) && rows > 1 && places > 1).then_some(Extents {
+            heads,
+            rows,
+            places,
+            size,
+        })
     }
 
     /// The mask that a value is for scores of these extents.
@@ -131,7 +154,8 @@ impl Partitioner<'_> {
         let (heads, rows, places) = (at(3), at(2), at(1));
         let elements: usize = shape.iter().product();
         let fits = |n: usize, all: usize| n == 1 || n == all;
-        if elements != heads * rows * places || !fits(heads, x.heads) || !fits(rows, x.rows) || !fits(places, x.places) {
+        if elements != heads * rows * places || !fits(heads, x.heads) || !fits(rows, x.rows) || !fits(places, x.places)
+        {
             return None;
         }
         let step = |n: usize, step: usize| if n == 1 { 0 } else { step };

@@ -17,7 +17,7 @@ use super::error::NodeProblem;
 use super::kernels::{Copy, Core, Reorder};
 use super::lane::{is_plain, lane};
 use super::layout::{Layout, Part};
-use super::streams::{Exit, KernelId, Operand, Producer, StreamId, WaferGraph};
+use super::streams::{Exit, KernelId, Lane, Operand, Producer, StreamId, WaferGraph};
 pub(crate) use general::range::ranges;
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
 use quadrille_compiler::ir::eval::eval_op;
@@ -76,6 +76,15 @@ pub(crate) struct Partitioner<'a> {
 
 /// Makes kernels and streams of a tensor graph.
 pub(crate) fn partition(g: &Graph) -> Partition {
+    partition_in(g, &|_| Lane::WHOLE, &|_| Lane::WHOLE)
+}
+
+/// The same, with the kernels of each input and node in rows of the mesh of their own.
+pub(crate) fn partition_in(
+    g: &Graph,
+    lane_of_input: &dyn Fn(usize) -> Lane,
+    lane_of_node: &dyn Fn(usize) -> Lane,
+) -> Partition {
     let mut p = Partitioner {
         g,
         uses: use_counts(g),
@@ -92,13 +101,13 @@ pub(crate) fn partition(g: &Graph) -> Partition {
             // What has no elements is known.
             _ if v.ty.elements() == 0 => Some(Source::Constant(empty(&v.ty))),
             ValueDef::Input(k) => {
+                p.out.place = lane_of_input(*k as usize);
                 let mut id = p.out.add_stream(Producer::Input(*k as usize), v.ty.shape.clone(), None);
                 let d = v.ty.dtype;
                 if !is_plain(d) && p.uses[i] > 0 {
                     match p.enter(id, &v.name, d, &v.ty.shape) {
                         Ok(converted) => id = converted,
-                        Err(o) => problems
-                            .push((NodeId(0), p.named_problem(&v.name, "input", &v.ty, o))),
+                        Err(o) => problems.push((NodeId(0), p.named_problem(&v.name, "input", &v.ty, o))),
                     }
                 } else if d != DType::F32 {
                     p.out.streams[id.0].fixed = lane(d);
@@ -116,6 +125,7 @@ pub(crate) fn partition(g: &Graph) -> Partition {
         if !live[i] || g.ty(node.output).elements() == 0 || within.contains(&id) {
             continue;
         }
+        p.out.place = lane_of_node(i);
         if let Some(found) = attentions.get(&id) {
             if let Ok(s) = p.attention(node, found) {
                 p.sources[node.output.0 as usize] = Some(s);
@@ -126,6 +136,10 @@ pub(crate) fn partition(g: &Graph) -> Partition {
         p.walk(id, &mut problems);
     }
     for (i, o) in g.outputs.iter().enumerate() {
+        p.out.place = match g.value(o.value).def {
+            ValueDef::Node(n) => lane_of_node(n.0 as usize),
+            _ => Lane::WHOLE,
+        };
         if let Err(reason) = p.output(i, o.value) {
             let op = g.producer(o.value).map_or("output".to_string(), |n| n.op.name().to_string());
             let problem = p.named_problem(&o.name, &op, g.ty(o.value), reason);

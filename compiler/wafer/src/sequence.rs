@@ -40,14 +40,15 @@ pub(crate) fn rows(g: &Graph) -> Option<usize> {
     let mut all = 0;
     for node in g.nodes() {
         let elements = |i: usize| g.ty(node.inputs[i]).elements();
-        if let Some(rows) = dense_rows(g, node) {
-            *work.entry(rows).or_default() += rows * elements(1);
-        }
-        all += match &node.op {
+        let macs = match &node.op {
             Op::MatMul { .. } => elements(0) * g.shape(node.inputs[1]).last().copied().unwrap_or(1),
             Op::Conv { .. } => g.ty(node.output).elements() * elements(1) / g.shape(node.inputs[1])[0].max(1),
             _ => 0,
         };
+        all += macs;
+        if let Some(rows) = dense_rows(g, node) {
+            *work.entry(rows).or_default() += macs;
+        }
     }
     let (rows, most) = work.into_iter().max_by_key(|&(_, n)| n)?;
     (rows > 1 && 2 * most > all).then_some(rows)

@@ -54,6 +54,8 @@ struct Plan {
     groups: usize,
     bands: usize,
     lanes: usize,
+    /// Parts of a sequence.
+    parts: usize,
     graph: WaferGraph,
 }
 
@@ -67,7 +69,7 @@ pub(crate) fn worth(cycles: u64) -> u64 {
 fn best_first(plans: &mut [Plan]) {
     let good = plans.iter().map(|p| p.cycles).min().unwrap_or(0) as f64 * ENOUGH;
     plans.sort_by_key(|p| match p.cycles as f64 <= good {
-        true => (0, p.bands as u64, p.lanes * p.groups),
+        true => (0, p.bands as u64, p.lanes * p.groups * p.parts),
         false => (1, p.cycles, 0),
     });
 }
@@ -78,7 +80,7 @@ fn groups_of(images: usize, options: &Options) -> Vec<usize> {
     match (options.groups, options.bands) {
         (Some(n), _) => all.filter(|&k| k == n).collect(),
         (None, Some(_)) => Vec::new(),
-        (None, None) if options.lanes.is_some() => Vec::new(),
+        (None, None) if options.lanes.is_some() || options.sequence.is_some() => Vec::new(),
         (None, None) => all.collect(),
     }
 }
@@ -134,7 +136,7 @@ pub(crate) fn fastest(
             let parts = if bands > 1 && lanes == 1 { in_bands(&g, bands) } else { in_lanes(graph, lanes) };
             let Some(mut graph) = parts else { continue };
             if let Ok((cycles, true)) = cost(&mut graph, 1) {
-                plans.push(Plan { cycles, groups: 1, bands, lanes, graph });
+                plans.push(Plan { cycles, groups: 1, bands, lanes, parts: 1, graph });
             }
         }
     }
@@ -146,18 +148,21 @@ pub(crate) fn fastest(
             };
             if let Ok((cycles, true)) = cost(&mut one, groups) {
                 let graph = (batch.in_groups)(&one, groups);
-                plans.push(Plan { cycles, groups, bands: 1, lanes, graph });
+                plans.push(Plan { cycles, groups, bands: 1, lanes, parts: 1, graph });
             }
         }
     }
     for parts in parts_of(batch.rows, options).into_iter().filter(|&n| fits(n)) {
         let Some(mut graph) = (batch.sequence)(parts) else { continue };
         if let Ok((cycles, true)) = cost(&mut graph, 1) {
-            plans.push(Plan { cycles, groups: 1, bands: 1, lanes: parts, graph });
+            plans.push(Plan { cycles, groups: 1, bands: 1, lanes: 1, parts, graph });
         }
     }
     if let Some(n) = options.groups.filter(|&n| n > 1) {
         plans.retain(|p| p.groups == n);
+    }
+    if let Some(n) = options.sequence.filter(|&n| n > 1) {
+        plans.retain(|p| p.parts == n);
     }
     // Groups are copies of the same weights: nothing but speed is for them.
     let others = plans.iter().filter(|p| p.groups == 1).map(|p| p.cycles).min().unwrap_or(u64::MAX);

@@ -14,6 +14,8 @@ pub(super) struct Sum {
     pub(super) scales: Vec<f64>,
     /// Shape in which the scales broadcast against the sum.
     pub(super) shape: Vec<usize>,
+    /// Where the product was quantised before its bias: what it can be at least and at most, with the bias.
+    pub(super) bounds: Option<(f64, f64)>,
 }
 
 impl Sum {
@@ -42,38 +44,64 @@ impl Islands<'_> {
     }
 
     /// A product of a dequantised activation and dequantised weights that stays a float, as gates of recurrent cells do:
-    /// the integer sum, scaled.
+    /// the integer sum, scaled. A bias goes with it where the product alone was quantised before.
     pub(super) fn float_product(&self, r: &mut Rebuild<'_>, node: &Node) -> Made<ValueId> {
-        if !matches!(node.op, Op::Conv { .. } | Op::MatMul { .. }) || self.old.ty(node.output).dtype != DType::F32 {
+        let product = matches!(node.op, Op::Conv { .. } | Op::MatMul { .. });
+        let sum = node.op == Op::Binary(Binary::Add)
+            && node.inputs.iter().any(|&v| self.quantised_product(v).is_some())
+            && node.inputs.iter().any(|&v| self.constant(v).is_some());
+        if !(product || sum) || self.old.ty(node.output).dtype != DType::F32 {
             return Ok(None);
         }
         let Some((sum, node)) = self.sum_of_products(r, node.output)? else { return Ok(None) };
         let (wide, m) = sum.scaled(r, 1.0, node)?;
-        r.add(Op::Binary(Binary::Mul), &[wide, m], node).map(Some)
+        let mut y = r.add(Op::Binary(Binary::Mul), &[wide, m], node)?;
+        if let Some((low, high)) = sum.bounds {
+            for (op, bound) in [(Binary::Max, low), (Binary::Min, high)] {
+                let c = r.constant("", scalar(DType::F32, bound));
+                y = r.add(Op::Binary(op), &[y, c], node)?;
+            }
+        }
+        Ok(Some(y))
     }
 
-    /// The product behind a value that is quantised and dequantised on its way and used here alone.
-    pub(super) fn product_behind(&self, r: &mut Rebuild<'_>, x: ValueId) -> Made<Sum> {
-        let Some(d) = dequantised(self.old, x) else { return Ok(None) };
+    /// What is quantised and dequantised on its way and used here alone, and how it was quantised.
+    fn behind(&self, x: ValueId) -> Option<(ValueId, Target)> {
+        let d = dequantised(self.old, x)?;
         let single = self.uses[x.0 as usize] == 1 && self.uses[d.q.0 as usize] == 1;
-        let Some((inner, t)) = self.old.producer(d.q).and_then(|n| quantise(self.old, n)) else { return Ok(None) };
+        let (inner, t) = self.old.producer(d.q).and_then(|n| quantise(self.old, n))?;
         let own = d.scale() == Some(t.scale) && d.zero() == Some(t.zero);
-        if !single || !own || !t.is_full() {
-            return Ok(None);
-        }
+        (single && own && t.is_full()).then_some((inner, t))
+    }
+
+    fn is_product(&self, v: ValueId) -> bool {
+        self.old.producer(v).is_some_and(|n| matches!(n.op, Op::Conv { .. } | Op::MatMul { .. }))
+    }
+
+    /// The product behind such a value.
+    fn quantised_product(&self, x: ValueId) -> Option<(ValueId, Target)> {
+        self.behind(x).filter(|(inner, _)| self.is_product(*inner))
+    }
+
+    /// The sum of products behind a value that is quantised and dequantised on its way and used here alone.
+    pub(super) fn product_behind(&self, r: &mut Rebuild<'_>, x: ValueId) -> Made<Sum> {
+        let Some((inner, _)) = self.behind(x) else { return Ok(None) };
         Ok(self.sum_of_products(r, inner)?.map(|(s, _)| s))
     }
 
-    /// `conv(x, w) + bias` in `i32`.
+    /// `conv(x, w) + bias` in `i32`. The product's own rounding in front of the bias is dropped.
     fn sum_of_products(&self, r: &mut Rebuild<'_>, x: ValueId) -> Made<(Sum, &Node)> {
         let (core, bias) = match self.old.producer(x) {
             Some(n) if n.op == Op::Binary(Binary::Add) => {
                 let (a, b) = (n.inputs[0], n.inputs[1]);
-                let is_product =
-                    |v| self.old.producer(v).is_some_and(|n| matches!(n.op, Op::Conv { .. } | Op::MatMul { .. }));
-                if is_product(a) { (a, Some(b)) } else { (b, Some(a)) }
+                let first = self.is_product(a) || self.quantised_product(a).is_some();
+                if first { (a, Some(b)) } else { (b, Some(a)) }
             }
             _ => (x, None),
+        };
+        let (core, own) = match self.quantised_product(core).filter(|_| bias.is_some()) {
+            Some((inner, t)) => (inner, Some(t)),
+            None => (core, None),
         };
         let Some(node) = self.old.producer(core) else { return Ok(None) };
         if bias.is_some() && (self.uses[core.0 as usize] != 1 || self.old.shape(core) != self.old.shape(x)) {
@@ -104,8 +132,10 @@ impl Islands<'_> {
             shape.extend(vec![1; w.q.shape.len() - 2]);
         }
         let mut offsets = vec![0f64; channels];
+        let mut bounds = None;
         if let Some(bias) = bias {
             let Some(values) = self.per_channel(bias, &shape, self.old.ty(x).rank()) else { return Ok(None) };
+            bounds = own.map(|t| with_bias(t, &values));
             for (o, (b, s)) in offsets.iter_mut().zip(values.iter().zip(&scales)) {
                 *o = (f64::from(*b) / s).round_ties_even();
             }
@@ -126,7 +156,7 @@ impl Islands<'_> {
             let bias = r.constant("", i32_tensor(shape.clone(), &values));
             r.add(Op::Binary(Binary::Add), &[acc, bias], node)?
         };
-        Ok(Some((Sum { acc, scales, shape }, node)))
+        Ok(Some((Sum { acc, scales, shape, bounds }, node)))
     }
 
     /// The node's product on integers; padding is with the zero point.
@@ -236,6 +266,14 @@ impl Islands<'_> {
         }
         narrow(node).map(|q| (q, None))
     }
+}
+
+/// What a quantised value is at least and at most, with a bias added.
+fn with_bias(t: Target, bias: &[f32]) -> (f64, f64) {
+    let real = |q: i32| f64::from(q - t.zero) * t.scale;
+    let (least, most) =
+        bias.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |b, &x| (b.0.min(x.into()), b.1.max(x.into())));
+    (real(t.low) + least, real(t.high) + most)
 }
 
 /// Sum of the weights of each channel of `axis`, which is the first or the last.

@@ -333,3 +333,49 @@ fn gates_of_a_recurrent_cell_are_integer_products() {
         }
     }
 }
+
+/// A dense layer whose product is quantised before its bias: one rounding is left where the sum is quantised, none where it is
+/// not, and what the product saturated at bounds the sum.
+#[test]
+fn a_product_is_not_rounded_before_its_bias() {
+    for seed in 0..200u64 {
+        let mut b = Build::new(seed);
+        let (k, n) = (2 + b.rng.below(30), 1 + b.rng.below(5));
+        let x = b.activation("x", &[3, k]).0;
+        let w = b.weights(&[k, n], 1);
+        let y = b.node(Op::MatMul { epilogue: Vec::new() }, &[x, w]);
+        let own = b.params();
+        let q = b.quantise(y, own);
+        let y = b.dequantise(q, own);
+        let y = b.bias(y, &[n]);
+        let again = seed % 2 == 0;
+        let t = Params { scale: own.scale * 1.5, ..b.params() };
+        if again {
+            let q = b.quantise(y, t);
+            b.g.add_output("y", q);
+        } else {
+            b.g.add_output("y", y);
+        }
+        let new = crate::ir::builder::remove_dead(&(PASS.run)(&b.g).unwrap());
+        let count = |op: Op| new.nodes().iter().filter(|n| n.op == op).count();
+        // That of the input, and that of the result.
+        assert_eq!(count(Op::Unary(Unary::Round)), 1 + usize::from(again), "seed {seed}");
+        assert_eq!(float_products(&new), 0, "seed {seed}");
+        let inputs = b.inputs();
+        let (want, got) = (eval(&b.g, &inputs).unwrap().remove(0), eval(&new, &inputs).unwrap().remove(0));
+        // What the product can be; a bias is within one.
+        let (low, high) = if own.dtype == DType::U8 { (0, 255) } else { (-128, 127) };
+        let [low, high] = [low, high].map(|q| (q - own.zero) as f32 * own.scale);
+        let real = |y: &Tensor| match y.as_f32() {
+            Some(values) => values,
+            None => elements(y).into_iter().map(|q| (q - t.zero) as f32 * t.scale).collect(),
+        };
+        let quantum = own.scale * 0.501 + if again { t.scale * 1.001 } else { 0.0 };
+        for (w, g) in real(&want).into_iter().zip(real(&got)) {
+            // Where the product saturated more may be left of it.
+            let saturated = w < low + 1.0 + quantum || w > high - 1.0 - quantum;
+            assert!((w - g).abs() <= quantum || saturated, "seed {seed}: {w} became {g}");
+            assert!(again || (low - 1.01..=high + 1.01).contains(&g), "seed {seed}: {g} is beyond what saturates");
+        }
+    }
+}

@@ -608,10 +608,15 @@ impl Memory {
         }
     }
 
-    fn bank(&mut self, s: Slice, bank: u32) -> &mut BankSpace {
+    /// Number of a bank of a slice.
+    fn number(&self, s: Slice, bank: u32) -> usize {
         let h = u32::from(s.hemisphere == Hemisphere::East);
-        &mut self.space
-            [((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize]
+        ((h * self.machine.geometry.mem_slices_per_hemisphere + u32::from(s.index)) * 2 + bank) as usize
+    }
+
+    fn bank(&mut self, s: Slice, bank: u32) -> &mut BankSpace {
+        let number = self.number(s, bank);
+        &mut self.space[number]
     }
 
     /// Slices over which the rows of weights go in turn.
@@ -862,8 +867,20 @@ impl Memory {
         self.homes[i] = Arc::new(home);
         if self.by_time && !info.weights {
             self.note_uses(g, t);
+        } else if self.by_time && self.thrifty {
+            self.note_loads(g, t);
         }
         Ok(())
+    }
+
+    /// Books the loads of weights that lie among rows.
+    fn note_loads(&mut self, g: &TiledGraph, t: TensorId) {
+        let loads = self.traffic.loads(g, t);
+        let regions = self.homes[t.0 as usize].chunks.iter().flat_map(|c| c.copies.iter().flatten());
+        let inner: Vec<Region> = regions.filter(|r| u32::from(r.slice.index) + 16 < self.usable).copied().collect();
+        for r in inner {
+            self.traffic.add(r.slice, self.bank_of(r.base), &loads);
+        }
     }
 
     /// Rows of a chunk at most.

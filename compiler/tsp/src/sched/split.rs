@@ -57,10 +57,12 @@ pub(super) fn sides(g: &TiledGraph, m: &Machine) -> Vec<Vec<Hemisphere>> {
             _ => false,
         }
     };
+    // The block that was left over of the node before, which reads the same rows.
+    let mut over: Option<usize> = None;
     let mut first = 0;
     while first < g.kernels.len() {
         if shared_passes(g, &g.kernels[first]).is_none() {
-            first += 1;
+            (first, over) = (first + 1, None);
             continue;
         }
         let mut last = first + 1;
@@ -75,6 +77,16 @@ pub(super) fn sides(g: &TiledGraph, m: &Machine) -> Vec<Vec<Hemisphere>> {
                 (true, _) => vec![Hemisphere::East],
                 _ => vec![Hemisphere::West, Hemisphere::East],
             };
+        }
+        // Two that are left over are one a hemisphere, too, where a copy of their weights on each side is too much.
+        let left = (bytes && !twice && g.kernels[first].n > TWIN_ROWS && pairs + 1 == last - first).then_some(last - 1);
+        let act = |k: usize| shared_passes(g, &g.kernels[k]).map(|(p, _)| (&p[0].act, p.len()));
+        match (over, left) {
+            (Some(a), Some(b)) if act(a) == act(b) => {
+                (sides[a], sides[b]) = (vec![Hemisphere::West], vec![Hemisphere::East]);
+                over = None;
+            }
+            _ => over = left,
         }
         first = last;
     }

@@ -31,6 +31,12 @@ const AFTER: u32 = 64;
 /// Runs of a long elementwise kernel that advance side by side.
 const RUNS: usize = 4;
 
+/// Part of its cycles, in 1/16, in which a product loads weights.
+const LOAD_SHARE: u32 = 4;
+
+/// Loads are bursts of their own: no team's, no part's.
+const LOADS: u8 = u8::MAX;
+
 /// What is no tensor: address maps and fill words.
 pub(super) const NO_TENSOR: u32 = u32::MAX;
 
@@ -327,6 +333,17 @@ impl Traffic {
             (from, to) = spans.fold((u32::MAX, 0), |a, b| (a.0.min(b.0), a.1.max(b.1 + 1)));
         }
         Access { kernel: kernel as u32, team, part, tensor, from, to, share, write: false }
+    }
+
+    /// The loads of weights, while the kernels that need them go on.
+    pub(super) fn loads(&self, g: &TiledGraph, t: TensorId) -> Vec<Access> {
+        let load = |&n: &u32| {
+            let (from, length) = (self.begin[n as usize], self.length[n as usize]);
+            let (team, part) = (LOADS, LOADS);
+            Access { kernel: n, team, part, tensor: t.0, from, to: from + length, share: LOAD_SHARE, write: false }
+        };
+        let takes = |n: &&u32| matches!(g.kernels[**n as usize].kind, Kind::MatMul { .. });
+        self.users[t.0 as usize].iter().filter(takes).map(load).collect()
     }
 
     /// Cells that uses take, as far as they are shared.

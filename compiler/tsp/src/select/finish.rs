@@ -3,7 +3,7 @@
 use super::constant::to_bytes;
 use super::conv::floats;
 use super::expr::{Expr, Why};
-use super::shorten::{ANY, Range, range, shorten};
+use super::shorten::{ANY, Range, fused, range, shorten};
 use super::view::{Axis, Digit, View};
 use super::{Form, Lazy, LazyIn, MatBlock, Select};
 use crate::sched::vxm;
@@ -138,6 +138,9 @@ impl Select<'_> {
             lazy.result = lazy.expr.op(AluOp::Or, int, x, Src::Imm(0), Src::None);
         }
         let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
+        if !self.zeros {
+            lazy.join_affine(&more.iter().map(|m| m.0).collect::<Vec<_>>());
+        }
         let ranges = self.ranges_of(lazy);
         let mut operands: Vec<Rows> = Vec::new();
         let mut types = vec![AluType::F32; chains];
@@ -182,6 +185,9 @@ impl Select<'_> {
         let mut roots: Vec<Src> = wanted.iter().map(|w| w.0).collect();
         let known = |k: u16| ranges.get(usize::from(k)).copied().unwrap_or(ANY);
         shorten(&mut steps, &mut roots, &known, self.zeros);
+        if !self.zeros {
+            fused(&mut steps, &mut roots);
+        }
         for (src, (_, ty)) in roots.into_iter().zip(wanted) {
             let tensor = self.tensor("", ty, rows, lanes, Init::Computed);
             let range = if ty == AluType::F32 { range(&steps.steps, src, &known) } else { ANY };

@@ -1,7 +1,10 @@
 //! An elementwise kernel that alone reads what products of bytes write becomes the end of the products' sequences.
 
+use super::expr::Expr;
+use super::shorten::{ANY, shorten};
 use crate::sched::vxm::plan;
 use crate::tiled::{Init, Kernel, Kind, Rows, Src, Step, TensorId, TiledGraph};
+use quadrille_isa::tsp::{AluOp, AluType};
 use std::collections::BTreeMap;
 
 /// ALU instructions of a sequence that is fused at bytes at most: two planes of a hemisphere then still have one each at a time.
@@ -14,11 +17,19 @@ struct Fused {
     outs: Vec<(Src, Rows)>,
 }
 
-/// What the VXM can do at once: ALUs, and groups of four streams of operands.
+/// What the VXM can do at once: ALUs, and groups of four streams of operands; and whether zeros keep their signs.
 #[derive(Clone, Copy)]
 struct Room {
     alus: usize,
     groups: usize,
+    zeros: bool,
+}
+
+/// True for a sequence that makes halves of bytes of its operand 0.
+fn widens(steps: &[Step]) -> bool {
+    let [first, .., last] = steps else { return false };
+    let bytes = first.op == AluOp::Cast(AluType::F32) && first.ty.bytes() == 1 && first.src[0] == Src::In(0);
+    bytes && last.op == AluOp::Cast(AluType::F16)
 }
 
 /// A product of bytes with one result, which it writes to a tensor.
@@ -46,7 +57,10 @@ fn fused(g: &TiledGraph, product: &Kernel, map: &Kernel, number: usize, room: Ro
         s => s,
     };
     let more = more.iter().map(|s| Step { src: s.src.map(follow), ..*s });
-    let all: Vec<Step> = steps.iter().copied().chain(more).collect();
+    let mut all = Expr { steps: steps.iter().copied().chain(more).collect() };
+    let mut roots: Vec<Src> = then.iter().map(|(s, _)| follow(*s)).collect();
+    shorten(&mut all, &mut roots, &|_| ANY, room.zeros);
+    let all: Vec<Step> = all.steps;
     let bytes = |r: &Rows| g.tensor(r.tensor).ty.bytes();
     let most = if bytes(written) == 1 { MOST } else { room.alus - 1 };
     let wide = all_ins.iter().filter(|r| bytes(r) == 4).count();
@@ -56,13 +70,13 @@ fn fused(g: &TiledGraph, product: &Kernel, map: &Kernel, number: usize, room: Ro
     (short && groups <= room.groups).then(|| Fused {
         ins: all_ins,
         steps: all,
-        outs: then.iter().map(|(s, r)| (follow(*s), taken(r))).collect(),
+        outs: roots.into_iter().zip(then).map(|(s, (_, r))| (s, taken(r))).collect(),
     })
 }
 
 /// The operand of an elementwise kernel that products can take over, with all of these.
 fn taken_over(g: &TiledGraph, n: usize, readers: &[u32], writers: &BTreeMap<TensorId, Vec<usize>>) -> Option<usize> {
-    let Kind::Map { ins, outs, .. } = &g.kernels[n].kind else { return None };
+    let Kind::Map { ins, steps, outs } = &g.kernels[n].kind else { return None };
     let weights = outs.iter().any(|(_, r)| g.tensor(r.tensor).weights);
     let written = |t: TensorId| writers.get(&t).map_or(&[][..], Vec::as_slice);
     let found = (0..ins.len()).find(|&number| {
@@ -73,8 +87,8 @@ fn taken_over(g: &TiledGraph, n: usize, readers: &[u32], writers: &BTreeMap<Tens
             && products.iter().all(|&p| p < n && writes_alone(g, &g.kernels[p]))
             && readers[t.0 as usize] == 1
             && rows == ins[number].rows.len();
-        // Bytes are kept where several products make them.
-        let one = g.tensor(t).ty.bytes() != 1 || products.len() == 1 && ins.len() == 1;
+        // Bytes are kept where several products make them, but for products of floats, which take halves.
+        let one = g.tensor(t).ty.bytes() != 1 || ins.len() == 1 && (products.len() == 1 || widens(steps));
         let first = products.first().copied().unwrap_or(0);
         let there = |(k, r): (usize, &Rows)| k == number || written(g.stored(r.tensor)).iter().all(|&w| w < first);
         all && one && ins.iter().enumerate().all(there)
@@ -83,7 +97,7 @@ fn taken_over(g: &TiledGraph, n: usize, readers: &[u32], writers: &BTreeMap<Tens
 }
 
 /// Fuses where it can.
-pub(super) fn fuse(g: &mut TiledGraph, alus: usize, groups: usize) {
+pub(super) fn fuse(g: &mut TiledGraph, alus: usize, groups: usize, zeros: bool) {
     let mut readers = vec![0u32; g.tensors.len()];
     let mut writers: BTreeMap<TensorId, Vec<usize>> = BTreeMap::new();
     for (n, k) in g.kernels.iter().enumerate() {
@@ -104,7 +118,7 @@ pub(super) fn fuse(g: &mut TiledGraph, alus: usize, groups: usize) {
         let (t, results): (TensorId, Vec<TensorId>) =
             (ins[number].tensor, outs.iter().map(|(_, r)| r.tensor).collect());
         let products = writers.get(&t).cloned().unwrap_or_default();
-        let of = |&p: &usize| fused(g, &g.kernels[p], &g.kernels[n], number, Room { alus, groups });
+        let of = |&p: &usize| fused(g, &g.kernels[p], &g.kernels[n], number, Room { alus, groups, zeros });
         let Some(all) = products.iter().map(of).collect::<Option<Vec<_>>>() else { continue };
         for (&p, f) in products.iter().zip(all) {
             if let Kind::MatMul { ins, steps, outs, .. } = &mut g.kernels[p].kind {

@@ -4,6 +4,7 @@
 //! of what follows or of the product before. Movement of data is a change of [`View`] wherever
 //! that can express it. Knows the machine's widths; knows no slices and no cycles.
 
+mod affine;
 mod apart;
 mod assemble;
 mod cast;
@@ -245,7 +246,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
     if failed.is_empty() {
         s.outputs()?;
         prune::prune(&mut s.out);
-        fuse::fuse(&mut s.out, s.alus, s.groups);
+        fuse::fuse(&mut s.out, s.alus, s.groups, s.zeros);
         apart::apart(&mut s.out);
     }
     Ok(Selection { tiled: s.out, failed })

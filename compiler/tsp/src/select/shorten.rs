@@ -33,6 +33,25 @@ pub(crate) fn shorten(expr: &mut Expr, roots: &mut [Src], ins: &dyn Fn(u16) -> R
     expr.steps = s.steps;
 }
 
+/// Makes products that a sum alone takes, and the sum, one step; it rounds once where the two rounded twice.
+pub(crate) fn fused(expr: &mut Expr, roots: &mut [Src]) {
+    let mut s = Sequence { steps: std::mem::take(&mut expr.steps), roots, zeros: false };
+    for k in 0..s.steps.len() {
+        let Step { op: AluOp::Add, ty: F, src: [a, b, Src::None] } = s.steps[k] else { continue };
+        let product = |x: Src, y: Src| {
+            let (m, inner) = s.at(x)?;
+            let Step { op: AluOp::Mul, ty: F, src: [p, q, Src::None] } = *inner else { return None };
+            let numbers = [p, q, y].iter().filter(|x| matches!(x, Src::Imm(_))).count();
+            (s.user(m) == Some(k) && numbers < 2).then_some([p, q, y])
+        };
+        if let Some(src) = product(b, a).or_else(|| product(a, b)) {
+            s.steps[k] = Step { op: AluOp::Fma, ty: F, src };
+        }
+    }
+    s.prune();
+    expr.steps = s.steps;
+}
+
 /// The range of a value of `f32`.
 pub(crate) fn range(steps: &[Step], x: Src, ins: &dyn Fn(u16) -> Range) -> Range {
     let times = |a: f32, b: f32| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
@@ -49,7 +68,7 @@ pub(crate) fn range(steps: &[Step], x: Src, ins: &dyn Fn(u16) -> Range) -> Range
     };
     let last = if let Src::Op(k) = x { usize::from(k) + 1 } else { 0 };
     for s in &steps[..last] {
-        let [a, b] = [0, 1].map(|n| value(&known, s.src[n]));
+        let [a, b, c] = [0, 1, 2].map(|n| value(&known, s.src[n]));
         known.push(match (s.op, s.ty) {
             (AluOp::Cast(F), AluType::I8) => (-128.0, 127.0),
             (AluOp::Cast(F), AluType::U8) => (0.0, 255.0),
@@ -58,6 +77,10 @@ pub(crate) fn range(steps: &[Step], x: Src, ins: &dyn Fn(u16) -> Range) -> Range
             (AluOp::Add, F) => (a.0 + b.0, a.1 + b.1),
             (AluOp::Sub, F) => (a.0 - b.1, a.1 - b.0),
             (AluOp::Mul, F) => product(a, b),
+            (AluOp::Fma, F) => {
+                let p = product(a, b);
+                (p.0 + c.0, p.1 + c.1)
+            }
             (AluOp::Tanh, F) => (-1.0, 1.0),
             (AluOp::Round, F) => (a.0.floor(), a.1.ceil()),
             _ => ANY,
@@ -67,7 +90,7 @@ pub(crate) fn range(steps: &[Step], x: Src, ins: &dyn Fn(u16) -> Range) -> Range
 }
 
 /// Bounds of a type of bytes.
-fn bounds(ty: AluType) -> Option<(f32, f32)> {
+pub(super) fn bounds(ty: AluType) -> Option<(f32, f32)> {
     match ty {
         AluType::I8 => Some((-128.0, 127.0)),
         AluType::U8 => Some((0.0, 255.0)),
@@ -410,6 +433,23 @@ mod tests {
             assert_eq!(values(&added, &[y], x), values(&taken, &[z], x), "{x}");
             let both = [values(&taken, &[z], x)[0], values(&short, &roots, x)[0]].map(f32::from_bits);
             assert_eq!(both[0], both[1], "{x}");
+        }
+    }
+
+    #[test]
+    fn a_product_and_a_sum_are_one_step() {
+        let mut e = Expr::default();
+        let y = e.f2(AluOp::Mul, Src::In(0), Src::Imm(3.7f32.to_bits()));
+        let z = e.f2(AluOp::Add, Src::In(0), y);
+        // Two numbers have no room in one step.
+        let two = e.f2(AluOp::Mul, z, Src::Imm(1.3f32.to_bits()));
+        let w = e.f2(AluOp::Add, two, Src::Imm(0.1f32.to_bits()));
+        let mut roots = [w];
+        fused(&mut e, &mut roots);
+        assert_eq!(e.steps.len(), 3, "{:?}", e.steps);
+        for i in -4000..4000 {
+            let x = i as f32 * 0.03;
+            assert_eq!(values(&e, &roots, x), [(x.mul_add(3.7, x) * 1.3 + 0.1).to_bits()], "{x}");
         }
     }
 

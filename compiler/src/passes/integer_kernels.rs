@@ -28,8 +28,8 @@ pub const PASS: Pass = Pass {
               movements and maxima are taken on the integers.\n\n\
               A sum rescales both sides by one `fma`, one rounding and one saturation. If one side is a product that nothing \
               else reads, its own rounding and saturation are dropped. A product that is quantised before its bias is added, and \
-              nothing else reads, is not rounded there: the bias goes into the `i32` sum, and where no quantisation follows the \
-              scaled sum is bounded by what the quantised product and the bias could be. An average is an `i32` sum and one factor.\n\n\
+              nothing else reads, is not rounded there: the bias goes into the `i32` sum, and where sums alone \
+              follow the scaled sum is bounded by what the quantised product and the bias could be. An average is an `i32` sum and one factor.\n\n\
               Products of integers that were widened to `i32` (QLinearConv, ConvInteger and so on) are narrowed again. \
               A product of dequantised operands that no quantisation follows (the gates of a recurrent cell, a last layer) is \
               the integer sum times one factor. Weights with zero points that do not fit `i8` after subtraction, computed \

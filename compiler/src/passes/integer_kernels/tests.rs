@@ -354,6 +354,7 @@ fn a_product_is_not_rounded_before_its_bias() {
             let q = b.quantise(y, t);
             b.g.add_output("y", q);
         } else {
+            let y = b.binary(Binary::Add, y, 0.0);
             b.g.add_output("y", y);
         }
         let new = crate::ir::builder::remove_dead(&(PASS.run)(&b.g).unwrap());

@@ -42,7 +42,7 @@ fn writes_alone(g: &TiledGraph, k: &Kernel) -> bool {
 /// The product, which writes operand `number` of a kernel, with the kernel's steps behind its own.
 fn fused(g: &TiledGraph, product: &Kernel, map: &Kernel, number: usize, room: Room) -> Option<Fused> {
     let Kind::MatMul { ins, steps, outs, .. } = &product.kind else { return None };
-    let Kind::Map { ins: read, steps: more, outs: then } = &map.kind else { return None };
+    let Kind::Map { ins: read, steps: more_steps, outs: then } = &map.kind else { return None };
     let [(from, written)] = &outs[..] else { return None };
     let place: BTreeMap<u32, usize> = read[number].rows.iter().enumerate().map(|(i, &r)| (r, i)).collect();
     let at: Vec<usize> = written.rows.iter().map(|r| place.get(r).copied()).collect::<Option<_>>()?;
@@ -56,13 +56,16 @@ fn fused(g: &TiledGraph, product: &Kernel, map: &Kernel, number: usize, room: Ro
         Src::Op(k) => Src::Op(k + base),
         s => s,
     };
-    let more = more.iter().map(|s| Step { src: s.src.map(follow), ..*s });
+    let more = more_steps.iter().map(|s| Step { src: s.src.map(follow), ..*s });
     let mut all = Expr { steps: steps.iter().copied().chain(more).collect() };
     let mut roots: Vec<Src> = then.iter().map(|(s, _)| follow(*s)).collect();
     shorten(&mut all, &mut roots, &|_| ANY, room.zeros);
     let all: Vec<Step> = all.steps;
     let bytes = |r: &Rows| g.tensor(r.tensor).ty.bytes();
-    let most = if bytes(written) == 1 { MOST } else { room.alus - 1 };
+    // A long sequence behind a short one: planes would wait for the ALUs that it takes, one row a cycle.
+    let slots = |steps: &[Step], ins: usize| plan(steps, ins).slots.len();
+    let apart = slots(more_steps, read.len()) > MOST && slots(steps, 1 + ins.len()) <= MOST / 2;
+    let most = if bytes(written) == 1 || apart { MOST } else { room.alus - 1 };
     let wide = all_ins.iter().filter(|r| bytes(r) == 4).count();
     let narrow: u8 = all_ins.iter().map(bytes).filter(|&b| b < 4).sum();
     let groups = wide + usize::from(narrow.saturating_sub(3).div_ceil(4));

@@ -19,6 +19,13 @@ pub(crate) const ANY: Range = (f32::NEG_INFINITY, f32::INFINITY);
 /// Coefficients of `x (a + b x^2 - c x^4)`, whose tangent is near `erf(x / sqrt 2)`: a gelu with it is within 2.7e-5.
 const TANGENT: [f64; 3] = [0.797_492_036_5, 0.037_024_365_739, 0.000_355_441_077];
 
+/// Coefficients of `x (a + b x^2)`, a gelu with whose tangent is within [`COARSE`].
+const COARSE_TANGENT: [f64; 2] = [0.800_157_052_3, 0.034_700_906_67];
+
+/// That is enough where it is no more than one in so many of the bytes that become of it.
+const COARSE: f64 = 2.71e-4;
+const OF_A_BYTE: f64 = 50.0;
+
 /// Arguments up to which the polynomial grows fast enough.
 const FAR: f32 = 10.0;
 
@@ -115,6 +122,40 @@ fn step(op: AluOp, a: Src, b: Src) -> Step {
 
 fn imm(x: f64) -> Src {
     Src::Imm((x as f32).to_bits())
+}
+
+/// `scale x (1 + tanh ...) + zero`; the polynomial grows for ever.
+fn coarse_gelu(e: &mut Expr, x: Src, scale: f32, zero: f32) -> Src {
+    // With g = b^(1/3) x the polynomial is g (g^2 + ..).
+    let [a, b] = COARSE_TANGENT;
+    let unit = b.cbrt();
+    let g = e.f2(AluOp::Mul, x, imm(unit));
+    let square = e.f2(AluOp::Mul, g, g);
+    let p = e.f2(AluOp::Add, square, imm(a / unit));
+    let u = e.f2(AluOp::Mul, p, g);
+    let t = e.f1(AluOp::Tanh, u);
+    let h = e.f2(AluOp::Mul, g, imm(f64::from(scale) / unit));
+    let plus = if zero == 0.0 { h } else { e.f2(AluOp::Add, h, imm(f64::from(zero))) };
+    e.op(AluOp::Fma, F, h, t, plus)
+}
+
+/// The same to more digits. Far from zero the polynomial would turn: there its square is that of the last argument before.
+fn fine_gelu(e: &mut Expr, x: Src, scale: f32, zero: f32, far: bool) -> Src {
+    // With g = c^(1/5) x the polynomial is -g (g^4 - .. g^2 - ..).
+    let [a, b, c] = TANGENT;
+    let unit = c.powf(0.2);
+    let g = e.f2(AluOp::Mul, x, imm(unit));
+    let mut square = e.f2(AluOp::Mul, g, g);
+    if far {
+        square = e.f2(AluOp::Min, square, imm((f64::from(FAR) * unit).powi(2)));
+    }
+    let p = e.f2(AluOp::Add, square, imm(-b / unit.powi(3)));
+    let p = e.op(AluOp::Fma, F, p, square, imm(-a / unit));
+    let u = e.f2(AluOp::Mul, p, g);
+    let t = e.f1(AluOp::Tanh, u);
+    let h = e.f2(AluOp::Mul, g, imm(f64::from(-scale) / unit));
+    let plus = e.f2(AluOp::Sub, imm(f64::from(zero)), h);
+    e.op(AluOp::Fma, F, h, t, plus)
 }
 
 struct Sequence<'a> {
@@ -302,7 +343,7 @@ impl Sequence<'_> {
         Some((end, x, scale))
     }
 
-    /// A gelu whose result is narrow. Far from zero the polynomial would turn: there its square is that of the last argument before.
+    /// A gelu whose result is narrow.
     fn gelu(&mut self, ins: &dyn Fn(u16) -> Range) -> bool {
         let found = (0..self.steps.len()).find_map(|k| self.gelu_end(k).filter(|&(end, ..)| self.narrow(end)));
         let Some((end, x, scale)) = found else { return false };
@@ -317,22 +358,11 @@ impl Sequence<'_> {
             (zero.fract() == 0.0 && !self.is_root(sum) && self.users(sum).iter().all(bytes)).then_some((sum, zero))
         };
         let (end, zero) = zero().unwrap_or((end, 0.0));
+        let bytes =
+            self.users(end).iter().all(|&u| matches!(self.steps[u].op, AluOp::Cast(to) if bounds(to).is_some()));
+        let coarse = bytes && 2.0 * f64::from(scale).abs() * COARSE * OF_A_BYTE <= 1.0;
         let mut e = Expr { steps: self.steps[..=end].to_vec() };
-        // With g = c^(1/5) x the polynomial is -g (g^4 - .. g^2 - ..).
-        let [a, b, c] = TANGENT;
-        let unit = c.powf(0.2);
-        let g = e.f2(AluOp::Mul, x, imm(unit));
-        let mut square = e.f2(AluOp::Mul, g, g);
-        if far {
-            square = e.f2(AluOp::Min, square, imm((f64::from(FAR) * unit).powi(2)));
-        }
-        let p = e.f2(AluOp::Add, square, imm(-b / unit.powi(3)));
-        let p = e.op(AluOp::Fma, F, p, square, imm(-a / unit));
-        let u = e.f2(AluOp::Mul, p, g);
-        let t = e.f1(AluOp::Tanh, u);
-        let h = e.f2(AluOp::Mul, g, imm(f64::from(-scale) / unit));
-        let plus = e.f2(AluOp::Sub, imm(f64::from(zero)), h);
-        let y = e.op(AluOp::Fma, F, h, t, plus);
+        let y = if coarse { coarse_gelu(&mut e, x, scale, zero) } else { fine_gelu(&mut e, x, scale, zero, far) };
         let (added, rest) = (e.steps.len() - end - 1, self.steps.split_off(end + 1));
         let moved = |x: Src| match x {
             Src::Op(k) if usize::from(k) == end => y,
@@ -484,16 +514,36 @@ mod tests {
         for (spelled, known, steps) in [(true, (-FAR, FAR), 10), (false, (-FAR, FAR), 10), (true, ANY, 11)] {
             let mut e = Expr::default();
             let exact = gelu(&mut e, spelled);
-            let y = quantised(&mut e, exact, 51.0, -119.0);
+            // Bytes for which the coarse one would not do.
+            let y = quantised(&mut e, exact, 74.0, -119.0);
             let (mut short, mut roots) = (e.clone(), [y]);
             shorten(&mut short, &mut roots, &|_| known, false);
             assert_eq!(short.steps.len(), steps, "{:?}", short.steps);
             // The byte is the nearest one, or what is rounded lies near its edge.
             for i in -1000..=1000 {
                 let x = i as f32 * known.1.min(1e5) * 0.001;
-                let want = f32::from_bits(values(&e, &[exact], x)[0]) * 51.0 - 119.0;
+                let want = f32::from_bits(values(&e, &[exact], x)[0]) * 74.0 - 119.0;
                 let got = f32::from(values(&short, &roots, x)[0] as u8 as i8);
                 assert!((got - want.clamp(-128.0, 127.0)).abs() < 0.5 + 0.002, "{x}: {got} for {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn gelus_of_coarse_bytes_take_a_shorter_polynomial() {
+        for (spelled, zero, steps) in [(true, -119.0, 8), (false, -119.0, 8), (true, 0.0, 7)] {
+            let mut e = Expr::default();
+            let exact = gelu(&mut e, spelled);
+            let y = quantised(&mut e, exact, 51.0, zero);
+            let (mut short, mut roots) = (e.clone(), [y]);
+            shorten(&mut short, &mut roots, &|_| ANY, false);
+            fused(&mut short, &mut roots);
+            assert_eq!(short.steps.len(), steps, "{:?}", short.steps);
+            for i in -20_000..=20_000 {
+                let x = if i % 2 == 0 { i as f32 * 0.0004 } else { i as f32 * 5.0 };
+                let want = f32::from_bits(values(&e, &[exact], x)[0]) * 51.0 + zero;
+                let got = f32::from(values(&short, &roots, x)[0] as u8 as i8);
+                assert!((got - want.clamp(-128.0, 127.0)).abs() < 0.52, "{x}: {got} for {want}");
             }
         }
     }

@@ -13,6 +13,8 @@ pub(super) enum Scalars {
     One(u16),
     /// At this byte, so many bytes from row to row.
     Rows(usize, isize),
+    /// Outside of SRAM, side by side from this byte on.
+    Beside(usize),
 }
 
 /// `rows` rows of `columns` sums, each plus a vector of f16 times the row's scalar.
@@ -35,8 +37,9 @@ fn extent((start, stride): (usize, isize), rows: usize, len: usize) -> Option<(u
 
 impl Block {
     /// Does all of it; `false`, and nothing is done, where elements must go one after the other (sums that are also
-    /// read as something else), at the end of memory, or on a computer without the instructions.
-    pub(super) fn run(&self, mem: &mut [u8]) -> bool {
+    /// read as something else), at the end of memory, or on a computer without the instructions. `beside` has scalars that
+    /// are not in SRAM.
+    pub(super) fn run(&self, mem: &mut [u8], beside: &[u8]) -> bool {
         #[cfg(target_arch = "x86_64")]
         if self.is_apart(mem.len())
             && std::arch::is_x86_feature_detected!("avx2")
@@ -44,10 +47,10 @@ impl Block {
             && std::arch::is_x86_feature_detected!("f16c")
         {
             // SAFETY: the features that the function is compiled for were just detected.
-            unsafe { self.wide(mem) };
+            unsafe { self.wide(mem, beside) };
             return true;
         }
-        let _ = mem;
+        let _ = (mem, beside);
         false
     }
 
@@ -67,7 +70,7 @@ impl Block {
         };
         let apart = |a: (usize, usize), b: (usize, usize)| a.1 <= b.0 || b.1 <= a.0;
         let scalars = match self.scalars {
-            Scalars::One(_) => true,
+            Scalars::One(_) | Scalars::Beside(_) => true,
             Scalars::Rows(start, stride) => {
                 extent((start, stride), self.rows, 2).is_some_and(|s| s.1 <= len && apart(s, sums))
             }
@@ -79,7 +82,7 @@ impl Block {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn wide(&self, mem: &mut [u8]) {
+    fn wide(&self, mem: &mut [u8], beside: &[u8]) {
         use std::arch::x86_64::*;
         let scalar = |mem: &[u8], row: usize| {
             let bits = match self.scalars {
@@ -87,6 +90,10 @@ impl Block {
                 Scalars::Rows(start, stride) => {
                     let at = start.wrapping_add_signed(stride * row as isize);
                     u16::from_le_bytes([mem[at], mem[at + 1]])
+                }
+                Scalars::Beside(start) => {
+                    let at = start + 2 * row;
+                    u16::from_le_bytes([beside[at], beside[at + 1]])
                 }
             };
             _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))))
@@ -97,6 +104,21 @@ impl Block {
             // SAFETY: the slice has the 16 bytes that are loaded; no alignment is needed.
             _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
         };
+        if self.columns == 1 && self.sums.1 == 0 && self.vector.1 == 2 {
+            let scalars = match self.scalars {
+                Scalars::Rows(start, 2) => Some((&mem[..], start)),
+                Scalars::Beside(start) => Some((beside, start)),
+                _ => None,
+            };
+            if let Some((from, start)) = scalars {
+                let (vector, scalars) = (&mem[self.vector.0..][..2 * self.rows], &from[start..][..2 * self.rows]);
+                let at = self.sums.0;
+                let sum = f32::from_le_bytes([mem[at], mem[at + 1], mem[at + 2], mem[at + 3]]);
+                let sum = quadrille_isa::numerics::canonical(dot(vector, scalars, sum));
+                mem[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+                return;
+            }
+        }
         let nan = _mm256_set1_ps(f32::from_bits(quadrille_isa::numerics::CANONICAL_NAN));
         let canonical = |x: __m256| _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
         for column in (0..self.columns).step_by(WIDE) {
@@ -119,6 +141,28 @@ impl Block {
             }
         }
     }
+}
+
+/// A sum, plus the products of two vectors of f16, in their order. The products are exact, so that eight are made at once.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c")]
+fn dot(a: &[u8], b: &[u8], mut sum: f32) -> f32 {
+    use std::arch::x86_64::*;
+    let (wide_a, wide_b) = (a.chunks_exact(2 * WIDE), b.chunks_exact(2 * WIDE));
+    let (rest_a, rest_b) = (wide_a.remainder(), wide_b.remainder());
+    let mut products = [0f32; WIDE];
+    for (a, b) in wide_a.zip(wide_b) {
+        // SAFETY: both pieces have 16 bytes, and there is room for eight products; no alignment is needed.
+        unsafe {
+            let a = _mm256_cvtph_ps(_mm_loadu_si128(a.as_ptr().cast()));
+            let b = _mm256_cvtph_ps(_mm_loadu_si128(b.as_ptr().cast()));
+            _mm256_storeu_ps(products.as_mut_ptr(), _mm256_mul_ps(a, b));
+        }
+        products.iter().for_each(|p| sum += p);
+    }
+    let half = |x: &[u8]| quadrille_isa::numerics::f16_to_f32_fast(u16::from_le_bytes([x[0], x[1]]));
+    rest_a.chunks_exact(2).zip(rest_b.chunks_exact(2)).for_each(|(a, b)| sum += half(a) * half(b));
+    sum
 }
 
 /// Up to eight f32; lanes beyond them are zero.
@@ -159,7 +203,7 @@ mod tests {
     }
 
     /// One element after the other.
-    fn one_by_one(b: &Block, mem: &mut [u8]) {
+    fn one_by_one(b: &Block, mem: &mut [u8], beside: &[u8]) {
         for row in 0..b.rows {
             let place = |(start, stride): (usize, isize)| start.wrapping_add_signed(stride * row as isize);
             for column in 0..b.columns {
@@ -167,6 +211,7 @@ mod tests {
                 let w = match b.scalars {
                     Scalars::One(bits) => u32::from(bits),
                     Scalars::Rows(start, stride) => half(mem, place((start, stride))),
+                    Scalars::Beside(start) => half(beside, start + 2 * row),
                 };
                 let at = place(b.sums) + 4 * column;
                 let sum = u32::from_le_bytes([mem[at], mem[at + 1], mem[at + 2], mem[at + 3]]);
@@ -178,13 +223,14 @@ mod tests {
     proptest! {
         #[test]
         fn eight_at_a_time_are_one_at_a_time(
-            columns in 1usize..20,
-            rows in 1usize..9,
-            vector in (0usize..200, -3isize..20),
-            scalars in prop_oneof![any::<u16>().prop_map(Scalars::One), (0usize..200, -2isize..6)
-                .prop_map(|(at, step)| Scalars::Rows(2 * at, 2 * step))],
+            columns in prop_oneof![Just(1usize), 1usize..20],
+            rows in 1usize..30,
+            vector in prop_oneof![(0usize..200, Just(1isize)), (0usize..200, -3isize..20)],
+            scalars in prop_oneof![any::<u16>().prop_map(Scalars::One), (0usize..200, prop_oneof![Just(1isize), -2isize..6])
+                .prop_map(|(at, step)| Scalars::Rows(2 * at, 2 * step)), (0usize..9).prop_map(Scalars::Beside)],
             sums in (0usize..500, -1isize..2, 0isize..3),
             bytes in prop::collection::vec(any::<u8>(), 4096),
+            beside in prop::collection::vec(any::<u8>(), 80),
         ) {
             let block = Block {
                 columns,
@@ -194,8 +240,8 @@ mod tests {
                 sums: (4 * sums.0, 4 * (sums.1 * columns as isize + sums.2 * sums.1)),
             };
             let (mut wide, mut slow) = (bytes.clone(), bytes);
-            if block.run(&mut wide) {
-                one_by_one(&block, &mut slow);
+            if block.run(&mut wide, &beside) {
+                one_by_one(&block, &mut slow, &beside);
                 prop_assert_eq!(wide, slow);
             } else {
                 prop_assert_eq!(wide, slow);
@@ -207,14 +253,14 @@ mod tests {
     fn what_must_go_in_order_is_refused() {
         let mut mem = vec![0u8; 512];
         let block = Block { columns: 8, rows: 4, vector: (0, 16), scalars: Scalars::Rows(128, 2), sums: (256, 0) };
-        assert_eq!(block.run(&mut mem), cfg!(target_arch = "x86_64"));
+        assert_eq!(block.run(&mut mem, &[]), cfg!(target_arch = "x86_64"));
         for other in [
             Block { sums: (48, 0), ..block },
             Block { scalars: Scalars::Rows(256, 2), ..block },
             Block { sums: (256, 16), ..block },
             Block { vector: (490, 16), ..block },
         ] {
-            assert!(!other.run(&mut mem), "{other:?}");
+            assert!(!other.run(&mut mem, &[]), "{other:?}");
         }
     }
 }

@@ -47,10 +47,10 @@ pub(super) fn run(op: &Shape, ex: &Execution, elements: Range<u64>, mut place: P
         let left = elements.end - at;
         if i0 == 0 && op.kernel == Kernel::FmaMixed && left >= n0 {
             let rows = left / n0;
-            if let Some(block) = block(op, ex, i1, rows, &place)
-                && block.run(place.memory)
+            if let Some((block, beside)) = block(op, ex, i1, rows, &place)
+                && block.run(place.memory, place.sources[beside].0)
             {
-                at += n0 * block.rows as u64;
+                at += n0 * rows;
                 continue;
             }
         }
@@ -118,28 +118,27 @@ fn line(op: &Shape, ex: &Execution, k: usize, (i1, i0): (isize, isize), join: bo
     }
 }
 
-/// So many whole rows of a mixed multiply-add, when it is a vector by a scalar a row in SRAM.
-fn block(op: &Shape, ex: &Execution, i1: isize, rows: u64, place: &Place<'_>) -> Option<Block> {
+/// So many whole rows of a mixed multiply-add, when it is a vector by a scalar a row in SRAM, and the operand whose source
+/// has scalars that are not in SRAM.
+fn block(op: &Shape, ex: &Execution, i1: isize, rows: u64, place: &Place<'_>) -> Option<(Block, usize)> {
     let at = |k: usize| (ex.addr[k].start as isize + i1 * ex.addr[k].s1 as isize) as usize;
     let scalars = |k: usize| match op.operands[k].access {
-        Access::MemRow => Some((Scalars::Rows(at(k), ex.addr[k].s1 as isize), rows)),
-        Access::Imm(bits) => Some((Scalars::One(bits as u16), rows)),
-        Access::FabricRow(_) => {
-            let from = (place.sources[k].1 + 2 * i1) as usize;
-            Some((Scalars::One(load(place.sources[k].0, from as isize, 2) as u16), 1))
-        }
+        Access::MemRow => Some(Scalars::Rows(at(k), ex.addr[k].s1 as isize)),
+        Access::Imm(bits) => Some(Scalars::One(bits as u16)),
+        Access::FabricRow(_) => Some(Scalars::Beside((place.sources[k].1 + 2 * i1) as usize)),
         _ => None,
     };
     let side_by_side =
         |k: usize, size: i32| op.operands[k].access == Access::Mem && (ex.n0 == 1 || ex.addr[k].s0 == size);
-    let (k, (scalars, rows)) = match (scalars(0), scalars(1)) {
-        (Some(s), _) if side_by_side(1, 2) => (1, s),
-        (_, Some(s)) if side_by_side(0, 2) => (0, s),
+    let (vector, scalar, scalars) = match (scalars(0), scalars(1)) {
+        (Some(s), _) if side_by_side(1, 2) => (1, 0, s),
+        (_, Some(s)) if side_by_side(0, 2) => (0, 1, s),
         _ => return None,
     };
     let sums = side_by_side(2, 4) && side_by_side(3, 4) && ex.addr[2] == ex.addr[3];
     let line = |k: usize| (at(k), ex.addr[k].s1 as isize);
-    sums.then(|| Block { columns: ex.n0 as usize, rows: rows as usize, vector: line(k), scalars, sums: line(3) })
+    let (columns, rows) = (ex.n0 as usize, rows as usize);
+    sums.then(|| (Block { columns, rows, vector: line(vector), scalars, sums: line(3) }, scalar))
 }
 
 /// Elements as they are: all at once where no element is written before it is read.

@@ -103,18 +103,24 @@ impl Products {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn wide(&self, mem: &mut [u8], factors: &mut Factors) {
         let Factors { vectors, scalars } = factors;
-        vectors.resize(self.count * self.columns, 0.0);
-        scalars.resize(self.count * self.rows, 0.0);
-        for k in 0..self.count {
-            let at = self.vector.0.wrapping_add_signed(self.vector.1 * k as isize);
-            halves(&mem[at..at + 2 * self.columns], &mut vectors[k * self.columns..(k + 1) * self.columns]);
-            let at = self.scalars.0.wrapping_add_signed(self.scalars.2 * k as isize);
-            let out = &mut scalars[k * self.rows..(k + 1) * self.rows];
-            if self.scalars.1 == 2 {
-                halves(&mem[at..at + 2 * self.rows], out);
-            } else {
+        let (columns, rows, count) = (self.columns, self.rows, self.count);
+        vectors.resize(count * columns, 0.0);
+        scalars.resize(count * rows, 0.0);
+        if self.vector.1 == 2 * columns as isize {
+            halves(&mem[self.vector.0..][..2 * columns * count], vectors);
+        } else {
+            for (k, out) in vectors.chunks_exact_mut(columns).enumerate() {
+                let at = self.vector.0.wrapping_add_signed(self.vector.1 * k as isize);
+                halves(&mem[at..at + 2 * columns], out);
+            }
+        }
+        if self.scalars.1 == 2 && self.scalars.2 == 2 * rows as isize {
+            halves(&mem[self.scalars.0..][..2 * rows * count], scalars);
+        } else {
+            for (k, out) in scalars.chunks_exact_mut(rows).enumerate() {
                 for (row, out) in out.iter_mut().enumerate() {
-                    let at = at.wrapping_add_signed(self.scalars.1 * row as isize);
+                    let steps = self.scalars.2 * k as isize + self.scalars.1 * row as isize;
+                    let at = self.scalars.0.wrapping_add_signed(steps);
                     *out = quadrille_isa::numerics::f16_to_f32_fast(u16::from_le_bytes([mem[at], mem[at + 1]]));
                 }
             }
@@ -140,6 +146,7 @@ impl Products {
     /// `R` rows of `C` registers of sums.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
+    #[expect(clippy::needless_range_loop)] // registers, not elements
     fn tile<const R: usize, const C: usize>(
         &self,
         (row, column): (usize, usize),
@@ -148,36 +155,45 @@ impl Products {
         mem: &mut [u8],
     ) {
         use std::arch::x86_64::*;
-        let at = |r: usize| self.sums.0 + self.sums.1 * (row + r) + 4 * column;
+        let first = self.sums.0 + self.sums.1 * row + 4 * column;
+        let last = first + self.sums.1 * (R - 1);
+        let fits = column + WIDE * C <= self.columns && row + R <= self.rows;
+        assert!(fits && last + 4 * WIDE * C <= mem.len());
+        assert!(vectors.len() == self.columns * self.count && scalars.len() == self.rows * self.count);
         let mut sums = [[_mm256_setzero_ps(); C]; R];
-        for (r, sums) in sums.iter_mut().enumerate() {
-            let bytes = &mem[at(r)..at(r) + 4 * WIDE * C];
-            for (c, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: the slice has 32 bytes for each of the registers; no alignment is needed.
-                *sum = unsafe { _mm256_loadu_ps(bytes.as_ptr().add(4 * WIDE * c).cast()) };
+        for r in 0..R {
+            for c in 0..C {
+                // SAFETY: rows of sums from `first` to `last` have 32 bytes for each register, within `mem`, as was just
+                // asserted; no alignment is needed.
+                sums[r][c] =
+                    unsafe { _mm256_loadu_ps(mem.as_ptr().add(first + self.sums.1 * r + 4 * WIDE * c).cast()) };
             }
         }
-        for (vector, scalar) in vectors.chunks_exact(self.columns).zip(scalars.chunks_exact(self.rows)) {
-            let (vector, scalar) = (&vector[column..column + WIDE * C], &scalar[row..row + R]);
-            let mut x = [_mm256_setzero_ps(); C];
-            for (c, x) in x.iter_mut().enumerate() {
-                // SAFETY: the slice has eight values for each of the registers; no alignment is needed.
-                *x = unsafe { _mm256_loadu_ps(vector.as_ptr().add(WIDE * c)) };
-            }
-            for (sums, &w) in sums.iter_mut().zip(scalar) {
-                let w = _mm256_set1_ps(w);
-                for (sum, &x) in sums.iter_mut().zip(&x) {
-                    *sum = _mm256_fmadd_ps(x, w, *sum);
+        for k in 0..self.count {
+            // SAFETY: `k` is below `count`, `row` to `row + R` below `rows`, `column` to `column + 8 C` below `columns`, and
+            // both slices have `count` times as many values, as was just asserted; no alignment is needed.
+            unsafe {
+                let (vector, scalar) =
+                    (vectors.as_ptr().add(k * self.columns + column), scalars.as_ptr().add(k * self.rows + row));
+                let mut x = [_mm256_setzero_ps(); C];
+                for c in 0..C {
+                    x[c] = _mm256_loadu_ps(vector.add(WIDE * c));
+                }
+                for r in 0..R {
+                    let w = _mm256_broadcast_ss(&*scalar.add(r));
+                    for c in 0..C {
+                        sums[r][c] = _mm256_fmadd_ps(x[c], w, sums[r][c]);
+                    }
                 }
             }
         }
         let nan = _mm256_set1_ps(f32::from_bits(quadrille_isa::numerics::CANONICAL_NAN));
-        for (r, sums) in sums.iter().enumerate() {
-            let bytes = &mut mem[at(r)..at(r) + 4 * WIDE * C];
-            for (c, &x) in sums.iter().enumerate() {
+        for r in 0..R {
+            for c in 0..C {
+                let x = sums[r][c];
                 let x = _mm256_blendv_ps(x, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-                // SAFETY: as above.
-                unsafe { _mm256_storeu_ps(bytes.as_mut_ptr().add(4 * WIDE * c).cast(), x) };
+                // SAFETY: as where they are loaded.
+                unsafe { _mm256_storeu_ps(mem.as_mut_ptr().add(first + self.sums.1 * r + 4 * WIDE * c).cast(), x) };
             }
         }
     }

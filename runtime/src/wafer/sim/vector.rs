@@ -250,7 +250,7 @@ impl Flight {
         while left > 0 {
             if self.i0 == 0 && op.kernel == Kernel::FmaMixed && left >= u64::from(self.ex.n0) {
                 let rows = (left / u64::from(self.ex.n0)) as u32;
-                if self.block(op, rows).is_some_and(|b| b.run(mem)) {
+                if self.block(op, rows).is_some_and(|b| b.run(mem, &[])) {
                     let count = u64::from(rows) * u64::from(self.ex.n0);
                     left -= count;
                     self.done += count;

@@ -41,6 +41,7 @@ pub enum ElemType {
 
 impl ElemType {
     /// Bytes of an element in SRAM.
+    #[inline]
     pub const fn bytes(self) -> u32 {
         match self {
             ElemType::I8 => 1,
@@ -51,6 +52,7 @@ impl ElemType {
 
     /// Elements in one 32-bit wavelet: two for 16-bit types, one for others (an 8-bit element
     /// travels alone, sign-extended).
+    #[inline]
     pub const fn per_wavelet(self) -> u32 {
         match self {
             ElemType::I16 | ElemType::F16 => 2,

@@ -379,9 +379,8 @@ impl<'a> Engine<'a> {
         for (k, &event) in events.iter().enumerate() {
             match events.get(k + 8) {
                 Some(&Event::Node(node)) => self.network.fetch_node(node),
-                Some(&Event::Input(site, _) | &Event::Output(site, _)) => {
-                    ahead::fetch_all(&self.network.queues, site as usize);
-                }
+                Some(&Event::Input(site, queue)) => self.network.fetch_queue(site, queue, false),
+                Some(&Event::Output(site, queue)) => self.network.fetch_queue(site, queue, true),
                 _ => {}
             }
             self.happen(event);

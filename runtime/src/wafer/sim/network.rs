@@ -252,6 +252,16 @@ pub(super) enum Event {
     Core(u32),
 }
 
+/// A color may leave a router by some outputs in this cycle.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    site: u32,
+    /// Its node there.
+    node: u32,
+    outs: u8,
+    color: u8,
+}
+
 /// One input row of the host: colors with wavelets to send, colors with space.
 #[derive(Clone, Copy, Debug, Default)]
 struct HostRow {
@@ -299,7 +309,7 @@ pub(super) struct Network<'a> {
     active_rows: Vec<u16>,
     next_rows: Vec<u16>,
     row_listed: Vec<bool>,
-    grants: Vec<(u32, u8, u8)>,
+    grants: Vec<Grant>,
     host_grants: Vec<(u16, u8)>,
     pub(super) router_cycles: u64,
     /// PEs that a site stands for; empty where each stands for itself.
@@ -518,6 +528,16 @@ impl<'a> Network<'a> {
         queues.chain(routers)
     }
 
+    /// Asks for a queue that will be needed.
+    #[inline]
+    pub(super) fn fetch_queue(&self, site: u32, queue: u8, out: bool) {
+        let Some(q) = self.queues.get(site as usize) else { return };
+        match out {
+            true => ahead::fetch(&q.output, usize::from(queue)),
+            false => ahead::fetch(&q.input, usize::from(queue)),
+        }
+    }
+
     /// Asks for a node that will be needed.
     #[inline]
     pub(super) fn fetch_node(&self, node: u32) {
@@ -680,13 +700,14 @@ impl<'a> Network<'a> {
                 r.next_color[out] = if color == 23 { 0 } else { color + 1 };
                 // Outputs granted to one color go together, but for what comes from the queues.
                 let bit = 1 << out;
-                match self.grants[before..].iter_mut().find(|g| out != UP && g.2 == color) {
-                    Some(grant) => grant.1 |= bit,
+                match self.grants[before..].iter_mut().find(|g| out != UP && g.color == color) {
+                    Some(grant) => grant.outs |= bit,
                     None => {
-                        self.grants.push((site, bit, color));
                         // Colors that are granted have a node here.
                         let below = r.colors & ((1 << color) - 1);
-                        ahead::fetch(&self.nodes, (r.first_node + below.count_ones()) as usize);
+                        let node = r.first_node + below.count_ones();
+                        self.grants.push(Grant { site, node, outs: bit, color });
+                        ahead::fetch(&self.nodes, node as usize);
                     }
                 }
             }
@@ -706,7 +727,7 @@ impl<'a> Network<'a> {
             }
         }
         let grants = std::mem::take(&mut self.grants);
-        for (k, &(site, outs, color)) in grants.iter().enumerate() {
+        for (k, &Grant { site, node, outs, color }) in grants.iter().enumerate() {
             if let Some(&later) = grants.get(k + 4) {
                 self.look_ahead(later);
             }
@@ -714,9 +735,9 @@ impl<'a> Network<'a> {
                 sent.iter_mut().enumerate().for_each(|(out, n)| *n += u64::from(outs >> out & 1));
             }
             if outs == 1 << UP {
-                self.take_output(site, color, effects);
+                self.take_output(site, node, color, effects);
             } else {
-                self.send(site, outs, color, effects);
+                self.send(site, node, outs, color, effects);
             }
         }
         let host_grants = std::mem::take(&mut self.host_grants);
@@ -749,11 +770,10 @@ impl<'a> Network<'a> {
 
     /// Asks for what a grant will touch.
     #[inline]
-    fn look_ahead(&self, (site, outs, color): (u32, u8, u8)) {
+    fn look_ahead(&self, Grant { site, node, outs, .. }: Grant) {
         if outs == 1 << UP {
             return ahead::fetch_all(&self.queues, site as usize);
         }
-        let Some(node) = self.node(site, color) else { return };
         let n = &self.nodes[node as usize];
         ahead::fetch(&self.routers, n.upstream as usize);
         for out in 0..5 {
@@ -768,7 +788,7 @@ impl<'a> Network<'a> {
     }
 
     /// From an output queue into the ramp.
-    fn take_output(&mut self, site: u32, color: u8, effects: &mut Effects) {
+    fn take_output(&mut self, site: u32, node: u32, color: u8, effects: &mut Effects) {
         let q = &mut self.queues[site as usize];
         // Of the queues bound to it one only has words: a color is bound once.
         let Some(ix) = (0..6).find(|&k| q.out_color[k] == color && q.output[k].ready > 0) else { return };
@@ -779,7 +799,6 @@ impl<'a> Network<'a> {
             self.routers[site as usize].want[UP] &= !(1 << color);
         }
         effects.freed.push((site, ix as u8));
-        let Some(node) = self.node(site, color) else { return };
         let n = &mut self.nodes[node as usize];
         n.fifo.push(&mut self.arena, word);
         if !n.fifo.has_space() {
@@ -789,8 +808,7 @@ impl<'a> Network<'a> {
     }
 
     /// From a router by some of its five outputs.
-    fn send(&mut self, site: u32, outs: u8, color: u8, effects: &mut Effects) {
-        let Some(node) = self.node(site, color) else { return };
+    fn send(&mut self, site: u32, node: u32, outs: u8, color: u8, effects: &mut Effects) {
         let bit = 1u32 << color;
         self.note_sent(node, outs);
         let n = &mut self.nodes[node as usize];

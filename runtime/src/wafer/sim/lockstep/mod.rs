@@ -29,8 +29,9 @@ use std::sync::mpsc::sync_channel;
 /// Sites from which on it is tried, unless it is asked for.
 const WORTH_IT: usize = 2_000;
 
-/// Of so many sites, at most one may be a class, unless it is asked for.
-const SHARE: usize = 16;
+/// Classes that there may be in any case, and sites for each of more, unless lockstep is asked for.
+const ALWAYS: usize = 256;
+const SHARE: usize = 64;
 
 /// On small meshes everything happens often.
 const SMALL: Pace = Pace { launches: 24, classes: 4 };
@@ -68,24 +69,29 @@ pub(super) fn run(
     if !wanted || !possible || options.stepwise || options.record_spans || options.record_links || sites == 0 {
         return None;
     }
-    let most = if options.lockstep.is_some() { sites } else { sites / SHARE };
+    let most = if options.lockstep.is_some() { sites } else { ALWAYS.max(sites / SHARE) };
     let pace = if sites < WORTH_IT { SMALL } else { LARGE };
     let stage = Stage::new(program, fabric, most)?;
     let mut clock = Clock::new(program, machine, &stage, (fabric, classes, shapes), (most, pace))?;
-    let mut parts = Parts::new(program, (fabric, classes, shapes), inputs, threads)?;
+    // Made when something is to be followed: many runs give up before.
+    let mut parts = None;
+    let mut follow = |epoch: &Epoch| {
+        let new = || Parts::new(program, (fabric, classes, shapes), inputs, threads);
+        if let Some(parts) = parts.get_or_insert_with(new) {
+            parts.follow(epoch);
+        }
+    };
     let limit = options.max_cycles;
     let figures = match threads {
-        1 => clock.run(limit, |epoch| parts.follow(&epoch)),
+        1 => clock.run(limit, |epoch| follow(&epoch)),
         _ => std::thread::scope(|scope| {
             let (post, mail) = sync_channel::<Epoch>(1);
             let clock = scope.spawn(move || clock.run(limit, |epoch| _ = post.send(epoch)));
-            mail.iter().for_each(|epoch| parts.follow(&epoch));
+            mail.iter().for_each(|epoch| follow(&epoch));
             clock.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         }),
     }?;
-    if !parts.are_done() {
-        return None;
-    }
+    let mut parts = parts.flatten().filter(Parts::are_done)?;
     let peeked = options.peeks.iter().map(|p| parts.peek(fabric, p, machine)).collect::<Option<Vec<_>>>()?;
     let mut outputs = Vec::new();
     for (t, bytes) in program.outputs.iter().zip(parts.outputs(fabric)) {

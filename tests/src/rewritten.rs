@@ -10,7 +10,7 @@ use quadrille_compiler::ir::{Graph, ValueDef, text};
 use quadrille_compiler::passes::integer_kernels;
 use quadrille_compiler::rewrite::cost::graph_cost;
 use quadrille_compiler::rewrite::{
-    CostModel, Extraction, GraphCost, Judge, Objective, RewriteOptions, Theme, optimize, random_inputs,
+    CostModel, Extraction, GraphCost, Objective, RewriteOptions, Theme, optimize, random_inputs, worth_a_program,
 };
 use quadrille_isa::container::{self, AnyProgram};
 use sha2::{Digest, Sha256};
@@ -99,9 +99,10 @@ pub fn row(name: &str, g: &Graph, (target, source): (Target, Source), precision:
     // As the compiler chooses; a test compares.
     let programs = Programs { machine: &machine, precision, mapping: Mapping::default() };
     let [untouched, sequential, sum, overlap] = [0, 1, 2, 3].map(|c| row.columns[c]);
-    let quick = [untouched, overlap].iter().all(|&f| programs.is_quick(&row.forms[f].cost));
-    let candidates = if quick { vec![overlap, sum, sequential, untouched] } else { vec![overlap] };
-    let fewest = candidates.into_iter().min_by_key(|&f| row.forms[f].expected.unwrap_or(u64::MAX));
+    let candidates = [overlap, sum, sequential, untouched];
+    let costs = candidates.map(|f| &row.forms[f].cost);
+    let worth = worth_a_program(&programs, Objective::default(), &row.forms[untouched].cost, &costs);
+    let fewest = worth.into_iter().map(|i| candidates[i]).min_by_key(|&f| row.forms[f].expected.unwrap_or(u64::MAX));
     row.compiled = fewest.expect("there is one");
     row
 }

@@ -276,6 +276,7 @@ fn on_wafer(g: &Graph) -> Vec<Pair> {
             bands: Some(1),
             groups: Some(1),
             sequence: Some(1),
+            sums: Some(1),
         };
         let Ok(c) = quadrille_wafer::compile(g, &machine, &options) else { continue };
         if !seen.insert(c.estimate.pes) {
@@ -406,6 +407,7 @@ fn of_lanes_on_the_mesh() {
                 bands: Some(1),
                 groups: Some(1),
                 sequence: Some(1),
+                sums: Some(1),
             };
             let Ok(c) = quadrille_wafer::compile(&g, &machine, &options) else { continue };
             let ran = wafer_runtime::simulate(&c.program, &machine, &random_inputs(&g, 1)).expect("it runs");

@@ -573,3 +573,34 @@ fn every_form_is_recognised_and_needs_its_rule() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// The mesh makes a logarithm of twenty operations: of a log-softmax only the sums get one. On the chip, where it is two, the
+/// logarithm of each element stays.
+#[test]
+fn log_softmax_takes_logarithms_of_sums() {
+    let mut w = Writer::new("log-softmax");
+    let x = w.input(&[1, 48, 256]);
+    let s = w.node(Op::Softmax { axis: 2 }, &[x]);
+    let y = w.unary(Unary::Log, s);
+    let before = w.done(&[y]);
+    let logarithms = |g: &Graph| -> usize {
+        let logs = g.nodes().iter().filter(|n| n.op == Op::Unary(Unary::Log));
+        logs.map(|n| g.ty(n.output).elements()).sum()
+    };
+    let (with, without) = (rewritten(&before, Target::Wafer, &[]), rewritten(&before, Target::Wafer, &["log-softmax"]));
+    assert_eq!((logarithms(&with), is(&with, &Op::Softmax { axis: 2 })), (48, 0), "{}", text::print(&with));
+    assert_eq!((logarithms(&without), is(&without, &Op::Softmax { axis: 2 })), (12288, 1), "{}", text::print(&without));
+    let (fewer, more) = (cycles(&with, Target::Wafer), cycles(&without, Target::Wafer));
+    println!("log-softmax on the mesh: {more} -> {fewer}");
+    assert!(fewer < more, "{more} -> {fewer}");
+    // The results of the program are those of the graph.
+    let machine = Machine::full_size(Target::Wafer);
+    let g = pipeline::run_passes(&with, Some(&machine), &["clean".to_string()]).expect("the passes run");
+    let inputs = random_inputs(&g, 3);
+    let program = pipeline::compile(&g, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}")).program;
+    let got = pipeline::simulate(&program, &machine, &inputs).expect("it runs").outputs;
+    let (got, want) = (got[0].as_f32().expect("floats"), eval(&before, &inputs).expect("it evaluates"));
+    for (a, b) in got.iter().zip(want[0].as_f32().expect("floats")) {
+        assert!((a - b).abs() <= 2e-3 * b.abs().max(1.0), "{a} for {b}");
+    }
+}

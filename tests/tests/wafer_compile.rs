@@ -460,6 +460,25 @@ fn images_in_bands() {
     }
 }
 
+/// Rows that a general kernel sends in one long run meet a constant of one row: the run is cut where rows end, not where a block is full.
+#[test]
+fn constants_follow_the_axes_of_a_stream() {
+    for (rows, columns, constant) in
+        [(30, 1500, [1, 1500]), (40, 1536, [1, 1536]), (600, 12, [600, 1]), (9, 50, [1, 50])]
+    {
+        let mut n = Net::new("rows in one run");
+        let x = n.input(&[rows, columns]);
+        let y = n.op(Op::Cast(DType::I32), &[x]);
+        let y = n.op(Op::Cast(DType::F32), &[y]);
+        let c = n.constant(&constant, 1.0);
+        let y = n.op(Op::Binary(Binary::Add), &[y, c]);
+        n.output(y);
+        let scaled = n.v.tensor(&[rows, columns], 50.0);
+        let options = Options { groups: Some(1), max_pes_per_kernel: Some(4), ..Options::default() };
+        run(&n.g, "wafer", &options, &[scaled]);
+    }
+}
+
 /// Convolutions and products whose operands fit no PE: several kernels sum a part of each sum.
 #[test]
 fn sums_by_several_kernels() {
@@ -501,6 +520,42 @@ fn sums_by_several_kernels() {
     n.output(y);
     let inputs = [n.v.tensor(&[2, 8, 12, 15], 1.0)];
     run_on(&n.g, &m, &Options::default(), &inputs);
+}
+
+/// Sums in as many kernels as one wants, in lanes and without: each right to the bit. The planner takes them apart where the slowest
+/// kernel gains by it, and nowhere else.
+#[test]
+fn sums_in_parts_are_an_alternative() {
+    let m = Machine::builtin("wafer").expect("built in");
+    let parts = |text: &str| text.matches("the sums before").count();
+    let compiled = |g: &Graph, options: &Options| wafer::compile(g, &m, options).unwrap_or_else(|e| panic!("{e}"));
+    // Many columns: what is received and sent is the most of it.
+    let mut n = Net::new("many columns");
+    let x = n.input(&[6, 64]);
+    let y = n.dense(x, 96);
+    n.output(y);
+    assert_eq!(parts(&compiled(&n.g, &Options::default()).tiled.to_string()), 0);
+    // Windows over narrow images of many channels, in lanes and in bands.
+    for (lanes, bands) in [(1, 1), (4, 1), (2, 2)] {
+        let mut n = Net::new("deep windows");
+        let x = n.input(&[1, 48, 6, 8]);
+        let y = n.conv(x, 6, [3, 3], [1, 1], 1, 1);
+        let y = n.relu(y);
+        let y = n.conv(y, 5, [3, 3], [1, 1], 1, 1);
+        n.output(y);
+        let inputs = [n.v.tensor(&[1, 48, 6, 8], 1.0)];
+        let mut taken = Vec::new();
+        for sums in [Some(1), Some(2), Some(8), None] {
+            let options = Options { sums, lanes: Some(lanes), bands: Some(bands), ..Options::default() };
+            let text = compiled(&n.g, &options).tiled.to_string();
+            let cycles = run_on(&n.g, &m, &options, &inputs);
+            println!("windows, {lanes} lanes, {bands} bands, sums {sums:?}: {} parts, {cycles} cycles", parts(&text));
+            taken.push((parts(&text), cycles));
+        }
+        assert!(taken[0].0 == 0 && taken[1].0 > 0 && taken[2].0 > taken[1].0, "{taken:?}");
+        // Faster than without, and than all sums in as many parts.
+        assert!(taken[3].0 > 0 && taken[..3].iter().all(|t| taken[3].1 < t.1), "{taken:?}");
+    }
 }
 
 /// A batch in groups of images, each with kernels of its own, in lanes and without.
@@ -948,9 +1003,11 @@ fn wide_rows_are_shared_by_several_pes() {
         let y = n.conv(y, 2, [1, 1], [1, 1], 0, 1);
         n.output(y);
         let m = Machine::builtin("wafer-small").expect("built in");
-        let c = wafer::compile(&n.g, &m, &Options::default()).expect("compiles");
+        let options = Options { lanes: Some(1), bands: Some(1), groups: Some(1), sums: Some(1), ..Options::default() };
+        let c = wafer::compile(&n.g, &m, &options).expect("compiles");
         assert!(c.tiled.to_string().contains("a row"), "{}", c.tiled);
-        n.run("wafer-small");
+        let inputs = [n.v.tensor(&[2, 8, 6, w], 1.0)];
+        run_on(&n.g, &m, &options, &inputs);
     }
 }
 

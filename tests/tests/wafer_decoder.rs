@@ -104,8 +104,10 @@ fn memory_may_be_even() {
     let machine = Machine::builtin("wafer").unwrap();
     for (name, width, height) in [("decoder-tiny", 24, 16), ("decoder-uneven", 40, 9)] {
         let grid = Grid { width, height };
-        let (plain, even) =
-            (run(name, &machine, grid), run_with(name, &machine, grid, &whole_mesh::Options { even_memory: true }));
+        let (plain, even) = (
+            run(name, &machine, grid),
+            run_with(name, &machine, grid, &whole_mesh::Options { even_memory: true, ..Default::default() }),
+        );
         agree(&even);
         assert!(even.mesh.sram_bytes < plain.mesh.sram_bytes, "{name}");
         assert!(even.mesh.longest_context(&machine, 4) > plain.mesh.longest_context(&machine, 4), "{name}");
@@ -137,7 +139,7 @@ fn a_layer_of_llama_8b() {
     let r = run("decoder-llama-8b-static", &machine, Grid { width: 420, height: 420 });
     agree(&r);
     assert!(r.cycles < 12_700, "{} cycles", r.cycles);
-    let even = whole_mesh::Options { even_memory: true };
+    let even = whole_mesh::Options { even_memory: true, ..Default::default() };
     let r = run_with("decoder-llama-8b", &machine, Grid { width: 420, height: 420 }, &even);
     agree(&r);
     assert!(r.cycles < 12_700, "{} cycles", r.cycles);

@@ -66,6 +66,17 @@ fn every_command_takes_a_decoder() {
     );
     let even = json(&with("run", model, &["--even-memory", "--data", data, "--format", "json"]));
     assert_eq!((&even["exact"], &even["compare"]["ok"]), (&true.into(), &true.into()));
+    // Columns and rows exchanged: as if the mesh were mirrored, the grid too.
+    let turned = json(&with("run", model, &["--turned", "--data", data, "--format", "json"]));
+    assert_eq!(
+        (&turned["check"]["ok"], &turned["exact"], &turned["compare"]["ok"]),
+        (&true.into(), &true.into(), &true.into())
+    );
+    assert_eq!((&turned["pes"], &turned["grid"]), (&192.into(), &"16x12".into()));
+    let other = ["run", model, "--target", "wafer", "--mode", "whole-mesh", "--grid", "12x16", "--turned"];
+    let mirrored = json(&[&other[..], &["--data", data, "--format", "json"]].concat());
+    assert_eq!((&mirrored["cycles"], &mirrored["exact"]), (&run["cycles"], &true.into()));
+    assert_ne!(turned["cycles"], run["cycles"]);
 
     let checked = json(&with("check", model, &["--format", "json"]));
     assert_eq!(checked["targets"].as_array().unwrap().len(), 1);

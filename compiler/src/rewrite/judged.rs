@@ -4,24 +4,62 @@
 //! Where programs are made quickly, a few extractions are compiled, and the shortest program decides. Which graphs these are the
 //! judge says, by the cost, never by the clock.
 
-use super::cost::{CostModel, GraphCost};
+use super::cost::{CostModel, GraphCost, Objective};
 use super::options::Extraction;
 use super::report::{Candidate, RewriteReport};
 use super::{RewriteError, RewriteOptions, optimize};
 use crate::ir::{Graph, text};
 use rayon::prelude::*;
 
+/// How many forms of a graph are worth a program.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Trials {
+    /// The first one.
+    One,
+    /// Where the costs of the graph and of its first form are so near each other that they do not tell which is faster, all that are
+    /// near the cheapest.
+    Near,
+    /// Every candidate.
+    All,
+}
+
 /// Who makes programs of graphs.
 pub trait Judge: Sync {
-    /// True when programs of a graph of this cost are made quickly enough to make several.
-    fn is_quick(&self, cost: &GraphCost) -> bool;
+    /// How many programs of a graph of this cost are made in the time that its compilation may take.
+    fn trials(&self, cost: &GraphCost) -> Trials;
 
     /// Cycles of a graph's program; `None` where there is none.
     fn cycles(&self, g: &Graph) -> Option<u64>;
 }
 
+/// Costs that differ by less than this, in hundredths, do not tell which program is shorter: schedules of equal work scatter by as much.
+const SCATTER: u64 = 8;
+
+/// True when one cost is above another by no more than schedules scatter.
+fn is_near(cycles: u64, best: u64) -> bool {
+    cycles <= best.saturating_add(best / 100 * SCATTER)
+}
+
+/// Which of some forms of a graph of cost `before` are worth a program, by place; the first is the one that is taken unseen.
+pub fn worth_a_program(
+    judge: &dyn Judge,
+    objective: Objective,
+    before: &GraphCost,
+    forms: &[&GraphCost],
+) -> Vec<usize> {
+    let minimised = |cost: &GraphCost| objective.cycles(cost);
+    let best = forms.iter().map(|f| minimised(f)).min().unwrap_or(0);
+    match judge.trials(forms[0]).min(judge.trials(before)) {
+        Trials::All => (0..forms.len()).collect(),
+        Trials::Near if is_near(minimised(before), minimised(forms[0])) => {
+            (0..forms.len()).filter(|&f| is_near(minimised(forms[f]), best)).collect()
+        }
+        Trials::Near | Trials::One => vec![0],
+    }
+}
+
 /// [`optimize`] by each of [`Extraction::CANDIDATES`], and of these the graph whose program takes the fewest cycles; the first of
-/// equals. By the first alone, where the judge is not quick, or the options name one.
+/// equals. By fewer, as the judge has time for, or by one alone, where the options name one.
 pub fn optimize_judged(
     g: &Graph,
     model: &dyn CostModel,
@@ -29,7 +67,9 @@ pub fn optimize_judged(
     judge: &dyn Judge,
 ) -> Result<(Graph, RewriteReport), RewriteError> {
     let first = optimize(g, model, options)?;
-    if options.extraction.is_some() || !judge.is_quick(&first.1.after) || !judge.is_quick(&first.1.before) {
+    let before = first.1.before.clone();
+    let worth = |forms: &[&GraphCost]| worth_a_program(judge, options.objective(), &before, forms);
+    if options.extraction.is_some() || worth(&[&first.1.after, &before]) == [0] {
         return Ok(first);
     }
     let mut seen = vec![text::print_outline(&first.0)];
@@ -43,6 +83,10 @@ pub fn optimize_judged(
             found.push(one);
         }
     }
+    let costs: Vec<&GraphCost> = found.iter().map(|(_, r)| &r.after).collect();
+    let kept = worth(&costs);
+    let mut at = 0..;
+    found.retain(|_| at.next().is_some_and(|i| kept.contains(&i)));
     if found.len() == 1 {
         return Ok(found.swap_remove(0));
     }

@@ -37,7 +37,7 @@ mod tests;
 pub use check::{Check, Difference, compare_graphs, random_inputs};
 pub use cost::{CostModel, Cycles, GraphCost, Mapping, Objective, Operand, Product, RESOURCES, Target, Wait, as_chain};
 pub use explain::{Explanation, Group, Made, explain};
-pub use judged::{Judge, optimize_judged};
+pub use judged::{Judge, Trials, optimize_judged, worth_a_program};
 pub use options::{Extraction, RewriteOptions};
 pub use rebuild::{JOINT, Lineage, Step};
 pub use report::{Application, Candidate, Overlap, RegionReport, RewriteReport, RuleCount, StopReason};
@@ -130,7 +130,14 @@ fn saturated(
     let mut current = g.clone();
     for sweep in 0..SWEEPS {
         let cut = current.nodes().len() > region::REGION_NODES;
-        current = self::sweep(&current, sweep, model, rules, options, report)?;
+        let mut swept = report.clone();
+        let next = self::sweep(&current, sweep, model, rules, options, &mut swept)?;
+        // What is best for each region may be worse for all of them: a chain that is long in one may be what the others wait for.
+        let minimised = |g: &Graph| options.objective().cycles(&cost::graph_cost(g, model));
+        if cut && minimised(&next) > minimised(&current) {
+            break;
+        }
+        (current, *report) = (next, swept);
         // The second sweep has other cuts; the third, of a graph that has become small enough, none.
         if !cut || sweep > 0 && current.nodes().len() > region::REGION_NODES {
             break;

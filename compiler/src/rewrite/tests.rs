@@ -365,13 +365,13 @@ fn a_limit_on_applications_is_a_prefix_of_the_whole() {
 
 /// Says what a test tells it to.
 struct Told<'a> {
-    quick: bool,
+    trials: Trials,
     cycles: &'a (dyn Fn(&Graph) -> Option<u64> + Sync),
 }
 
 impl Judge for Told<'_> {
-    fn is_quick(&self, _: &GraphCost) -> bool {
-        self.quick
+    fn trials(&self, _: &GraphCost) -> Trials {
+        self.trials
     }
 
     fn cycles(&self, g: &Graph) -> Option<u64> {
@@ -385,7 +385,8 @@ fn of_the_candidates_the_shortest_program_is_taken() {
     let g = networks::transformer(&mut Gen::new(3, false), 2).unwrap();
     let judged = |quick, cycles: &(dyn Fn(&Graph) -> Option<u64> + Sync), extraction| {
         let options = RewriteOptions { extraction, ..Default::default() };
-        optimize_judged(&g, &model, &options, &Told { quick, cycles }).unwrap()
+        let trials = if quick { Trials::All } else { Trials::One };
+        optimize_judged(&g, &model, &options, &Told { trials, cycles }).unwrap()
     };
     let nodes = |g: &Graph| Some(g.nodes().len() as u64);
     // More nodes are better: the graph as it came.
@@ -408,6 +409,21 @@ fn of_the_candidates_the_shortest_program_is_taken() {
     assert_eq!(text::print(&unasked), text::print(&optimize(&g, &model, &RewriteOptions::default()).unwrap().0));
     let (_, report) = judged(true, &never, Some(Extraction::Sequential));
     assert_eq!(report.extraction, Extraction::Sequential);
+}
+
+/// Where there is time for few programs, forms whose costs say clearly which is shorter get none.
+#[test]
+fn forms_of_nearly_equal_costs_get_programs() {
+    let told = Told { trials: Trials::Near, cycles: &|_| None };
+    let cost = |cycles| GraphCost { nodes: 1, serial_cycles: 0, overlapped_cycles: cycles, ..GraphCost::default() };
+    let worth = |before: u64, forms: &[u64]| {
+        let forms: Vec<GraphCost> = forms.iter().map(|c| cost(*c)).collect();
+        worth_a_program(&told, Objective::Overlap, &cost(before), &forms.iter().collect::<Vec<_>>())
+    };
+    assert_eq!(worth(1200, &[1000, 1001, 1200]), [0]);
+    assert_eq!(worth(1080, &[1000, 1200, 1040, 1080]), [0, 2, 3]);
+    // Cheaper before than after.
+    assert_eq!(worth(900, &[1000, 950, 900]), [1, 2]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a program will cost, from the code alone.
 
 use super::plan::{busy_cycles, code_of, datapath_cycles, fullest};
-use super::streams::{Producer, WaferGraph};
+use super::streams::{Kernel, KernelId, Producer, WaferGraph};
 use quadrille_isa::wafer::Machine;
 
 /// Figures of a compiled program. Cycles count from the first wavelet in to the last out.
@@ -35,7 +35,7 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
     let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
     let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
     let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
-    let busy: Vec<u64> = g.kernels.iter().map(|k| busy_cycles(g, k, k.cut, m)).collect();
+    let busy = of_each(g, |k| busy_cycles(g, k, k.cut, m));
     let wires = g.streams.iter().map(|s| {
         let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
         match s.producer {
@@ -43,17 +43,14 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
             Producer::Kernel(_) => elements.div_ceil(u64::from(s.format.elem.per_wavelet())),
         }
     });
-    let datapaths = g.kernels.iter().map(|k| datapath_cycles(g, k, m));
+    let datapaths = of_each(g, |k| datapath_cycles(g, k, m)).into_iter();
     let mapping = datapaths.chain(wires).max().unwrap_or(0);
     let pace = busy.iter().copied().max().unwrap_or(0).max(mapping);
-    // What runs once still does the same again and again, row by row: its kernels overlap as images would.
-    let firings = g.kernels.iter().map(|k| k.core.firings()).max().unwrap_or(1).max(1) as u64;
-    let in_turn = images / groups.max(1);
-    let units = if in_turn > 1 { in_turn } else { firings };
-    let beat = pace / units;
-    let latency = first_image(g, &busy, units).max(beat);
+    let in_turn = (images / groups.max(1)).max(1);
+    let beat = pace / in_turn;
+    let latency = first_image(g, &busy, in_turn).max(beat);
     let mut sram = (0, 0);
-    for k in &g.kernels {
+    for k in g.kernels.iter().filter(|k| like(g, k).is_none()) {
         for i in fullest(k, k.cut) {
             let c = code_of(g, k, k.cut, i, false);
             sram.0 = sram.0.max(c.sram_bytes(m));
@@ -63,12 +60,32 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
     Estimate {
         bound_cycles: bound,
         mapping_bound_cycles: mapping,
-        cycles: latency + beat * (units - 1),
+        cycles: latency + beat * (in_turn - 1),
         interval_cycles: pace / images,
         sram_bytes: sram.0,
         program_bytes: sram.1,
-        pes: g.kernels.iter().map(|k| k.pes() as u64).sum(),
+        pes: pes(g),
     }
+}
+
+/// PEs of all kernels.
+pub(crate) fn pes(g: &WaferGraph) -> u64 {
+    g.kernels.iter().map(|k| k.pes() as u64).sum()
+}
+
+/// The kernel before this one that has the same code and is cut in the same way.
+fn like(g: &WaferGraph, k: &Kernel) -> Option<KernelId> {
+    k.twin.filter(|t| g.kernels[t.0].cut == k.cut)
+}
+
+/// A figure of each kernel, found once for those that are alike.
+fn of_each(g: &WaferGraph, figure: impl Fn(&Kernel) -> u64) -> Vec<u64> {
+    let mut all: Vec<u64> = Vec::with_capacity(g.kernels.len());
+    for k in &g.kernels {
+        let known = like(g, k).and_then(|t| all.get(t.0).copied());
+        all.push(known.unwrap_or_else(|| figure(k)));
+    }
+    all
 }
 
 /// Expected cycles to the last result of the first image: each kernel begins when the part of its operands that its
@@ -80,11 +97,18 @@ fn first_image(g: &WaferGraph, busy: &[u64], images: u64) -> u64 {
         let (mut begins, mut ends) = (0, 0);
         for (i, o) in kernel.inputs.iter().enumerate() {
             let (first, last) = ready[o.stream.0];
+            let lead = kernel.core.lead(i);
             let part = |p: f64| (time.max(last - first) as f64 * p) as u64;
-            begins = begins.max(first + part(kernel.core.lead(i)));
-            ends = ends.max(first + time).max(last + part(kernel.core.lead(i)).min(time / 32));
+            ends = ends.max(first + time);
+            // What takes an operand whole then computes and sends.
+            if lead >= 1.0 {
+                (begins, ends) = (begins.max(first + time / 4 * 3).max(last + time / 4), ends.max(last + time / 2));
+            } else {
+                (begins, ends) = (begins.max(first + part(lead)), ends.max(last + part(lead).min(time / 32)));
+            }
         }
-        ready[kernel.output.0] = (begins.min(ends), ends.max(begins + time / 2));
+        let whole = (0..kernel.inputs.len()).any(|i| kernel.core.lead(i) >= 1.0);
+        ready[kernel.output.0] = (begins.min(ends), if whole { ends } else { ends.max(begins + time / 2) });
     }
     ready.iter().map(|r| r.1).max().unwrap_or(0)
 }

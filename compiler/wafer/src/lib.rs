@@ -59,6 +59,8 @@ pub struct Options {
     pub groups: Option<usize>,
     /// The rows of a sequence in so many parts, each with PEs of its own; `None` leaves it to the cost model.
     pub sequence: Option<usize>,
+    /// The sums of every product and convolution in so many kernels, as far as they can be; `None` leaves it to the cost model.
+    pub sums: Option<usize>,
 }
 
 /// A compiled model.
@@ -131,7 +133,9 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     };
     let inputs: Vec<Named> = graph.inputs.iter().map(|&v| named(v, &graph.value(v).name)).collect();
     let outputs: Vec<Named> = graph.outputs.iter().map(|o| named(o.value, &o.name)).collect();
-    let images = estimate::images(inputs.iter().chain(&outputs).map(|n| &n.shape[..]));
+    let leading = estimate::images(inputs.iter().chain(&outputs).map(|n| &n.shape[..]));
+    // An axis along which a node looks from one to the next, as that of time, is none of images.
+    let images = if leading > 1 && images::fewer(graph, 1, leading as usize).is_none() { 1 } else { leading };
     let elements = |named: &[Named]| -> Vec<usize> { named.iter().map(|n| n.shape.iter().product()).collect() };
     let (taken, given) = (elements(&inputs), elements(&outputs));
     // The model for a group of the images of a batch, and in so many groups.

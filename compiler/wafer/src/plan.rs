@@ -149,6 +149,13 @@ fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Ve
 /// The ways to cut every kernel of a graph.
 pub(crate) struct Choices(Vec<Arc<Vec<Choice>>>);
 
+impl Choices {
+    /// Cycles of a kernel at its fastest.
+    pub(crate) fn best(&self, kernel: usize) -> u64 {
+        self.0[kernel].iter().map(|c| c.cycles).min().unwrap_or(0)
+    }
+}
+
 /// Finds them, with at most so many PEs a kernel.
 pub(crate) fn all_choices(g: &WaferGraph, m: &Machine, max_pes: Option<usize>) -> Result<Choices, CompileError> {
     let cap = max_pes.unwrap_or(usize::MAX).max(1);

@@ -118,10 +118,23 @@ impl Table {
             .collect()
     }
 
+    /// Loops around a block from the first that it varies along: constants are held for all of their turns.
+    fn outer(&self) -> Range<usize> {
+        let n = self.offsets.len();
+        (0..n - 2).find(|&i| self.varies(i)).unwrap_or(n - 2)..n - 2
+    }
+
+    /// Bytes of SRAM that a PE of one row of every block holds of it.
+    pub(crate) fn bytes_of_row(&self) -> usize {
+        let n = self.offsets.len();
+        let run = if self.varies(n - 1) { self.offsets[n - 1].len() } else { 1 };
+        4 * run * self.offsets[self.outer()].iter().map(Vec::len).product::<usize>()
+    }
+
     /// The SRAM operand for a PE that holds rows `r1` and columns `r0` of every block.
     fn operand(&self, b: &mut Builder, r1: &Range<usize>, r0: &Range<usize>) -> Src {
         let n = self.offsets.len();
-        let first = (0..n - 2).find(|&i| self.varies(i)).unwrap_or(n - 2);
+        let first = self.outer().start;
         let outer: usize = self.offsets[first..n - 2].iter().map(Vec::len).product();
         let keep = |vary: bool, r: &Range<usize>| if vary { r.clone() } else { r.start..r.start + 1 };
         let (k1, k0) = (keep(self.varies(n - 2), r1), keep(self.varies(n - 1), r0));

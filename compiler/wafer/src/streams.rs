@@ -64,7 +64,7 @@ pub(crate) struct Operand {
 }
 
 /// A kernel with its streams.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     /// Names of the user's nodes that it serves, first the one it is made for.
     pub(crate) names: Vec<String>,
@@ -133,7 +133,7 @@ impl Kernel {
 }
 
 /// Kernels and streams of a model.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WaferGraph {
     pub(crate) kernels: Vec<Kernel>,
     pub(crate) streams: Vec<Stream>,

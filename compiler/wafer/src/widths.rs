@@ -8,6 +8,7 @@ use super::place::Placement;
 use super::streams::WaferGraph;
 use super::{Options, estimate, plan, sums, with_buffers};
 use quadrille_isa::wafer::Machine;
+use std::cell::Cell;
 
 /// Numbers of lanes to try. Those of many small divisors fit the images of most models.
 pub(crate) const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56];
@@ -95,30 +96,74 @@ fn parts_of(rows: usize, options: &Options) -> Vec<usize> {
     }
 }
 
-/// Places the model in as many groups, bands and lanes as make it fastest.
+/// A model with its places and routes, in so many groups.
+type Placed = (WaferGraph, Placement, Wires, usize);
+
+/// Places the model in as many groups, bands and lanes as make it fastest, sums in parts where that is faster.
 pub(crate) fn fastest(
+    g: WaferGraph,
+    batch: &Batch<'_>,
+    m: &Machine,
+    options: &Options,
+) -> Result<Placed, CompileError> {
+    let (whole, quickened) = (g.clone(), Cell::new(false));
+    match placed(g, batch, m, options, &quickened) {
+        // More kernels have more streams: there are places for all whose sums are whole, maybe.
+        Err(_) if quickened.get() => placed(whole, batch, m, &Options { sums: Some(1), ..options.clone() }, &quickened),
+        result => result,
+    }
+}
+
+fn placed(
     mut g: WaferGraph,
     batch: &Batch<'_>,
     m: &Machine,
     options: &Options,
-) -> Result<(WaferGraph, Placement, Wires, usize), CompileError> {
+    quickened: &Cell<bool>,
+) -> Result<Placed, CompileError> {
     let images = batch.images;
     let room = (f64::from(m.geometry.width_pes) * f64::from(m.geometry.height_pes) * FILL) as u64;
-    let cost = |g: &mut WaferGraph, groups: usize| -> Result<(u64, bool), CompileError> {
+    let planned = |g: &mut WaferGraph, groups: usize| -> Result<(u64, bool), CompileError> {
         let (images, room) = (images / groups as u64, room / groups as u64);
-        sums::fit(g, m, options.max_pes_per_kernel);
         let choices = plan::all_choices(g, m, options.max_pes_per_kernel)?;
         plan::choose(g, &choices, 1.0);
-        let mut e = estimate::estimate(g, images, 1, m);
         let mut slack = 1.0;
-        while e.pes > room && slack < 64.0 {
+        while estimate::pes(g) > room && slack < 64.0 {
             slack *= 1.25;
             plan::choose(g, &choices, slack);
-            e = estimate::estimate(g, images, 1, m);
         }
+        let e = estimate::estimate(g, images, 1, m);
         // A batch fills the pipeline.
         let cycles = if images * groups as u64 > 1 { e.interval_cycles / groups as u64 } else { e.cycles };
         Ok((cycles, e.pes <= room))
+    };
+    // Sums in as many kernels as the user wants, as fit, and as make it faster.
+    let cost = |g: &mut WaferGraph, groups: usize| -> Result<(u64, bool), CompileError> {
+        if let Some(parts) = options.sums {
+            sums::in_parts(g, parts);
+        }
+        sums::fit(g, m, options.max_pes_per_kernel);
+        let whole = planned(g, groups)?;
+        if options.sums.is_some() {
+            return Ok(whole);
+        }
+        let (mut best, mut taken) = (whole, None);
+        for halvings in 1..=sums::MOST_HALVINGS {
+            let mut apart = g.clone();
+            if !sums::quicken(&mut apart, halvings, m, options.max_pes_per_kernel) {
+                break;
+            }
+            let Ok(faster) = planned(&mut apart, groups) else { break };
+            if (!faster.1, faster.0) < (!best.1, best.0) {
+                (best, taken) = (faster, Some(apart));
+            }
+        }
+        if let Some(apart) = taken {
+            *g = apart;
+            quickened.set(true);
+            return Ok(best);
+        }
+        Ok(whole)
     };
     let numbers: Vec<usize> = match options.lanes {
         Some(n) => vec![n],

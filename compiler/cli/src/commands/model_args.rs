@@ -66,6 +66,10 @@ pub struct MeshArgs {
     #[arg(long)]
     pub even_memory: bool,
 
+    /// Whole-mesh mode: what runs along the mesh's columns runs along its rows, and the other way round
+    #[arg(long)]
+    pub turned: bool,
+
     /// Pipelines on a mesh: images in so many lanes of columns [default: as the planner finds best]
     #[arg(long, value_name = "N")]
     pub lanes: Option<usize>,
@@ -73,18 +77,46 @@ pub struct MeshArgs {
     /// Pipelines on a mesh: images in so many bands of rows, each in lanes [default: as the planner finds best]
     #[arg(long, value_name = "N")]
     pub bands: Option<usize>,
+
+    /// Pipelines on a mesh: the images of a batch in so many groups, each with PEs of its own [default: as the planner finds best]
+    #[arg(long, value_name = "N")]
+    pub groups: Option<usize>,
+
+    /// Pipelines on a mesh: the rows of a sequence in so many parts, each with PEs of its own [default: as the planner finds best]
+    #[arg(long, value_name = "N")]
+    pub sequence: Option<usize>,
+
+    /// Pipelines on a mesh: each sum of a product or convolution by so many kernels, a power of two [default: as the planner
+    /// finds best]
+    #[arg(long, value_name = "N")]
+    pub sums: Option<usize>,
+
+    /// Pipelines on a mesh: PEs of a kernel, at most [default: as many as help]
+    #[arg(long, value_name = "N")]
+    pub kernel_pes: Option<usize>,
 }
 
 impl MeshArgs {
+    /// Switches of pipelines that take a number, by name.
+    fn numbers(&self) -> [(&'static str, Option<usize>); 6] {
+        [
+            ("--lanes", self.lanes),
+            ("--bands", self.bands),
+            ("--groups", self.groups),
+            ("--sequence", self.sequence),
+            ("--sums", self.sums),
+            ("--kernel-pes", self.kernel_pes),
+        ]
+    }
+
     /// What of it is given, in words.
     fn given(&self) -> Option<&'static str> {
         match self {
             MeshArgs { mode: Mode::WholeMesh, .. } => Some("--mode whole-mesh"),
             MeshArgs { grid: Some(_), .. } => Some("--grid"),
             MeshArgs { even_memory: true, .. } => Some("--even-memory"),
-            MeshArgs { lanes: Some(_), .. } => Some("--lanes"),
-            MeshArgs { bands: Some(_), .. } => Some("--bands"),
-            _ => None,
+            MeshArgs { turned: true, .. } => Some("--turned"),
+            _ => self.numbers().iter().find(|n| n.1.is_some()).map(|n| n.0),
         }
     }
 
@@ -100,11 +132,11 @@ impl MeshArgs {
         if self.even_memory {
             out.push("--even-memory".to_string());
         }
-        if let Some(n) = self.lanes {
-            out.extend(["--lanes".to_string(), n.to_string()]);
+        if self.turned {
+            out.push("--turned".to_string());
         }
-        if let Some(n) = self.bands {
-            out.extend(["--bands".to_string(), n.to_string()]);
+        for (name, n) in self.numbers() {
+            out.extend(n.map(|n| [name.to_string(), n.to_string()]).into_iter().flatten());
         }
         out
     }
@@ -115,15 +147,19 @@ impl MeshArgs {
             (Some(what), _) if target != Target::Wafer => {
                 wrong(format!("{what} is for --target wafer, not for {}", target.name()))
             }
-            (_, Mode::Pipeline) if self.grid.is_some() || self.even_memory => {
-                let what = if self.grid.is_some() { "--grid" } else { "--even-memory" };
+            (Some(what @ ("--grid" | "--even-memory" | "--turned")), Mode::Pipeline) => {
                 wrong(format!("{what} is for --mode whole-mesh"))
             }
-            (_, Mode::WholeMesh) if self.lanes.is_some() => wrong("--lanes is for --mode pipeline".to_string()),
-            (_, Mode::WholeMesh) if self.bands.is_some() => wrong("--bands is for --mode pipeline".to_string()),
-            _ if self.lanes == Some(0) => wrong("--lanes 0: give at least one lane".to_string()),
-            _ if self.bands == Some(0) => wrong("--bands 0: give at least one band".to_string()),
-            _ => Ok(()),
+            (_, mode) => match self.numbers().into_iter().find_map(|(name, n)| Some((name, n?))) {
+                Some((name, _)) if mode == Mode::WholeMesh => wrong(format!("{name} is for --mode pipeline")),
+                _ => self.numbers().iter().try_for_each(|&(name, n)| match n {
+                    Some(0) => wrong(format!("{name} 0: give a number of 1 or more")),
+                    Some(n) if name == "--sums" && !n.is_power_of_two() => {
+                        wrong(format!("--sums {n}: sums are taken apart by halves; give 1, 2, 4 or 8"))
+                    }
+                    _ => Ok(()),
+                }),
+            },
         }
     }
 }
@@ -223,8 +259,8 @@ impl ModelArgs {
 
     /// How the model is to lie on a mesh.
     pub fn mapping(&self) -> Mapping {
-        let m = &self.mesh;
-        Mapping { mode: m.mode, grid: m.grid, even_memory: m.even_memory, lanes: m.lanes, bands: m.bands }
+        let MeshArgs { mode, grid, even_memory, turned, lanes, bands, groups, sequence, sums, kernel_pes } = self.mesh;
+        Mapping { mode, grid, even_memory, turned, lanes, bands, groups, sequence, sums, kernel_pes }
     }
 
     /// The precision of a program for an imported graph.

@@ -6,13 +6,16 @@ use super::{Mapping, backend, run_passes};
 use crate::compare::Precision;
 use crate::machine::{Machine, Target};
 use quadrille_compiler::ir::Graph;
-use quadrille_compiler::rewrite::{GraphCost, Judge};
+use quadrille_compiler::rewrite::{GraphCost, Judge, Trials};
 
 /// Operations and cycles, one after the other, of graphs that `tsp` schedules in about a second.
 const QUICK_TSP: (usize, u64) = (300, 150_000);
 
-/// Operations of graphs that `wafer` plans in about a second.
-const QUICK_WAFER: usize = 120;
+/// Operations of graphs that `wafer` plans in seconds.
+const QUICK_WAFER: usize = 320;
+
+/// Operations of graphs of which some programs are made where costs do not tell which is shorter, in up to half a minute.
+const NEAR: usize = 2_000;
 
 /// Makes programs of the forms of a graph.
 pub struct Programs<'a> {
@@ -25,10 +28,15 @@ pub struct Programs<'a> {
 }
 
 impl Judge for Programs<'_> {
-    fn is_quick(&self, cost: &GraphCost) -> bool {
-        match self.machine.target() {
+    fn trials(&self, cost: &GraphCost) -> Trials {
+        let quick = match self.machine.target() {
             Target::Tsp => cost.nodes <= QUICK_TSP.0 && cost.serial_cycles <= QUICK_TSP.1,
             Target::Wafer => cost.nodes <= QUICK_WAFER,
+        };
+        match quick {
+            true => Trials::All,
+            false if cost.nodes <= NEAR => Trials::Near,
+            false => Trials::One,
         }
     }
 

@@ -48,8 +48,18 @@ pub struct Mapping {
     pub grid: Option<Extents>,
     /// Whole-mesh mode: PEs without heads take more of the other weights.
     pub even_memory: bool,
+    /// Whole-mesh mode: columns and rows are exchanged.
+    pub turned: bool,
     /// Pipelines: images in so many lanes of columns; without it, as the planner finds best.
     pub lanes: Option<usize>,
     /// Pipelines: images in so many bands of rows, each in lanes; without it, as the planner finds best.
     pub bands: Option<usize>,
+    /// Pipelines: the images of a batch in so many groups, each with PEs of its own; without it, as the planner finds best.
+    pub groups: Option<usize>,
+    /// Pipelines: the rows of a sequence in so many parts; without it, as the planner finds best.
+    pub sequence: Option<usize>,
+    /// Pipelines: the sums of products and convolutions in so many kernels; without it, as the planner finds best.
+    pub sums: Option<usize>,
+    /// Pipelines: PEs of a kernel, at most; without it, as many as help.
+    pub kernel_pes: Option<usize>,
 }

@@ -37,13 +37,22 @@ struct Reader {
 }
 
 impl Reader {
+    /// Wavelets that it takes whatever else happens: the rest of a burst from this stream alone.
+    fn sure(&self, actors: &[Actor]) -> u64 {
+        let actor = &actors[self.kernel];
+        let only = |(i, &n): (usize, &u64)| n == 0 || i == self.input;
+        let burst = actor.burst().filter(|b| b.sends == 0 && b.takes.iter().enumerate().all(only));
+        burst.map_or(0, |b| b.takes[self.input].saturating_sub(actor.done))
+    }
+
     /// Wavelets that may have been sent to it in all.
-    fn limit(&self) -> u64 {
+    fn limit(&self, actors: &[Actor]) -> u64 {
         if self.drains {
             return u64::MAX;
         }
         match self.buffers {
-            0 => self.taken + ROOM,
+            // What it is sure to take need not wait in its queue.
+            0 => self.taken + self.sure(actors) + ROOM,
             // A buffer takes a block when the one before has left it.
             n => ((self.taken + ROOM) / self.block + n) * self.block + ROOM,
         }
@@ -65,15 +74,16 @@ struct Flow {
 }
 
 impl Flow {
-    fn space(&self) -> u64 {
-        self.readers.iter().map(Reader::limit).min().map_or(u64::MAX, |limit| limit.saturating_sub(self.sent))
+    fn space(&self, actors: &[Actor]) -> u64 {
+        let limit = self.readers.iter().map(|r| r.limit(actors)).min();
+        limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.sent))
     }
 
     /// Inputs of the model keep their streams full.
-    fn refill(&mut self) {
+    fn refill(&mut self, actors: &[Actor]) {
         if self.input {
             // Readers that take everything get everything at once.
-            self.sent = match self.space() {
+            self.sent = match self.space(actors) {
                 s if s > EVERYTHING => EVERYTHING,
                 s => self.sent + s,
             };
@@ -81,8 +91,8 @@ impl Flow {
     }
 
     /// The reader that has room for least: kernel and operand.
-    fn slowest(&self) -> Option<(usize, Option<usize>)> {
-        self.readers.iter().min_by_key(|r| r.limit()).map(|r| (r.kernel, Some(r.input)))
+    fn slowest(&self, actors: &[Actor]) -> Option<(usize, Option<usize>)> {
+        self.readers.iter().min_by_key(|r| r.limit(actors)).map(|r| (r.kernel, Some(r.input)))
     }
 }
 
@@ -108,12 +118,11 @@ impl<'g> Network<'g> {
                 let drains = g.kernels[k.0].core.drains();
                 Reader { kernel: k.0, input, taken: 0, drains, buffers: 0, block: 1 }
             });
-            let mut f = Flow { sent: 0, input: matches!(s.producer, Producer::Input(_)), readers: readers.collect() };
-            f.refill();
-            f
+            Flow { sent: 0, input: matches!(s.producer, Producer::Input(_)), readers: readers.collect() }
         };
-        let flows = g.streams.iter().enumerate().map(flow).collect();
-        let actors = (0..g.kernels.len()).map(|k| Actor::new(g, k)).collect();
+        let mut flows: Vec<Flow> = g.streams.iter().enumerate().map(flow).collect();
+        let actors: Vec<Actor> = (0..g.kernels.len()).map(|k| Actor::new(g, k)).collect();
+        flows.iter_mut().for_each(|f| f.refill(&actors));
         let awake = vec![true; g.kernels.len()];
         Network { g, actors, flows, from, order: g.order(), awake }
     }
@@ -123,7 +132,7 @@ impl<'g> Network<'g> {
         let (s, r) = self.from[k.0][input];
         let reader = &mut self.flows[s].readers[r];
         (reader.buffers, reader.block) = (reader.buffers + 1, block.max(1));
-        self.flows[s].refill();
+        self.flows[s].refill(&self.actors);
         self.wake(s);
     }
 
@@ -161,12 +170,12 @@ impl<'g> Network<'g> {
 
     /// Lets a kernel go on as far as it can; true when it moved.
     fn advance(&mut self, k: usize) -> bool {
-        let (actor, flows, from) = (&mut self.actors[k], &mut self.flows, &self.from[k]);
+        let (actors, flows, from) = (&mut self.actors, &mut self.flows, &self.from[k]);
         let out = self.g.kernels[k].output.0;
         let mut moved = false;
-        while let Some(b) = actor.burst() {
+        while let Some(b) = actors[k].burst() {
             let total = b.takes.iter().copied().chain([b.sends]).max().unwrap_or(1);
-            let done = actor.done;
+            let done = actors[k].done;
             // Of a side of `n` wavelets, those that go with `p` of the longest side's; and back.
             let part = |n: u64, p: u64| if n == total { p } else { (n * p).div_ceil(total) };
             let whole = |n: u64, p: u64| if n == total { p } else { p * total / n };
@@ -176,7 +185,7 @@ impl<'g> Network<'g> {
                 p = p.min(whole(n, part(n, done) + f.readers[r].waiting(f.sent).min(n)));
             }
             if b.sends > 0 {
-                p = p.min(whole(b.sends, part(b.sends, done) + flows[out].space().min(b.sends)));
+                p = p.min(whole(b.sends, part(b.sends, done) + flows[out].space(actors).min(b.sends)));
             }
             let p = p.clamp(done, total);
             if p == done {
@@ -184,14 +193,16 @@ impl<'g> Network<'g> {
             }
             for (&n, &(s, r)) in b.takes.iter().zip(from).filter(|(n, _)| **n > 0) {
                 flows[s].readers[r].taken += part(n, p) - part(n, done);
-                flows[s].refill();
             }
             flows[out].sent += part(b.sends, p) - part(b.sends, done);
             moved = true;
             if p == total {
-                actor.next();
+                actors[k].next();
             } else {
-                actor.done = p;
+                actors[k].done = p;
+            }
+            for &(s, _) in from {
+                flows[s].refill(actors);
             }
         }
         moved
@@ -207,11 +218,11 @@ impl<'g> Network<'g> {
                 return match self.g.stream(StreamId(s)).producer {
                     Producer::Kernel(p) => Some((p.0, None)),
                     // An input sends as soon as all its readers have room.
-                    Producer::Input(_) | Producer::Gone => f.slowest(),
+                    Producer::Input(_) | Producer::Gone => f.slowest(&self.actors),
                 };
             }
         }
-        self.flows[self.g.kernels[k].output.0].slowest()
+        self.flows[self.g.kernels[k].output.0].slowest(&self.actors)
     }
 
     /// Why nothing moves: the circle of kernels that wait for each other.

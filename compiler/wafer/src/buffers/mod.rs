@@ -107,6 +107,23 @@ fn spare_rows(g: &mut WaferGraph, k: KernelId, i: usize) {
     }
 }
 
+/// Holds so many rows or blocks back before operand `i` of a kernel, as far as a PE can: who else reads the stream may be that far
+/// ahead.
+pub(crate) fn hold_back(g: &mut WaferGraph, k: KernelId, i: usize, blocks: usize) {
+    let mut stream = g.stream(g.kernels[k.0].inputs[i].stream).clone();
+    // Rows one after the other are blocks of one run each.
+    if let Some(layout) = stream.layout.as_mut().filter(|l| l.loops.len() == 2) {
+        layout.loops.insert(1, Loop { count: 1, step: 0 });
+    }
+    let Some((layout, images)) = in_blocks(&stream) else { return };
+    let n = layout.loops.len();
+    let runs = layout.loops[n - 2].count;
+    let outer: usize = layout.loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
+    let bytes = 4 * runs * layout.loops[n - 1].count.next_multiple_of(2);
+    let depth = blocks.clamp(1, (BLOCK_BYTES / bytes.max(1)).clamp(1, outer.max(1)));
+    insert_one(g, k, i, Delay { depth, images, blocks: outer, runs, layout });
+}
+
 /// Bytes of a block that one PE holds back, at most.
 const BLOCK_BYTES: usize = 32768;
 

@@ -272,14 +272,25 @@ impl CostModel for Cost {
     fn wait(&self, op: &Op, inputs: &[Operand<'_>], cycles: Cycles) -> Wait {
         let computed = inputs.iter().filter(|i| !i.fixed).count();
         let joins = matches!(op, Op::Unary(_)) || matches!(op, Op::Binary(_)) && computed == 1;
-        // A kernel made for a stream goes on row by row; the general one has its operands whole.
-        let streams = match op {
-            Op::Conv { .. } | Op::MatMul { .. } => inputs[1].fixed,
-            Op::Pool { .. } | Op::Binary(_) | Op::Concat { .. } | Op::Slice { .. } => true,
-            Op::Reshape { .. } | Op::Cast(_) => true,
-            _ => joins,
+        let all = cycles.busiest();
+        // A kernel made for a stream goes on row by row: it waits for the rows of its first result. The general one has its operands
+        // whole.
+        let of_rows = |first: usize, rows: usize| all * (first.min(rows) as u64) / (rows.max(1) as u64);
+        let x = |i: usize| &inputs[i].ty.shape[..];
+        let lead = match op {
+            Op::MatMul { .. } if inputs[1].fixed => of_rows(1, x(0)[..x(0).len() - 1].iter().product()),
+            Op::Conv { window, .. } if inputs[1].fixed => of_rows(window.kernel[0], x(0)[0] * x(0)[2]),
+            Op::Pool { window, .. } => of_rows(window.kernel[0], x(0)[0] * x(0)[2]),
+            Op::Softmax { .. } => of_rows(1, x(0)[..x(0).len().saturating_sub(2)].iter().product()),
+            // Operands of different extents that are no image and its gates are for the general kernel.
+            Op::Binary(_) if computed == 2 && x(0).len() < 4 && inputs[0].ty.elements() != inputs[1].ty.elements() => {
+                all
+            }
+            Op::Binary(_) | Op::Concat { .. } | Op::Slice { .. } | Op::Reshape { .. } | Op::Cast(_) => 0,
+            _ if joins => 0,
+            _ => all,
         };
-        Wait { lead: if streams { 0 } else { cycles.busiest() }, joins }
+        Wait { lead, joins }
     }
 
     fn joined(&self, op: &Op, inputs: &[Operand<'_>], result: &TensorType) -> Cycles {

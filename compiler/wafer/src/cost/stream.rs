@@ -79,7 +79,8 @@ impl Cost {
                 let micros = binary(*b, false);
                 let (blocks, _) = Cost::blocks(result);
                 let extra = (micros.slow + micros.fast).saturating_sub(1);
-                let cycles = n + blocks * (self.switch + self.launch) + extra * (n + blocks * self.launch);
+                // One is received and kept, then the other, as it comes.
+                let cycles = 2 * n + blocks * (self.switch + self.launch) + extra * 2 * (n + blocks * self.launch);
                 self.kernel(Kernel { pes: 1, cycles, wavelets: n, bytes: 12 * n })
             }
             Op::Binary(b) => {
@@ -92,13 +93,15 @@ impl Cost {
                 let once = self.switch + 8 * self.vector(block, 1);
                 self.kernel(Kernel { pes: 1, cycles: blocks * once, wavelets: n, bytes: 64 * n })
             }
-            Op::Reduce { .. } => {
+            Op::Reduce { axes, .. } => {
                 let arrives = Cost::arrives(inputs);
                 let (blocks, rows) = inputs.first().map_or((1, 1), |i| Cost::blocks(i.ty));
                 let once = self.switch + rows.min(most) * self.launch;
+                // Rows of an image are summed as they come; all else is received, then summed.
+                let image = inputs.first().is_some_and(|i| i.ty.rank() >= 4) && axes.iter().all(|&a| a >= 2);
                 self.kernel(Kernel {
                     pes: 1,
-                    cycles: arrives + n + blocks * once,
+                    cycles: arrives * if image { 1 } else { 2 } + n + blocks * once,
                     wavelets: arrives,
                     bytes: 8 * arrives,
                 })

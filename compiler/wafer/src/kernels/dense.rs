@@ -108,6 +108,10 @@ impl Core for Dense {
         self.adds.then_some(1)
     }
 
+    fn lead(&self, _: usize) -> f64 {
+        1.0 / self.rows.max(1) as f64
+    }
+
     fn macs(&self) -> u64 {
         (self.rows * self.summed.len() * self.n) as u64
     }

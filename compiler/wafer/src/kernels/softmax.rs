@@ -57,6 +57,11 @@ impl Core for Softmax {
         &self.layout
     }
 
+    fn lead(&self, _: usize) -> f64 {
+        let (rows, columns) = self.block();
+        (rows * columns) as f64 / self.layout.elements().max(1) as f64
+    }
+
     fn input_use(&self, _: usize) -> InputUse {
         InputUse::Exact
     }

@@ -1,8 +1,8 @@
 //! Elementwise nodes and epilogues.
 
 use super::{Obstacle, Partitioner, Source, View, through};
-use crate::kernels::{ByChannel, Copy, Join};
-use crate::layout::Layout;
+use crate::kernels::{ByChannel, Copy, Core, Join};
+use crate::layout::{Layout, Loop, strides};
 use crate::steps::{Arg, Step, Table};
 use crate::streams::{KernelId, Producer, StreamId};
 use quadrille_compiler::ir::{Binary, EpilogueStep, Node, Unary, ValueId};
@@ -64,7 +64,7 @@ impl Partitioner<'_> {
                 "write x + x as 2 x, x * x as a power",
             ));
         }
-        let order = core_order(&core);
+        let order = core_layout(&core).clone();
         let inputs = vec![self.want(x, &order)?, self.want(y, &order)?];
         Ok(self.add(node, Box::new(core), inputs).1)
     }
@@ -103,8 +103,14 @@ impl Partitioner<'_> {
             let solo = self.uses[node.output.0 as usize] == 1;
             return Ok(Source::Stream { id, views, solo });
         }
-        let input = self.any_order(v)?;
-        let core = if self.is_large(&wanted) { Copy::in_large_blocks(&input.layout) } else { Copy::new(&input.layout) };
+        let mut input = self.any_order(v)?;
+        if let Wanted::With(_, constant, _) = &wanted {
+            input.layout = along(&input.layout, self.g.shape(*constant), self.g.shape(node.output));
+        }
+        let mut core = Copy::new(&input.layout);
+        if self.is_large(&wanted) || self.repeats(&wanted, node.output, core_layout(&core)) {
+            core = Copy::in_large_blocks(&input.layout);
+        }
         let (k, source) = self.add(node, Box::new(core), vec![input]);
         let step = self
             .resolve(&wanted, v, node.output, k, &[])?
@@ -119,6 +125,15 @@ impl Partitioner<'_> {
             Wanted::With(_, constant, _) => self.g.ty(*constant).elements() * 4 > MOST_CONSTANT,
             Wanted::Ready(_) => false,
         }
+    }
+
+    /// True when a kernel of that order would hold the constant again and again, more than one PE should: it varies along a loop
+    /// around others that it does not vary along.
+    fn repeats(&self, wanted: &Wanted, out: ValueId, layout: &Layout) -> bool {
+        let Wanted::With(_, constant, _) = wanted else { return false };
+        let Some(data) = self.constant_f32(*constant) else { return false };
+        let table = Table::new(data, self.g.shape(*constant), self.g.shape(out), layout);
+        table.bytes_of_row() > MOST_CONSTANT
     }
 
     fn push_step(&mut self, k: KernelId, step: Step, name: String) {
@@ -161,7 +176,9 @@ impl Partitioner<'_> {
                     let shape = self.g.shape(out).to_vec();
                     let _ = v;
                     let Some(layout) = through(kernel.core.layout(), views) else { return Ok(None) };
-                    if layout.loops.len() != kernel.core.layout().loops.len() {
+                    let borders = borders(self.g.shape(*constant), &shape);
+                    let follows = borders.iter().all(|b| layout.loops.iter().all(|l| !crosses(l, *b)));
+                    if !follows || layout.loops.len() != kernel.core.layout().loops.len() {
                         return Ok(None);
                     }
                     Arg::Table(Table::new(data, self.g.shape(*constant), &shape, &layout))
@@ -172,7 +189,8 @@ impl Partitioner<'_> {
         // The PE of one unit holds that unit's constants of all blocks.
         let all = kernel.core.layout().elements() * 4 / kernel.core.units().max(1);
         let held = kernel.core.one_task() && (all <= MOST_CONSTANT || !self.is_large(wanted));
-        let fits = held || !step.tables().any(Table::varies_outside_block);
+        let once = step.tables().all(|t| t.bytes_of_row() <= MOST_CONSTANT);
+        let fits = once && held || !step.tables().any(Table::varies_outside_block);
         Ok(fits.then_some(step))
     }
 
@@ -245,14 +263,42 @@ impl Partitioner<'_> {
         }
         let layout = self.out.stream(id).layout.clone().unwrap_or_else(|| Layout::row_major(self.g.shape(node.output)));
         let core = Join::new(b, &layout).ok_or_else(|| no_step(b.name()))?;
-        let order = core_order(&core);
+        let order = core_layout(&core).clone();
         let first = crate::streams::Operand { stream: id, layout: order.clone() };
         let second = self.want(other, &order)?;
         Ok(self.add(node, Box::new(core), vec![first, second]).1)
     }
 }
 
-fn core_order(core: &Join) -> Layout {
-    use crate::kernels::Core;
-    core.layout().clone()
+/// Steps of a value of `shape` at which a constant begins or ends to vary.
+fn borders(constant: &[usize], shape: &[usize]) -> Vec<usize> {
+    let lead = shape.len().saturating_sub(constant.len());
+    let varies = |a: usize| a >= lead && constant[a - lead] > 1;
+    let axes: Vec<usize> = (0..shape.len()).filter(|&a| shape[a] > 1).collect();
+    let steps = strides(shape);
+    axes.windows(2).filter(|w| varies(w[0]) != varies(w[1])).map(|w| steps[w[0]]).collect()
+}
+
+/// True when a loop goes on beyond such a step: it alone does not say where in the constant it is.
+fn crosses(l: &Loop, border: usize) -> bool {
+    l.step < border && l.step * l.count > border
+}
+
+/// The same order in loops that end at the borders of a constant, as far as they can.
+fn along(order: &Layout, constant: &[usize], shape: &[usize]) -> Layout {
+    let mut layout = order.clone();
+    for border in borders(constant, shape) {
+        let Some(i) = layout.loops.iter().position(|l| crosses(l, border)) else { continue };
+        let Loop { count, step } = layout.loops[i];
+        let inner = border / step.max(1);
+        if border.is_multiple_of(step.max(1)) && count.is_multiple_of(inner) {
+            layout.loops[i] = Loop { count: inner, step };
+            layout.loops.insert(i, Loop { count: count / inner, step: border });
+        }
+    }
+    layout
+}
+
+fn core_layout(core: &dyn Core) -> &Layout {
+    core.layout()
 }

@@ -3,7 +3,7 @@
 use super::cost::{self, PhaseCost};
 use super::emit::{self, Wiring};
 use super::phase::{Plan, Work, other};
-use super::{Options, plan, recognise};
+use super::{Options, plan, recognise, turned};
 use crate::collective::gemv::Grid;
 use crate::collective::wires::Axis;
 use crate::{CompileError, Estimate};
@@ -92,6 +92,10 @@ const SIDES: [u16; 16] = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 38
 /// # Errors
 /// Those of the largest grid that was tried.
 pub fn best_grid(graph: &Graph, machine: &Machine, options: &Options) -> Result<Grid, CompileError> {
+    if options.turned {
+        let grid = best_grid(graph, &turned::mesh(machine), &Options { turned: false, ..*options })?;
+        return Ok(Grid { width: grid.height, height: grid.width });
+    }
     let (width, height) = (machine.geometry.width_pes, machine.geometry.height_pes);
     let have = u64::from(machine.geometry.sram_bytes_per_pe);
     let elements = |v: &Value| if let ValueDef::Const(_) = &v.def { v.ty.elements() as u64 } else { 0 };

@@ -19,6 +19,7 @@
 //! cost       phases -> declared cycles
 //! figures    phases -> bounds and sizes; the grid that costs least
 //! text       phases -> text
+//! turned     columns and rows exchanged
 //! eval       phases -> the results, bit for bit
 //! host       which elements of inputs, constants and outputs lie where in SRAM
 //! ```
@@ -40,6 +41,7 @@ mod position;
 mod product;
 mod recognise;
 mod text;
+mod turned;
 
 pub use crate::collective::gemv::Grid;
 pub use cost::PhaseCost;
@@ -55,6 +57,8 @@ use quadrille_isa::wafer::{Machine, Program};
 pub struct Options {
     /// PEs that hold no heads take more of the other weights, so that more layers fit; vectors are longer there.
     pub even_memory: bool,
+    /// Vectors enter along the middle row, not the middle column: columns and rows are exchanged.
+    pub turned: bool,
 }
 
 /// A compiled graph.
@@ -66,6 +70,8 @@ pub struct WholeMesh {
     pub program: Program,
     /// PEs used.
     pub grid: Grid,
+    /// Columns and rows are exchanged: [`Options::turned`].
+    pub turned: bool,
     /// Bytes of SRAM that the fullest PE gives to data and program.
     pub sram_bytes: u32,
     /// What it will cost.
@@ -81,6 +87,12 @@ pub struct WholeMesh {
 /// # Errors
 /// Names the node that is no step of a decoder as this module knows it, or what does not fit.
 pub fn compile(graph: &Graph, machine: &Machine, grid: Grid, options: &Options) -> Result<WholeMesh, CompileError> {
+    if options.turned {
+        let (mesh, swapped) = (turned::mesh(machine), Grid { width: grid.height, height: grid.width });
+        let mut made = compile(graph, &mesh, swapped, &Options { turned: false, ..*options })?;
+        made.program = turned::program(made.program, machine);
+        return Ok(WholeMesh { grid, turned: true, ..made });
+    }
     let plan = plan::plan(graph, machine, grid, options.even_memory)?;
     let wiring = emit::Wiring::new(&plan, machine)?;
     let mut program = emit::emit(&graph.name, &plan, &wiring, machine);
@@ -88,7 +100,8 @@ pub fn compile(graph: &Graph, machine: &Machine, grid: Grid, options: &Options) 
     let sram_bytes = emit::sram_bytes(&plan, &program, machine)?;
     let phases = cost::declared(&plan, &wiring, machine);
     let estimate = figures::estimate(&plan, &wiring, &program, &phases, sram_bytes, machine);
-    Ok(WholeMesh { name: graph.name.clone(), program, grid, sram_bytes, estimate, phases, plan, wiring })
+    let name = graph.name.clone();
+    Ok(WholeMesh { name, program, grid, turned: false, sram_bytes, estimate, phases, plan, wiring })
 }
 
 impl WholeMesh {
@@ -120,7 +133,9 @@ impl WholeMesh {
 
     /// The plan as text.
     pub fn print(&self) -> String {
-        text::print(&self.name, &self.plan, &self.phases)
+        let text = text::print(&self.name, &self.plan, &self.phases);
+        // The plan is that of the mirrored mesh.
+        if self.turned { format!("// columns are rows of the mesh, rows its columns\n{text}") } else { text }
     }
 
     /// What the program computes, bit for bit: every product, sum and rounding in its declared order.

@@ -29,7 +29,8 @@ pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) 
 }
 
 pub(super) fn compile(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
-    let options = compiler::Options { lanes: mapping.lanes, bands: mapping.bands, ..compiler::Options::default() };
+    let Mapping { lanes, bands, groups, sequence, sums, kernel_pes, .. } = *mapping;
+    let options = compiler::Options { max_pes_per_kernel: kernel_pes, lanes, bands, groups, sequence, sums };
     let c = compiler::compile(graph, machine, &options)
         .map_err(|e| failure(machine, e, || unsupported_nodes(graph, machine)))?;
     let (program, tiled) = (c.program.into(), Tiled::Wafer(Box::new(c.tiled)));
@@ -39,7 +40,7 @@ pub(super) fn compile(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Re
 /// Whole-mesh mode.
 pub(super) fn compile_in_turn(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
     let failed = |e| failure(machine, e, Vec::new);
-    let options = whole_mesh::Options { even_memory: mapping.even_memory };
+    let options = whole_mesh::Options { even_memory: mapping.even_memory, turned: mapping.turned };
     let grid = match mapping.grid {
         Some(g) => Grid { width: g.width, height: g.height },
         None => whole_mesh::best_grid(graph, machine, &options).map_err(failed)?,

@@ -155,6 +155,10 @@ impl Core for General {
         self.rounds == 1
     }
 
+    fn lead(&self, _: usize) -> f64 {
+        1.0 / self.rounds.max(1) as f64
+    }
+
     fn macs(&self) -> u64 {
         self.macs
     }

@@ -98,6 +98,11 @@ impl Select<'_> {
             && v.axes.iter().flat_map(|a| &a.digits).all(|d| d.lane >= 0)
     }
 
+    /// True where products and sums may be one step: bits are the tiled graph's alone, and three operands of four bytes can come at once.
+    fn joins(&self) -> bool {
+        !self.zeros && self.groups > 3
+    }
+
     /// Finishes a sequence in the wanted element types, the sequence's own or f16.
     pub(super) fn finish(&mut self, lazy: Lazy, wanted: Vec<AluType>) -> Result<Vec<Form>, Why> {
         self.finish_with(lazy, wanted, &[])
@@ -138,7 +143,7 @@ impl Select<'_> {
             lazy.result = lazy.expr.op(AluOp::Or, int, x, Src::Imm(0), Src::None);
         }
         let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
-        if !self.zeros {
+        if self.joins() {
             lazy.join_affine(&more.iter().map(|m| m.0).collect::<Vec<_>>());
         }
         let ranges = self.ranges_of(lazy);
@@ -185,7 +190,7 @@ impl Select<'_> {
         let mut roots: Vec<Src> = wanted.iter().map(|w| w.0).collect();
         let known = |k: u16| ranges.get(usize::from(k)).copied().unwrap_or(ANY);
         shorten(&mut steps, &mut roots, &known, self.zeros);
-        if !self.zeros {
+        if self.joins() {
             fused(&mut steps, &mut roots);
         }
         for (src, (_, ty)) in roots.into_iter().zip(wanted) {

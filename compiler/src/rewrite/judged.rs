@@ -40,6 +40,11 @@ fn is_near(cycles: u64, best: u64) -> bool {
     cycles <= best.saturating_add(best / 100 * SCATTER)
 }
 
+/// True when rewriting changed more than a thousandth of the cost: else the forms are the same work, and one program is as good as another.
+fn differs(a: u64, b: u64) -> bool {
+    a.abs_diff(b).saturating_mul(1000) > b
+}
+
 /// Which of some forms of a graph of cost `before` are worth a program, by place; the first is the one that is taken unseen.
 pub fn worth_a_program(
     judge: &dyn Judge,
@@ -51,7 +56,9 @@ pub fn worth_a_program(
     let best = forms.iter().map(|f| minimised(f)).min().unwrap_or(0);
     match judge.trials(forms[0]).min(judge.trials(before)) {
         Trials::All => (0..forms.len()).collect(),
-        Trials::Near if is_near(minimised(before), minimised(forms[0])) => {
+        Trials::Near
+            if is_near(minimised(before), minimised(forms[0])) && differs(minimised(before), minimised(forms[0])) =>
+        {
             (0..forms.len()).filter(|&f| is_near(minimised(forms[f]), best)).collect()
         }
         Trials::Near | Trials::One => vec![0],

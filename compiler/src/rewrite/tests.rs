@@ -422,6 +422,8 @@ fn forms_of_nearly_equal_costs_get_programs() {
     };
     assert_eq!(worth(1200, &[1000, 1001, 1200]), [0]);
     assert_eq!(worth(1080, &[1000, 1200, 1040, 1080]), [0, 2, 3]);
+    // The same work.
+    assert_eq!(worth(1_000_001, &[1_000_000, 1_000_000, 1_000_001]), [0]);
     // Cheaper before than after.
     assert_eq!(worth(900, &[1000, 950, 900]), [1, 2]);
 }

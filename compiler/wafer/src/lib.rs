@@ -16,6 +16,7 @@ mod error;
 mod estimate;
 pub mod floorplan;
 mod functions;
+mod heads;
 mod images;
 mod kernels;
 mod lane;
@@ -149,9 +150,10 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let in_groups = |g: &WaferGraph, n: usize| images::copies(g, n, &of_group(&taken, n), &of_group(&given, n));
     let shapes = |named: &[Named]| -> Vec<Vec<usize>> { named.iter().map(|n| n.shape.clone()).collect() };
     let (of_inputs, of_outputs) = (shapes(&inputs), shapes(&outputs));
-    // The model with the rows of a sequence in so many parts.
-    let sequence = |parts: usize| {
-        let cut = sequence::in_parts(graph, parts)?;
+    // The model with the rows of a sequence in so many parts, and heads in so many groups.
+    let sequence = |parts: usize, groups: usize| {
+        let grouped = if groups > 1 { Some(heads::in_groups(graph, groups)?) } else { None };
+        let cut = sequence::in_parts(grouped.as_ref().unwrap_or(graph), parts)?;
         let lanes = (|i| cut.lane_of_input(i), |i| cut.lane_of_node(i));
         let mut p = partition::partition_in(&cut.graph, &lanes.0, &lanes.1);
         cut.restore(&mut p.graph, &of_inputs, &of_outputs)?;

@@ -167,14 +167,15 @@ pub(crate) fn all_choices(g: &WaferGraph, m: &Machine, max_pes: Option<usize>) -
     Ok(Choices(all))
 }
 
-/// Chooses the cut of every kernel. `slack` above 1 allows a slower pace for fewer PEs.
+/// Chooses the cut of every kernel, in the haste of the graph. `slack` above 1 allows a slower pace for fewer PEs.
 pub(crate) fn choose(g: &mut WaferGraph, choices: &Choices, slack: f64) {
     let all = &choices.0;
     let best = |c: &[Choice]| c.iter().map(|c| c.cycles).min().unwrap_or(0);
     let pace = all.iter().map(|c| best(c)).max().unwrap_or(0) as f64 * slack;
+    let ease = EASE / f64::from(1u32 << g.haste);
     for (k, c) in g.kernels.iter_mut().zip(all) {
         // What cannot be at ease may be as slow as its best and a little more.
-        let limit = (pace * EASE).max(best(c) as f64 * 1.03 * slack.min(2.0)).min(pace.max(best(c) as f64));
+        let limit = (pace * ease).max(best(c) as f64 * 1.03 * slack.min(2.0)).min(pace.max(best(c) as f64));
         let pick = c.iter().filter(|c| c.cycles as f64 <= limit).min_by_key(|c| (c.pes, c.cycles));
         if let Some(p) = pick {
             k.cut = p.cut;

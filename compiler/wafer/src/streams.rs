@@ -139,6 +139,8 @@ pub(crate) struct WaferGraph {
     pub(crate) streams: Vec<Stream>,
     /// Where kernels that are added lie.
     pub(crate) place: Lane,
+    /// How often the time that a kernel may take is halved below that at which it keeps pace with the slowest.
+    pub(crate) haste: u32,
 }
 
 impl WaferGraph {

@@ -16,8 +16,17 @@ pub(crate) const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56]
 /// Numbers of bands to try, each with every number of lanes.
 const BANDS: [usize; 5] = [1, 2, 3, 4, 7];
 
-/// Numbers of parts of a sequence to try.
-const PARTS: [usize; 8] = [2, 4, 8, 10, 16, 25, 32, 64];
+/// Most parts of a sequence to try, and how much more of them the next number has at least.
+const MOST_PARTS: usize = 32;
+const MORE_PARTS: f64 = 1.5;
+
+/// How often the time of kernels is halved where one image alone waits for each of them, and what that must gain.
+const MOST_HASTE: u32 = 4;
+const WORTH_HASTE: f64 = 1.1;
+
+/// Most groups of the heads of an attention, and what one more must gain.
+const MOST_HEADS: usize = super::heads::MOST;
+const ENOUGH_HEADS: f64 = 1.1;
 
 /// Lanes must save this part of the time at least.
 const GAIN: f64 = 0.7;
@@ -44,9 +53,9 @@ pub(crate) struct Batch<'a> {
     pub(crate) group: &'a dyn Fn(usize) -> Option<WaferGraph>,
     /// So many of them side by side.
     pub(crate) in_groups: &'a dyn Fn(&WaferGraph, usize) -> WaferGraph,
-    /// Rows of the model's sequence, and the model with them in so many parts, where they can be.
+    /// Rows of the model's sequence, and the model with them in so many parts and heads in so many groups, where they can be.
     pub(crate) rows: usize,
-    pub(crate) sequence: &'a dyn Fn(usize) -> Option<WaferGraph>,
+    pub(crate) sequence: &'a dyn Fn(usize, usize) -> Option<WaferGraph>,
 }
 
 /// The model in parts, and what is expected of it: cycles of the run, or from one image of a batch to the next.
@@ -86,9 +95,37 @@ fn groups_of(images: usize, options: &Options) -> Vec<usize> {
     }
 }
 
+/// Chooses the cuts of kernels, and how much haste there is, so that they fill no more than so many PEs.
+fn settled(g: &mut WaferGraph, choices: &plan::Choices, images: u64, room: u64, m: &Machine) -> estimate::Estimate {
+    let mut with = |haste: u32| {
+        g.haste = haste;
+        plan::choose(g, choices, 1.0);
+        let mut slack = 1.0;
+        while estimate::pes(g) > room && slack < 64.0 {
+            slack *= 1.25;
+            plan::choose(g, choices, slack);
+        }
+        estimate::estimate(g, images, 1, m)
+    };
+    let (mut best, mut taken) = (with(0), 0);
+    // In a batch the slowest kernel alone tells the time from image to image.
+    for haste in 1..=if images == 1 { MOST_HASTE } else { 0 } {
+        let e = with(haste);
+        if e.pes <= room && (e.cycles as f64 * WORTH_HASTE) < best.cycles as f64 {
+            (best, taken) = (e, haste);
+        }
+    }
+    with(taken)
+}
+
 /// Numbers of parts of a sequence of so many rows to try.
 fn parts_of(rows: usize, options: &Options) -> Vec<usize> {
-    let all = PARTS.into_iter().filter(|&n| rows.is_multiple_of(n) && rows > n);
+    let mut last = 1.0;
+    let all = (2..=MOST_PARTS.min(rows / 2)).filter(|&n| {
+        let takes = rows.is_multiple_of(n) && n as f64 >= last * MORE_PARTS;
+        last = if takes { n as f64 } else { last };
+        takes
+    });
     match options.sequence {
         Some(n) => vec![n].into_iter().filter(|&n| n > 1 && rows.is_multiple_of(n)).collect(),
         None if options.lanes.is_some() || options.bands.is_some() || options.groups.is_some() => Vec::new(),
@@ -126,13 +163,7 @@ fn placed(
     let planned = |g: &mut WaferGraph, groups: usize| -> Result<(u64, bool), CompileError> {
         let (images, room) = (images / groups as u64, room / groups as u64);
         let choices = plan::all_choices(g, m, options.max_pes_per_kernel)?;
-        plan::choose(g, &choices, 1.0);
-        let mut slack = 1.0;
-        while estimate::pes(g) > room && slack < 64.0 {
-            slack *= 1.25;
-            plan::choose(g, &choices, slack);
-        }
-        let e = estimate::estimate(g, images, 1, m);
+        let e = settled(g, &choices, images, room, m);
         // A batch fills the pipeline.
         let cycles = if images * groups as u64 > 1 { e.interval_cycles / groups as u64 } else { e.cycles };
         Ok((cycles, e.pes <= room))
@@ -197,11 +228,25 @@ fn placed(
             }
         }
     }
+    let mut fewer_parts = u64::MAX;
     for parts in parts_of(batch.rows, options).into_iter().filter(|&n| fits(n)) {
-        let Some(mut graph) = (batch.sequence)(parts) else { continue };
-        if let Ok((cycles, true)) = cost(&mut graph, 1) {
-            plans.push(Plan { cycles, groups: 1, bands: 1, lanes: 1, parts, graph });
+        let mut least = u64::MAX;
+        for heads in 1..=MOST_HEADS {
+            let Some(mut graph) = (batch.sequence)(parts, heads) else { continue };
+            sums::fit(&mut graph, m, options.max_pes_per_kernel);
+            let Ok((cycles, true)) = planned(&mut graph, 1) else { continue };
+            // Smaller groups are more kernels.
+            if cycles as f64 * ENOUGH_HEADS > least as f64 {
+                break;
+            }
+            least = cycles;
+            plans.push(Plan { cycles, groups: 1, bands: 1, lanes: heads, parts, graph });
         }
+        // More parts gain less and less.
+        if least as f64 * ENOUGH_HEADS > fewer_parts as f64 {
+            break;
+        }
+        fewer_parts = least;
     }
     if let Some(n) = options.groups.filter(|&n| n > 1) {
         plans.retain(|p| p.groups == n);
@@ -225,23 +270,23 @@ fn placed(
     if let (true, Some(lanes_alone)) = (free, lanes_alone) {
         plans.retain(|p| p.bands == 1 || p.cycles <= worth(lanes_alone));
     }
-    // Where groups find no place, there are the plans without.
-    let (mut grouped, mut whole): (Vec<Plan>, Vec<Plan>) = plans.into_iter().partition(|p| p.groups > 1);
+    // Where groups and parts of a sequence find no place, there are the plans without.
+    let (mut grouped, mut whole): (Vec<Plan>, Vec<Plan>) = plans.into_iter().partition(|p| p.groups > 1 || p.parts > 1);
     best_first(&mut grouped);
     best_first(&mut whole);
     let last = whole.iter().position(|p| p.bands == 1).unwrap_or(0).max(ATTEMPTS - 1);
     let whole = whole.into_iter().enumerate().filter(|(i, _)| *i < ATTEMPTS - 1 || *i == last);
     let grouped = grouped.into_iter().map(|p| (p, true));
     let (mut attempts, mut most) = (0, usize::MAX);
-    for (Plan { mut graph, groups, lanes, .. }, in_groups) in grouped.chain(whole.map(|(_, p)| (p, false))) {
-        if in_groups && (attempts == ATTEMPTS || groups * lanes > most) {
+    for (Plan { mut graph, groups, lanes, parts, .. }, in_groups) in grouped.chain(whole.map(|(_, p)| (p, false))) {
+        if in_groups && (attempts == ATTEMPTS || groups * lanes * parts > most) {
             continue;
         }
         match with_buffers(&mut graph, m, options) {
             Ok((placement, wires)) => return Ok((graph, placement, wires, groups)),
             Err(e) if !free => return Err(e),
             // Half as many parts have twice as many rows each, and their streams as many more ways.
-            Err(_) => (attempts, most) = (attempts + 1, groups * lanes / 2),
+            Err(_) => (attempts, most) = (attempts + 1, groups * lanes * parts / 2),
         }
     }
     let (placement, wires) = with_buffers(&mut g, m, options)?;

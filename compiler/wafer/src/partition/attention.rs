@@ -12,25 +12,25 @@ const MOST: usize = 45056;
 
 /// The nodes of one attention.
 #[derive(Debug)]
-pub(super) struct Found {
-    q: ValueId,
-    k: ValueId,
-    v: ValueId,
+pub(crate) struct Attended {
+    pub(crate) q: ValueId,
+    pub(crate) k: ValueId,
+    pub(crate) v: ValueId,
     scale: Option<ValueId>,
     mask: Option<ValueId>,
     /// What weights are where all scores are minus infinity.
     dead: Option<f32>,
     /// All but the last, in order.
-    pub(super) inner: Vec<NodeId>,
+    pub(crate) inner: Vec<NodeId>,
 }
 
 /// The attentions of a graph, by their last node.
-pub(super) fn find(g: &Graph, uses: &[usize]) -> BTreeMap<NodeId, Found> {
+pub(crate) fn attentions(g: &Graph, uses: &[usize]) -> BTreeMap<NodeId, Attended> {
     let nodes = g.nodes().iter().enumerate().map(|(i, n)| (NodeId(i as u32), n));
     nodes.filter_map(|(id, n)| Some((id, found(g, uses, n)?))).collect()
 }
 
-fn found(g: &Graph, uses: &[usize], last: &Node) -> Option<Found> {
+fn found(g: &Graph, uses: &[usize], last: &Node) -> Option<Attended> {
     let plain = |n: &Node| matches!(&n.op, Op::MatMul { epilogue } if epilogue.is_empty());
     if !plain(last) {
         return None;
@@ -90,12 +90,12 @@ fn found(g: &Graph, uses: &[usize], last: &Node) -> Option<Found> {
     }
     let (q, k, v) = (at.inputs[0], at.inputs[1], last.inputs[1]);
     inner.sort();
-    Some(Found { q, k, v, scale, mask, dead, inner })
+    Some(Attended { q, k, v, scale, mask, dead, inner })
 }
 
 impl Partitioner<'_> {
     /// The kernel of an attention.
-    pub(super) fn attention(&mut self, node: &Node, f: &Found) -> Result<Source, Obstacle> {
+    pub(super) fn attention(&mut self, node: &Node, f: &Attended) -> Result<Source, Obstacle> {
         let no = |reason: &str| Obstacle::new(reason, "use --target tsp");
         let x = self.extents(f).ok_or_else(|| no("heads of these extents have no kernel of their own"))?;
         let scale = match f.scale {
@@ -127,7 +127,7 @@ impl Partitioner<'_> {
     }
 
     /// Of an attention of one image, every head with keys and values of its own.
-    fn extents(&self, f: &Found) -> Option<Extents> {
+    fn extents(&self, f: &Attended) -> Option<Extents> {
         let split = |v: ValueId| {
             let s = self.g.shape(v);
             let [lead @ .., a, b] = s else { return None };

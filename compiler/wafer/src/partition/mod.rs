@@ -18,6 +18,7 @@ use super::kernels::{Copy, Core, Reorder};
 use super::lane::{is_plain, lane};
 use super::layout::{Layout, Part};
 use super::streams::{Exit, KernelId, Lane, Operand, Producer, StreamId, WaferGraph};
+pub(crate) use attention::{Attended, attentions};
 pub(crate) use general::range::ranges;
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
 use quadrille_compiler::ir::eval::eval_op;
@@ -118,15 +119,15 @@ pub(crate) fn partition_in(
         };
     }
     let live = live_nodes(g);
-    let attentions = attention::find(g, &p.uses);
-    let within: BTreeSet<NodeId> = attentions.values().flat_map(|f| f.inner.iter().copied()).collect();
+    let attended = attentions(g, &p.uses);
+    let within: BTreeSet<NodeId> = attended.values().flat_map(|f| f.inner.iter().copied()).collect();
     for (i, node) in g.nodes().iter().enumerate() {
         let id = NodeId(i as u32);
         if !live[i] || g.ty(node.output).elements() == 0 || within.contains(&id) {
             continue;
         }
         p.out.place = lane_of_node(i);
-        if let Some(found) = attentions.get(&id) {
+        if let Some(found) = attended.get(&id) {
             if let Ok(s) = p.attention(node, found) {
                 p.sources[node.output.0 as usize] = Some(s);
                 continue;

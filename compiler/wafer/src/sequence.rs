@@ -17,6 +17,9 @@ use quadrille_compiler::ir::eval::eval_op;
 use quadrille_compiler::ir::{Graph, Node, Op, TensorType, ValueDef, ValueId};
 use std::collections::BTreeMap;
 
+/// Nodes on the way back to an input that are done in parts after they were done whole.
+const DEEPEST: usize = 8;
+
 /// Streams that one kernel joins.
 const MOST: usize = crate::kernels::MAX_INPUTS;
 
@@ -224,7 +227,18 @@ impl Weaver<'_> {
             self.whole[node.output.0 as usize] = Some(self.add(node.op.clone(), &inputs, node, None)?);
             return Some(false);
         };
+        self.on_parts(node, out)?;
+        Some(true)
+    }
+
+    /// A node on parts, along that axis of its result.
+    fn on_parts(&mut self, node: &Node, out: usize) -> Option<()> {
         let op = of_part(&node.op, out, self.all / self.parts);
+        for (i, &v) in node.inputs.iter().enumerate() {
+            if let Some(axis) = self.from(node, i, out) {
+                self.cut_again(v, axis, DEEPEST);
+            }
+        }
         let mut some = Vec::new();
         for p in 0..self.parts {
             let inputs = (0..node.inputs.len()).map(|i| self.operand(node, i, out, p));
@@ -232,7 +246,36 @@ impl Weaver<'_> {
             some.push(self.add(op.clone(), &inputs, node, Some(p))?);
         }
         self.cut[node.output.0 as usize] = Some((out, some));
-        Some(true)
+        Some(())
+    }
+
+    /// Parts of what was made whole, where that is elementwise work on inputs of the model: cheaper done twice than sliced.
+    fn cut_again(&mut self, v: ValueId, axis: usize, deepest: usize) -> Option<()> {
+        if self.cut[v.0 as usize].is_some() || self.old.constant(v).is_some() {
+            return Some(());
+        }
+        match &self.old.value(v).def {
+            ValueDef::Const(_) => {}
+            ValueDef::Input(i) => self.input(*i as usize, v, axis),
+            ValueDef::Node(n) => {
+                let node = self.old.node(*n);
+                let light = match &node.op {
+                    Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select | Op::Fma => true,
+                    Op::Broadcast { .. } | Op::Reshape { .. } | Op::Transpose { .. } => true,
+                    _ => false,
+                };
+                if !light || deepest == 0 {
+                    return None;
+                }
+                for (i, &x) in node.inputs.iter().enumerate() {
+                    if let Some(a) = self.from(node, i, axis) {
+                        self.cut_again(x, a, deepest - 1)?;
+                    }
+                }
+                self.on_parts(node, axis)?;
+            }
+        }
+        Some(())
     }
 
     fn add(&mut self, op: Op, inputs: &[ValueId], behalf: &Node, part: Option<usize>) -> Option<ValueId> {

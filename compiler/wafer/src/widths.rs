@@ -16,8 +16,8 @@ pub(crate) const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56]
 /// Numbers of bands to try, each with every number of lanes.
 const BANDS: [usize; 5] = [1, 2, 3, 4, 7];
 
-/// Most parts of a sequence to try, and how much more of them the next number has at least.
-const MOST_PARTS: usize = 32;
+/// Most parts of a sequence to try, since streams of more find no colors, and how much more of them the next number has at least.
+const MOST_PARTS: usize = 16;
 const MORE_PARTS: f64 = 1.5;
 
 /// How often the time of kernels is halved where one image alone waits for each of them, and what that must gain.

@@ -154,7 +154,7 @@ fn head() {
 /// Without lanes, so that a kernel more is some PEs and routes more, however many there are already.
 fn grows(sizes: &[usize]) {
     let machine = Machine::builtin("wafer").expect("built in");
-    let options = Options { lanes: Some(1), ..Options::default() };
+    let options = Options { lanes: Some(1), bands: Some(1), ..Options::default() };
     head();
     for family in [chain, residual, fan] {
         let grown: Vec<(usize, u64)> = sizes.iter().map(|&n| grow(&family(n), &machine, &options)).collect();

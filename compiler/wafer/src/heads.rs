@@ -41,7 +41,7 @@ pub(crate) fn in_groups(g: &Graph, groups: usize) -> Option<Graph> {
     let found = attentions(g, &uses);
     let parted = found.iter().filter_map(|(id, f)| Some((*id, parted(g, &uses, f, groups)?)));
     let parted: BTreeMap<NodeId, Parted> = parted.collect();
-    if groups < 2 || groups > MOST || parted.is_empty() {
+    if !(2..=MOST).contains(&groups) || parted.is_empty() {
         return None;
     }
     let within: BTreeSet<NodeId> = parted

@@ -259,11 +259,17 @@ impl Weaver<'_> {
             ValueDef::Input(i) => self.input(*i as usize, v, axis),
             ValueDef::Node(n) => {
                 let node = self.old.node(*n);
-                let light = match &node.op {
-                    Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Select | Op::Fma => true,
-                    Op::Broadcast { .. } | Op::Reshape { .. } | Op::Transpose { .. } => true,
-                    _ => false,
-                };
+                let light = matches!(
+                    &node.op,
+                    Op::Unary(_)
+                        | Op::Binary(_)
+                        | Op::Cast(_)
+                        | Op::Select
+                        | Op::Fma
+                        | Op::Broadcast { .. }
+                        | Op::Reshape { .. }
+                        | Op::Transpose { .. }
+                );
                 if !light || deepest == 0 {
                     return None;
                 }

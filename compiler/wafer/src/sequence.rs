@@ -178,8 +178,8 @@ impl Weaver<'_> {
     fn wanted(&self) -> Vec<Option<usize>> {
         let g = self.old;
         let mut wanted: Vec<Option<usize>> = vec![None; g.values().len()];
-        for (i, node) in g.nodes().iter().enumerate().rev().filter(|(i, _)| self.live[*i]) {
-            let _ = i;
+        let live = g.nodes().iter().zip(&self.live).rev().filter(|(_, live)| **live);
+        for (node, _) in live {
             if dense_rows(g, node) == Some(self.all) {
                 let x = node.inputs[0];
                 wanted[x.0 as usize].get_or_insert(g.shape(x).len() - 2);

@@ -107,15 +107,17 @@ fn settled(g: &mut WaferGraph, choices: &plan::Choices, images: u64, room: u64, 
         }
         estimate::estimate(g, images, 1, m)
     };
-    let (mut best, mut taken) = (with(0), 0);
     // In a batch the slowest kernel alone tells the time from image to image.
-    for haste in 1..=if images == 1 { MOST_HASTE } else { 0 } {
+    let most = if images == 1 { MOST_HASTE } else { 0 };
+    let (mut best, mut taken) = (with(0), 0);
+    for haste in 1..=most {
         let e = with(haste);
         if e.pes <= room && (e.cycles as f64 * WORTH_HASTE) < best.cycles as f64 {
             (best, taken) = (e, haste);
         }
     }
-    with(taken)
+    // The graph is left as the last one tried.
+    if taken == most { best } else { with(taken) }
 }
 
 /// Numbers of parts of a sequence of so many rows to try.

@@ -64,7 +64,7 @@ impl Partitioner<'_> {
                 "write x + x as 2 x, x * x as a power",
             ));
         }
-        let order = core_layout(&core).clone();
+        let order = core.layout().clone();
         let inputs = vec![self.want(x, &order)?, self.want(y, &order)?];
         Ok(self.add(node, Box::new(core), inputs).1)
     }
@@ -108,7 +108,7 @@ impl Partitioner<'_> {
             input.layout = along(&input.layout, self.g.shape(*constant), self.g.shape(node.output));
         }
         let mut core = Copy::new(&input.layout);
-        if self.is_large(&wanted) || self.repeats(&wanted, node.output, core_layout(&core)) {
+        if self.is_large(&wanted) || self.repeats(&wanted, node.output, core.layout()) {
             core = Copy::in_large_blocks(&input.layout);
         }
         let (k, source) = self.add(node, Box::new(core), vec![input]);
@@ -263,7 +263,7 @@ impl Partitioner<'_> {
         }
         let layout = self.out.stream(id).layout.clone().unwrap_or_else(|| Layout::row_major(self.g.shape(node.output)));
         let core = Join::new(b, &layout).ok_or_else(|| no_step(b.name()))?;
-        let order = core_layout(&core).clone();
+        let order = core.layout().clone();
         let first = crate::streams::Operand { stream: id, layout: order.clone() };
         let second = self.want(other, &order)?;
         Ok(self.add(node, Box::new(core), vec![first, second]).1)
@@ -297,8 +297,4 @@ fn along(order: &Layout, constant: &[usize], shape: &[usize]) -> Layout {
         }
     }
     layout
-}
-
-fn core_layout(core: &dyn Core) -> &Layout {
-    core.layout()
 }

@@ -101,7 +101,7 @@ fn spare_rows(g: &mut WaferGraph, k: KernelId, i: usize) {
     let n = layout.loops.len();
     let runs = layout.loops[n - 2].count;
     let block = (runs * layout.loops[n - 1].count).max(1);
-    let outer: usize = layout.loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
+    let (outer, _) = blocks_of(&layout, images);
     for _ in 0..SPARE_ROWS * (c * w).div_ceil(block) {
         insert_one(g, k, i, Delay { depth: 1, images, blocks: outer, runs, layout: layout.clone() });
     }
@@ -116,12 +116,9 @@ pub(crate) fn hold_back(g: &mut WaferGraph, k: KernelId, i: usize, blocks: usize
         layout.loops.insert(1, Loop { count: 1, step: 0 });
     }
     let Some((layout, images)) = in_blocks(&stream) else { return };
-    let n = layout.loops.len();
-    let runs = layout.loops[n - 2].count;
-    let outer: usize = layout.loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
-    let bytes = 4 * runs * layout.loops[n - 1].count.next_multiple_of(2);
-    let depth = blocks.clamp(1, (BLOCK_BYTES / bytes.max(1)).clamp(1, outer.max(1)));
-    insert_one(g, k, i, Delay { depth, images, blocks: outer, runs, layout });
+    let (outer, most) = blocks_of(&layout, images);
+    let runs = layout.loops[layout.loops.len() - 2].count;
+    insert_one(g, k, i, Delay { depth: blocks.clamp(1, most), images, blocks: outer, runs, layout });
 }
 
 /// Bytes of a block that one PE holds back, at most.
@@ -144,6 +141,14 @@ fn in_blocks(s: &Stream) -> Option<(Layout, usize)> {
         loops.insert(n - 2, Loop { count: runs.count / fits, step: runs.step * fits });
     }
     Some((Layout { loops }, images))
+}
+
+/// Blocks of an image in loops of blocks, runs and elements, and how many of them a PE holds at most.
+fn blocks_of(layout: &Layout, images: usize) -> (usize, usize) {
+    let [outer @ .., runs, run] = &layout.loops[..] else { return (1, 1) };
+    let blocks = outer.iter().map(|l| l.count).product::<usize>() / images.max(1);
+    let bytes = 4 * runs.count * run.count.next_multiple_of(2);
+    (blocks, (BLOCK_BYTES / bytes.max(1)).clamp(1, blocks.max(1)))
 }
 
 /// Wavelets of the block that a buffer before this operand holds.
@@ -172,14 +177,12 @@ fn unbuffered(g: &WaferGraph, k: KernelId) -> CompileError {
 fn insert(g: &mut WaferGraph, k: KernelId, i: usize, mut blocks: usize) {
     let id = g.kernels[k.0].inputs[i].stream;
     let Some((layout, images)) = in_blocks(g.stream(id)) else { return };
-    let n = layout.loops.len();
-    let outer: usize = layout.loops[..n - 2].iter().map(|l| l.count).product::<usize>() / images.max(1);
-    let bytes = 4 * layout.loops[n - 2].count * layout.loops[n - 1].count.next_multiple_of(2);
-    let most = (BLOCK_BYTES / bytes.max(1)).clamp(1, outer.max(1));
+    let (outer, most) = blocks_of(&layout, images);
+    let runs = layout.loops[layout.loops.len() - 2].count;
     while blocks > 0 {
         let depth = blocks.min(most);
         blocks -= depth;
-        let core = Delay { depth, images, blocks: outer, runs: layout.loops[n - 2].count, layout: layout.clone() };
+        let core = Delay { depth, images, blocks: outer, runs, layout: layout.clone() };
         insert_one(g, k, i, core);
     }
 }

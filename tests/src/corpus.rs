@@ -109,12 +109,13 @@ pub fn made_by(script: &str, sources: &[&str]) -> PathBuf {
     let folder = cache().join(format!("{stem}-{digest}"));
     if !folder.is_dir() {
         // Written beside its place and renamed, so that a broken run leaves nothing half-written.
-        let partial = cache().join(format!("{stem}-{digest}.{}", std::process::id()));
+        fs::create_dir_all(cache()).expect("target/corpus can be made");
+        let scratch = tempfile::tempdir_in(cache()).expect("target/corpus is writable");
+        let partial = scratch.path().join(stem);
         run_script(script, &[&partial.to_string_lossy()]);
-        if fs::rename(&partial, &folder).is_err() && folder.is_dir() {
-            // Another process was faster.
-            fs::remove_dir_all(&partial).expect("a folder of this process");
-        }
+        // Another process may have been faster.
+        let renamed = fs::rename(&partial, &folder);
+        assert!(renamed.is_ok() || folder.is_dir(), "{}: {renamed:?}", folder.display());
     }
     assert!(folder.is_dir(), "{} cannot be made", folder.display());
     folder

@@ -142,13 +142,24 @@ impl Program<'_> {
             .and(self.machine.name())
             .and(self.precision.name())
             .and(self.digest);
+        if self.machine.target() == Target::Wafer && source == Source::Plan {
+            // The program itself is not needed.
+            let planned = figure(key.and("plan"), || {
+                match pipeline::expected_as(self.g, self.machine, self.precision, &Mapping::default()) {
+                    Ok(e) => e.cycles.to_string(),
+                    Err(e) => refused(&e.to_string()),
+                }
+            });
+            let cycles = planned.parse().ok();
+            return (cycles.ok_or(planned), cycles);
+        }
         let planned = figure(key, || match self.compiled() {
             Ok((program, cycles)) => format!("{cycles} {}", named(program)),
-            Err(e) => format!("refused: {}", e.lines().next().unwrap_or("")),
+            Err(e) => refused(e),
         });
         let words = planned.split_once(' ').and_then(|(cycles, program)| Some((cycles.parse::<u64>().ok()?, program)));
         let Some((expected, program)) = words else { return (Err(planned), None) };
-        if self.machine.target() == Target::Tsp || source == Source::Plan {
+        if self.machine.target() == Target::Tsp {
             return (Ok(expected), Some(expected));
         }
         let simulated = figure(Key::of_runtime().and(self.machine.name()).and(program), || {
@@ -160,6 +171,11 @@ impl Program<'_> {
         });
         (simulated.parse().map_err(|_| simulated), Some(expected))
     }
+}
+
+/// A compiler's words on a graph that it refuses.
+fn refused(words: &str) -> String {
+    format!("refused: {}", words.lines().next().unwrap_or(""))
 }
 
 /// A program by its bytes.

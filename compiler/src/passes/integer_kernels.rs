@@ -40,7 +40,7 @@ pub const PASS: Pass = Pass {
 };
 
 fn run(graph: &Graph) -> Result<Graph, TypeError> {
-    let islands = Islands { old: graph, uses: use_counts(graph) };
+    let islands = Islands { old: graph, uses: use_counts(graph), only_summed: only_summed(graph) };
     rebuild(graph, |r, node| match islands.integer_product(r, node)? {
         Some(v) => Ok(Some(v)),
         None => match islands.quantisation(r, node)? {
@@ -53,7 +53,7 @@ fn run(graph: &Graph) -> Result<Graph, TypeError> {
 /// True when the graph has something that [`PASS`] would make integer: a quantisation of a float value, or a product of
 /// integers that were widened.
 pub fn applies(graph: &Graph) -> bool {
-    let islands = Islands { old: graph, uses: Vec::new() };
+    let islands = Islands { old: graph, uses: Vec::new(), only_summed: Vec::new() };
     graph.nodes().iter().any(|n| quantise(graph, n).is_some() || islands.is_integer_product(n))
 }
 
@@ -69,6 +69,15 @@ struct Quant {
 struct Islands<'a> {
     old: &'a Graph,
     uses: Vec<usize>,
+    only_summed: Vec<bool>,
+}
+
+/// By value: nothing but sums takes it.
+fn only_summed(g: &Graph) -> Vec<bool> {
+    let mut all = vec![true; g.values().len()];
+    let others = g.nodes().iter().filter(|n| !matches!(n.op, Op::Binary(Binary::Add | Binary::Sub)));
+    others.flat_map(|n| &n.inputs).for_each(|v| all[v.0 as usize] = false);
+    all
 }
 
 type Made<T> = Result<Option<T>, TypeError>;

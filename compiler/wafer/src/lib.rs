@@ -44,6 +44,7 @@ use quadrille_compiler::ir::{Graph, NodeId, ValueId};
 use quadrille_compiler::legalize::{Legal, exact_products, without_norms};
 use quadrille_isa::wafer::{Machine, Program};
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use streams::WaferGraph;
 use tiled::Named;
 
@@ -122,6 +123,28 @@ fn in_kernels(graph: &Graph) -> Legal {
 /// The same graph gives the same program. Errors name the node that cannot be mapped or what
 /// does not fit, and what to do.
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
+    let Planned { graph: g, placement, wires, inputs, outputs, estimate } = planned(graph, machine, options)?;
+    let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
+    let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
+    Ok(Compiled { program, tiled, estimate })
+}
+
+/// What [`compile`] expects of a graph's program, without making it: the same figures, or the same error.
+pub fn expected(graph: &Graph, machine: &Machine, options: &Options) -> Result<Estimate, CompileError> {
+    planned(graph, machine, options).map(|p| p.estimate)
+}
+
+/// A model with its places and routes.
+struct Planned {
+    graph: WaferGraph,
+    placement: place::Placement,
+    wires: emit::Wires,
+    inputs: Vec<Named>,
+    outputs: Vec<Named>,
+    estimate: Estimate,
+}
+
+fn planned(graph: &Graph, machine: &Machine, options: &Options) -> Result<Planned, CompileError> {
     let graph = &in_kernels(graph).graph;
     let partition::Partition { graph: g, mut problems } = partition::partition(graph);
     if !problems.is_empty() {
@@ -151,9 +174,13 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let shapes = |named: &[Named]| -> Vec<Vec<usize>> { named.iter().map(|n| n.shape.clone()).collect() };
     let (of_inputs, of_outputs) = (shapes(&inputs), shapes(&outputs));
     // The model with the rows of a sequence in so many parts, and heads in so many groups.
+    let grouped: Vec<OnceLock<Option<Graph>>> = (0..=heads::MOST).map(|_| OnceLock::new()).collect();
     let sequence = |parts: usize, groups: usize| {
-        let grouped = if groups > 1 { Some(heads::in_groups(graph, groups)?) } else { None };
-        let cut = sequence::in_parts(grouped.as_ref().unwrap_or(graph), parts)?;
+        let of_heads = match groups {
+            0 | 1 => graph,
+            n => grouped.get(n)?.get_or_init(|| heads::in_groups(graph, n)).as_ref()?,
+        };
+        let cut = sequence::in_parts(of_heads, parts)?;
         let lanes = (|i| cut.lane_of_input(i), |i| cut.lane_of_node(i));
         let mut p = partition::partition_in(&cut.graph, &lanes.0, &lanes.1);
         cut.restore(&mut p.graph, &of_inputs, &of_outputs)?;
@@ -162,23 +189,21 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let rows = sequence::rows(graph).unwrap_or(1);
     let batch = widths::Batch { images, group: &group, in_groups: &in_groups, rows, sequence: &sequence };
     let (g, placement, wires, groups) = widths::fastest(g, &batch, machine, options)?;
-    let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
     let estimate = estimate::estimate(&g, images, groups as u64, machine);
-    let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
-    Ok(Compiled { program, tiled, estimate })
+    Ok(Planned { graph: g, placement, wires, inputs, outputs, estimate })
 }
 
 /// Adds buffers, cuts, places and routes.
 fn with_buffers(
     g: &mut WaferGraph,
+    cutter: &plan::Cutter<'_>,
     machine: &Machine,
-    options: &Options,
 ) -> Result<(place::Placement, emit::Wires), CompileError> {
-    let mut choices = plan::all_choices(g, machine, options.max_pes_per_kernel)?;
+    let mut choices = cutter.all_choices(g)?;
     if buffers::has_reconvergence(g) {
         plan::choose(g, &choices, 1.0);
         buffers::add_buffers(g)?;
-        choices = plan::all_choices(g, machine, options.max_pes_per_kernel)?;
+        choices = cutter.all_choices(g)?;
     }
     if g.kernels.iter().any(|k| k.lane != streams::Lane::WHOLE) {
         return lay_out_lanes(g, &choices, machine);

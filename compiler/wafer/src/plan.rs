@@ -6,10 +6,13 @@
 
 use super::code::PeCode;
 use super::error::CompileError;
-use super::kernels::{Format, PeContext, pe_code};
+use super::kernels::{Core, Format, PeContext, pe_code};
+use super::steps::Step;
 use super::streams::{Cut, Kernel, WaferGraph, part_columns, pes_of};
+use super::sums::MOST_HALVINGS;
 use quadrille_isa::wafer::Machine;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A way to cut a kernel.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,9 @@ const EASE: f64 = 0.5;
 /// More PEs a row are no use where they multiply the work of all PEs by more than this: all
 /// receive the same stream and pass on the same results.
 const MAX_EFFORT: f64 = 1.5;
+
+/// Shares that take so many times the SRAM of a PE end the search for larger ones that fit.
+const TOO_MUCH: u64 = 2;
 
 /// The code of the chain's PE `i` of a kernel cut that way.
 ///
@@ -111,72 +117,178 @@ fn need(g: &WaferGraph, k: &Kernel, cut: Cut, m: &Machine) -> u64 {
     fullest(k, cut).map(|i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0)
 }
 
-/// True when some cut of a kernel fits its PEs.
-pub(crate) fn fits(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: Option<usize>) -> bool {
-    let have = u64::from(m.geometry.sram_bytes_per_pe);
-    cuts(g, k, max_pes.unwrap_or(usize::MAX).max(1)).into_iter().rev().any(|c| need(g, k, c, m) <= have)
+/// The ways to cut a kernel.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    choices: Vec<Choice>,
+    /// Cycles of the slowest of the kernels that its sums are in when they are halved once, twice and so on.
+    in_parts: [OnceLock<Option<u64>>; MOST_HALVINGS as usize],
 }
 
-fn choices(g: &WaferGraph, k: &Kernel, m: &Machine, max_pes: usize) -> Result<Vec<Choice>, CompileError> {
-    let mut found: Vec<Choice> = Vec::new();
-    let mut least: Option<u64> = None;
-    for cut in cuts(g, k, max_pes) {
-        let pes = pes_of(k.core.as_ref(), cut);
-        let need = need(g, k, cut, m);
-        least = Some(least.map_or(need, |l| l.min(need)));
-        if need > u64::from(m.geometry.sram_bytes_per_pe) {
-            continue;
-        }
-        let c = Choice { cut, pes, cycles: busy_cycles(g, k, cut, m) };
-        let effort = |c: &Choice| c.pes as f64 * c.cycles as f64;
-        let whole = found.iter().rfind(|c| c.cut.parts == 1);
-        if cut.parts == 1 || whole.is_none_or(|w| effort(&c) <= MAX_EFFORT * effort(w)) {
-            found.push(c);
-        }
+impl Ways {
+    /// Cycles at its fastest.
+    pub(crate) fn best(&self) -> u64 {
+        self.choices.iter().map(|c| c.cycles).min().unwrap_or(0)
     }
-    if found.is_empty() {
-        return Err(CompileError::DoesNotFit {
-            what: format!("a PE's share of node `{}` ({})", k.names[0], k.core.op()),
-            need: least.unwrap_or(0),
-            have: u64::from(m.geometry.sram_bytes_per_pe),
-            reason: "bytes of SRAM for its part of the operands, results and program, however it is cut".to_string(),
-            remedy: "use smaller images or fewer channels, or --target tsp".to_string(),
-        });
+
+    /// Cycles with sums halved so often, as they were found before or are found now.
+    pub(crate) fn in_parts(&self, halvings: u32, find: impl FnOnce() -> Option<u64>) -> Option<u64> {
+        *self.in_parts.get((halvings as usize).checked_sub(1)?)?.get_or_init(find)
     }
-    Ok(found)
 }
 
 /// The ways to cut every kernel of a graph.
-pub(crate) struct Choices(Vec<Arc<Vec<Choice>>>);
+pub(crate) struct Choices(pub(crate) Vec<Arc<Ways>>);
 
-impl Choices {
-    /// Cycles of a kernel at its fastest.
-    pub(crate) fn best(&self, kernel: usize) -> u64 {
-        self.0[kernel].iter().map(|c| c.cycles).min().unwrap_or(0)
+/// All that the ways to cut a kernel depend on, and these.
+struct Known {
+    core: Arc<dyn Core>,
+    steps: Vec<Step>,
+    inputs: Vec<Format>,
+    output: (Format, bool),
+    ways: Arc<Ways>,
+}
+
+impl Known {
+    fn is_like(&self, g: &WaferGraph, k: &Kernel) -> bool {
+        let out = g.stream(k.output);
+        Arc::ptr_eq(&self.core, &k.core)
+            && self.output == (out.format, out.narrow)
+            && self.inputs.len() == k.inputs.len()
+            && self.inputs.iter().enumerate().all(|(i, &f)| f == g.input_format(k, i))
+            && self.steps == k.steps
     }
 }
 
-/// Finds them, with at most so many PEs a kernel.
-pub(crate) fn all_choices(g: &WaferGraph, m: &Machine, max_pes: Option<usize>) -> Result<Choices, CompileError> {
-    let cap = max_pes.unwrap_or(usize::MAX).max(1);
-    let mut all: Vec<Arc<Vec<Choice>>> = Vec::with_capacity(g.kernels.len());
-    for k in &g.kernels {
-        let same = k.twin.map(|t| all[t.0].clone());
-        all.push(same.map_or_else(|| choices(g, k, m, cap).map(Arc::new), Ok)?);
+/// Cuts kernels for a machine. What it finds for one it knows for others of the same work on streams of the same formats, since
+/// the graphs that are planned for one model have many in common.
+pub(crate) struct Cutter<'a> {
+    machine: &'a Machine,
+    max_pes: usize,
+    /// By the address of the work.
+    known: Mutex<HashMap<usize, Vec<Known>>>,
+}
+
+impl<'a> Cutter<'a> {
+    /// For kernels of so many PEs at most.
+    pub(crate) fn new(machine: &'a Machine, max_pes: Option<usize>) -> Cutter<'a> {
+        Cutter { machine, max_pes: max_pes.unwrap_or(usize::MAX).max(1), known: Mutex::default() }
     }
-    Ok(Choices(all))
+
+    fn sram(&self) -> u64 {
+        u64::from(self.machine.geometry.sram_bytes_per_pe)
+    }
+
+    /// True when some cut of a kernel fits its PEs.
+    pub(crate) fn fits(&self, g: &WaferGraph, k: &Kernel) -> bool {
+        self.found_before(g, k).is_some()
+            || cuts(g, k, self.max_pes).into_iter().rev().any(|c| need(g, k, c, self.machine) <= self.sram())
+    }
+
+    /// Bytes of SRAM of the PE that holds most, and cycles of the busiest one.
+    fn figures(&self, g: &WaferGraph, k: &Kernel, cut: Cut) -> (u64, u64) {
+        let (mut need, mut cycles) = (0, 0);
+        let pes = pes_of(k.core.as_ref(), cut);
+        let mut full: Vec<usize> = fullest(k, cut).collect();
+        full.extend([pes - 1, pes.saturating_sub(2)]);
+        full.sort_unstable();
+        full.dedup();
+        for i in full {
+            let code = code_of(g, k, cut, i, false);
+            need = need.max(code.sram_bytes(self.machine));
+            if i + 2 >= pes {
+                cycles = cycles.max(code.busy_cycles(self.machine));
+            }
+        }
+        (need, cycles * k.core.passes(cut.per) as u64)
+    }
+
+    /// Finds the ways to cut every kernel.
+    pub(crate) fn all_choices(&self, g: &WaferGraph) -> Result<Choices, CompileError> {
+        let mut all: Vec<Arc<Ways>> = Vec::with_capacity(g.kernels.len());
+        for k in &g.kernels {
+            let same = k.twin.map(|t| all[t.0].clone());
+            all.push(same.map_or_else(|| self.ways(g, k), Ok)?);
+        }
+        Ok(Choices(all))
+    }
+
+    fn found_before(&self, g: &WaferGraph, k: &Kernel) -> Option<Arc<Ways>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_work = known.get(&Arc::as_ptr(&k.core).addr())?;
+        of_work.iter().find(|n| n.is_like(g, k)).map(|n| n.ways.clone())
+    }
+
+    fn ways(&self, g: &WaferGraph, k: &Kernel) -> Result<Arc<Ways>, CompileError> {
+        if let Some(ways) = self.found_before(g, k) {
+            return Ok(ways);
+        }
+        let ways = Arc::new(Ways { choices: self.find(g, k)?, in_parts: Default::default() });
+        let out = g.stream(k.output);
+        let known = Known {
+            core: k.core.clone(),
+            steps: k.steps.clone(),
+            inputs: (0..k.inputs.len()).map(|i| g.input_format(k, i)).collect(),
+            output: (out.format, out.narrow),
+            ways: ways.clone(),
+        };
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(Arc::as_ptr(&k.core).addr()).or_default().push(known);
+        Ok(ways)
+    }
+
+    fn find(&self, g: &WaferGraph, k: &Kernel) -> Result<Vec<Choice>, CompileError> {
+        let mut least: Option<u64> = None;
+        let mut chosen = |cut: Cut| {
+            let (need, cycles) = self.figures(g, k, cut);
+            least = Some(least.map_or(need, |l| l.min(need)));
+            (need, Choice { cut, pes: pes_of(k.core.as_ref(), cut), cycles })
+        };
+        let all = cuts(g, k, self.max_pes);
+        let (whole, parts) = all.split_at(all.partition_point(|c| c.parts == 1));
+        let mut found: Vec<Choice> = Vec::new();
+        for &cut in whole.iter().rev() {
+            let (need, choice) = chosen(cut);
+            if need <= self.sram() {
+                found.push(choice);
+            } else if need > TOO_MUCH * self.sram() {
+                // Larger shares take even more.
+                break;
+            }
+        }
+        found.reverse();
+        let effort = |c: &Choice| c.pes as f64 * c.cycles as f64;
+        let whole = found.last().map(effort);
+        for &cut in parts {
+            let (need, choice) = chosen(cut);
+            if need <= self.sram() && whole.is_none_or(|w| effort(&choice) <= MAX_EFFORT * w) {
+                found.push(choice);
+            }
+        }
+        if found.is_empty() {
+            return Err(CompileError::DoesNotFit {
+                what: format!("a PE's share of node `{}` ({})", k.names[0], k.core.op()),
+                need: least.unwrap_or(0),
+                have: self.sram(),
+                reason: "bytes of SRAM for its part of the operands, results and program, however it is cut"
+                    .to_string(),
+                remedy: "use smaller images or fewer channels, or --target tsp".to_string(),
+            });
+        }
+        Ok(found)
+    }
 }
 
 /// Chooses the cut of every kernel, in the haste of the graph. `slack` above 1 allows a slower pace for fewer PEs.
 pub(crate) fn choose(g: &mut WaferGraph, choices: &Choices, slack: f64) {
     let all = &choices.0;
-    let best = |c: &[Choice]| c.iter().map(|c| c.cycles).min().unwrap_or(0);
-    let pace = all.iter().map(|c| best(c)).max().unwrap_or(0) as f64 * slack;
+    let pace = all.iter().map(|w| w.best()).max().unwrap_or(0) as f64 * slack;
     let ease = EASE / f64::from(1u32 << g.haste);
-    for (k, c) in g.kernels.iter_mut().zip(all) {
+    for (k, ways) in g.kernels.iter_mut().zip(all) {
+        let best = ways.best() as f64;
         // What cannot be at ease may be as slow as its best and a little more.
-        let limit = (pace * ease).max(best(c) as f64 * 1.03 * slack.min(2.0)).min(pace.max(best(c) as f64));
-        let pick = c.iter().filter(|c| c.cycles as f64 <= limit).min_by_key(|c| (c.pes, c.cycles));
+        let limit = (pace * ease).max(best * 1.03 * slack.min(2.0)).min(pace.max(best));
+        let pick = ways.choices.iter().filter(|c| c.cycles as f64 <= limit).min_by_key(|c| (c.pes, c.cycles));
         if let Some(p) = pick {
             k.cut = p.cut;
         }

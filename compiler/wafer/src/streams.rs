@@ -7,6 +7,8 @@ use super::kernels::{Core, Format, InputUse};
 use super::layout::{Layout, Part};
 use super::steps::Step;
 use quadrille_isa::wafer::ElemType;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// Index of a stream.
@@ -198,20 +200,29 @@ impl WaferGraph {
         (id, output)
     }
 
-    /// Kernels in an order in which every stream is made before it is read.
+    /// Kernels in an order in which every stream is made before it is read, of those that could be next the first in the list.
     pub(crate) fn order(&self) -> Vec<KernelId> {
-        let mut made = vec![false; self.streams.len()];
-        for (s, m) in self.streams.iter().zip(&mut made) {
-            *m = !matches!(s.producer, Producer::Kernel(_));
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); self.kernels.len()];
+        let mut waits = vec![0usize; self.kernels.len()];
+        for (k, kernel) in self.kernels.iter().enumerate() {
+            for o in &kernel.inputs {
+                if let Producer::Kernel(maker) = self.streams[o.stream.0].producer {
+                    readers[maker.0].push(k);
+                    waits[k] += 1;
+                }
+            }
         }
-        let mut left: Vec<usize> = (0..self.kernels.len()).collect();
-        let mut order = Vec::new();
-        while !left.is_empty() {
-            let ready = |&k: &usize| self.kernels[k].inputs.iter().all(|o| made[o.stream.0]);
-            let Some(at) = left.iter().position(ready) else { break };
-            let k = left.remove(at);
-            made[self.kernels[k].output.0] = true;
+        let mut ready: BinaryHeap<Reverse<usize>> =
+            (0..self.kernels.len()).filter(|&k| waits[k] == 0).map(Reverse).collect();
+        let mut order = Vec::with_capacity(self.kernels.len());
+        while let Some(Reverse(k)) = ready.pop() {
             order.push(KernelId(k));
+            for &r in &readers[k] {
+                waits[r] -= 1;
+                if waits[r] == 0 {
+                    ready.push(Reverse(r));
+                }
+            }
         }
         order
     }

@@ -11,16 +11,16 @@
 
 use super::buffers::hold_back;
 use super::kernels::Format;
-use super::plan;
+use super::plan::Cutter;
 use super::streams::{Kernel, KernelId, Operand, Producer, WaferGraph};
-use quadrille_isa::wafer::{ElemType, Machine};
+use quadrille_isa::wafer::ElemType;
 use std::sync::Arc;
 
 /// Halves the sums of kernels until a share of each fits a PE, if that can be.
-pub(crate) fn fit(g: &mut WaferGraph, m: &Machine, max_pes: Option<usize>) {
+pub(crate) fn fit(g: &mut WaferGraph, cutter: &Cutter<'_>) {
     let mut k = 0;
     while k < g.kernels.len() {
-        let fits = g.kernels[k].twin.is_some() || plan::fits(g, &g.kernels[k], m, max_pes);
+        let fits = g.kernels[k].twin.is_some() || cutter.fits(g, &g.kernels[k]);
         // The first half comes behind all others, and this kernel is the second.
         if fits || !halve(g, KernelId(k)) {
             k += 1;
@@ -45,19 +45,21 @@ pub(crate) fn in_parts(g: &mut WaferGraph, parts: usize) {
 
 /// Takes sums apart, by so many halvings at most, where that makes the slowest kernels of a model faster: its pace is theirs. False when
 /// nowhere.
-pub(crate) fn quicken(g: &mut WaferGraph, halvings: u32, m: &Machine, max_pes: Option<usize>) -> bool {
-    let Ok(choices) = plan::all_choices(g, m, max_pes) else { return false };
+pub(crate) fn quicken(g: &mut WaferGraph, halvings: u32, cutter: &Cutter<'_>) -> bool {
+    let Ok(choices) = cutter.all_choices(g) else { return false };
     let mut slowest: Vec<(u64, usize)> =
-        (0..g.kernels.len()).filter(|&k| g.kernels[k].twin.is_none()).map(|k| (choices.best(k), k)).collect();
+        (0..g.kernels.len()).filter(|&k| g.kernels[k].twin.is_none()).map(|k| (choices.0[k].best(), k)).collect();
     slowest.sort_by_key(|&(cycles, k)| (std::cmp::Reverse(cycles), k));
     let Some(&(pace, _)) = slowest.first() else { return false };
     // The pace that halving the slowest kernels can reach: until one that cannot be made faster is the slowest.
     let (mut reached, mut wanted) = (0, Vec::new());
+    let in_parts =
+        |g: &WaferGraph, k: usize, n: u32| choices.0[k].in_parts(n, || cycles_in_parts(g, &g.kernels[k], n, cutter));
     for (cycles, k) in slowest {
         if cycles <= reached {
             break;
         }
-        let ways = (1..=halvings).map_while(|n| Some((cycles_in_parts(g, &g.kernels[k], n, m, max_pes)?, n)));
+        let ways = (1..=halvings).map_while(|n| Some((in_parts(g, k, n)?, n)));
         let (best, halvings) = ways.min().filter(|w| w.0 < cycles).unwrap_or((cycles, 0));
         reached = reached.max(best);
         if reached as f64 > pace as f64 * WORTH {
@@ -67,15 +69,14 @@ pub(crate) fn quicken(g: &mut WaferGraph, halvings: u32, m: &Machine, max_pes: O
     }
     for (k, most) in wanted {
         // As few parts as keep that pace.
-        let few = (1..most)
-            .find(|&n| cycles_in_parts(g, &g.kernels[k], n, m, max_pes).is_some_and(|cycles| cycles <= reached));
+        let few = (1..most).find(|&n| in_parts(g, k, n).is_some_and(|cycles| cycles <= reached));
         halve_often(g, KernelId(k), few.unwrap_or(most));
     }
     true
 }
 
 /// Cycles of the slowest part of a kernel whose sums are halved so often; `None` where they cannot be.
-fn cycles_in_parts(g: &WaferGraph, k: &Kernel, halvings: u32, m: &Machine, max_pes: Option<usize>) -> Option<u64> {
+fn cycles_in_parts(g: &WaferGraph, k: &Kernel, halvings: u32, cutter: &Cutter<'_>) -> Option<u64> {
     let mut alone = WaferGraph::default();
     let mut inputs = Vec::with_capacity(k.inputs.len());
     for o in &k.inputs {
@@ -91,8 +92,8 @@ fn cycles_in_parts(g: &WaferGraph, k: &Kernel, halvings: u32, m: &Machine, max_p
     if halve_often(&mut alone, id, halvings) < halvings {
         return None;
     }
-    let choices = plan::all_choices(&alone, m, max_pes).ok()?;
-    (0..alone.kernels.len()).map(|k| choices.best(k)).max()
+    let choices = cutter.all_choices(&alone).ok()?;
+    choices.0.iter().map(|w| w.best()).max()
 }
 
 /// Halves the sums of a kernel and of its twins, those of the halves, and so on; how often that could be done.

@@ -5,10 +5,11 @@ use super::emit::Wires;
 use super::error::CompileError;
 use super::lanes::in_lanes;
 use super::place::Placement;
+use super::plan::{self, Cutter};
 use super::streams::WaferGraph;
-use super::{Options, estimate, plan, sums, with_buffers};
+use super::{Options, estimate, sums, with_buffers};
 use quadrille_isa::wafer::Machine;
-use std::cell::Cell;
+use rayon::prelude::*;
 
 /// Numbers of lanes to try. Those of many small divisors fit the images of most models.
 pub(crate) const LANES: [usize; 12] = [2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28, 56];
@@ -50,12 +51,12 @@ const ATTEMPTS: usize = 3;
 pub(crate) struct Batch<'a> {
     pub(crate) images: u64,
     /// The model for the images of one of so many groups, where it can be told from that of others.
-    pub(crate) group: &'a dyn Fn(usize) -> Option<WaferGraph>,
+    pub(crate) group: &'a (dyn Fn(usize) -> Option<WaferGraph> + Sync),
     /// So many of them side by side.
-    pub(crate) in_groups: &'a dyn Fn(&WaferGraph, usize) -> WaferGraph,
+    pub(crate) in_groups: &'a (dyn Fn(&WaferGraph, usize) -> WaferGraph + Sync),
     /// Rows of the model's sequence, and the model with them in so many parts and heads in so many groups, where they can be.
     pub(crate) rows: usize,
-    pub(crate) sequence: &'a dyn Fn(usize, usize) -> Option<WaferGraph>,
+    pub(crate) sequence: &'a (dyn Fn(usize, usize) -> Option<WaferGraph> + Sync),
 }
 
 /// The model in parts, and what is expected of it: cycles of the run, or from one image of a batch to the next.
@@ -67,6 +68,18 @@ struct Plan {
     /// Parts of a sequence.
     parts: usize,
     graph: WaferGraph,
+    apart: bool,
+}
+
+/// What is expected of a graph whose kernels are cut.
+#[derive(Clone, Copy)]
+struct Expected {
+    /// Of the run, or from one image of a batch to the next.
+    cycles: u64,
+    /// There are PEs enough.
+    fits: bool,
+    /// Sums are in more kernels than they must be.
+    apart: bool,
 }
 
 /// What parts must take at most, where the model takes so many cycles without.
@@ -145,158 +158,210 @@ pub(crate) fn fastest(
     m: &Machine,
     options: &Options,
 ) -> Result<Placed, CompileError> {
-    let (whole, quickened) = (g.clone(), Cell::new(false));
-    match placed(g, batch, m, options, &quickened) {
+    let cutter = Cutter::new(m, options.max_pes_per_kernel);
+    let (placed, apart) = Planner { batch, machine: m, cutter: &cutter, options }.placed(g.clone());
+    match placed {
         // More kernels have more streams: there are places for all whose sums are whole, maybe.
-        Err(_) if quickened.get() => placed(whole, batch, m, &Options { sums: Some(1), ..options.clone() }, &quickened),
+        Err(_) if apart => {
+            let options = &Options { sums: Some(1), ..options.clone() };
+            Planner { batch, machine: m, cutter: &cutter, options }.placed(g).0
+        }
         result => result,
     }
 }
 
-fn placed(
-    mut g: WaferGraph,
-    batch: &Batch<'_>,
-    m: &Machine,
-    options: &Options,
-    quickened: &Cell<bool>,
-) -> Result<Placed, CompileError> {
-    let images = batch.images;
-    let room = (f64::from(m.geometry.width_pes) * f64::from(m.geometry.height_pes) * FILL) as u64;
-    let planned = |g: &mut WaferGraph, groups: usize| -> Result<(u64, bool), CompileError> {
-        let (images, room) = (images / groups as u64, room / groups as u64);
-        let choices = plan::all_choices(g, m, options.max_pes_per_kernel)?;
-        let e = settled(g, &choices, images, room, m);
+/// Plans a model in every way that the options leave.
+struct Planner<'a> {
+    batch: &'a Batch<'a>,
+    machine: &'a Machine,
+    cutter: &'a Cutter<'a>,
+    options: &'a Options,
+}
+
+impl Planner<'_> {
+    /// Cuts the kernels of one of so many groups.
+    fn planned(&self, g: &mut WaferGraph, groups: usize) -> Result<Expected, CompileError> {
+        let mesh = &self.machine.geometry;
+        let room = (f64::from(mesh.width_pes) * f64::from(mesh.height_pes) * FILL) as u64 / groups as u64;
+        let images = self.batch.images / groups as u64;
+        let choices = self.cutter.all_choices(g)?;
+        let e = settled(g, &choices, images, room, self.machine);
         // A batch fills the pipeline.
         let cycles = if images * groups as u64 > 1 { e.interval_cycles / groups as u64 } else { e.cycles };
-        Ok((cycles, e.pes <= room))
-    };
-    // Sums in as many kernels as the user wants, as fit, and as make it faster.
-    let cost = |g: &mut WaferGraph, groups: usize| -> Result<(u64, bool), CompileError> {
-        if let Some(parts) = options.sums {
+        Ok(Expected { cycles, fits: e.pes <= room, apart: false })
+    }
+
+    /// The same with sums in as many kernels as the user wants, as fit, and as make it faster.
+    fn cost(&self, g: &mut WaferGraph, groups: usize) -> Result<Expected, CompileError> {
+        if let Some(parts) = self.options.sums {
             sums::in_parts(g, parts);
         }
-        sums::fit(g, m, options.max_pes_per_kernel);
-        let whole = planned(g, groups)?;
-        if options.sums.is_some() {
+        sums::fit(g, self.cutter);
+        let whole = self.planned(g, groups)?;
+        if self.options.sums.is_some() {
             return Ok(whole);
         }
         let (mut best, mut taken) = (whole, None);
         for halvings in 1..=sums::MOST_HALVINGS {
             let mut apart = g.clone();
-            if !sums::quicken(&mut apart, halvings, m, options.max_pes_per_kernel) {
+            if !sums::quicken(&mut apart, halvings, self.cutter) {
                 break;
             }
-            let Ok(faster) = planned(&mut apart, groups) else { break };
-            if (!faster.1, faster.0) < (!best.1, best.0) {
-                (best, taken) = (faster, Some(apart));
+            let Ok(faster) = self.planned(&mut apart, groups) else { break };
+            if (!faster.fits, faster.cycles) < (!best.fits, best.cycles) {
+                (best, taken) = (Expected { apart: true, ..faster }, Some(apart));
             }
         }
         if let Some(apart) = taken {
             *g = apart;
-            quickened.set(true);
-            return Ok(best);
         }
-        Ok(whole)
-    };
-    let numbers: Vec<usize> = match options.lanes {
-        Some(n) => vec![n],
-        None => LANES.to_vec(),
-    };
-    let fits = |parts: usize| parts * LEAST_ROWS <= m.geometry.height_pes as usize || options.lanes.is_some();
-    let mut plans: Vec<Plan> = Vec::new();
-    for bands in options.bands.map_or(BANDS.to_vec(), |n| vec![n]) {
-        let banded = if bands > 1 { in_bands(&g, bands) } else { None };
-        if bands > 1 && banded.is_none() {
-            continue;
-        }
-        let graph = banded.as_ref().unwrap_or(&g);
-        for &lanes in numbers.iter().filter(|&n| fits(n * bands)) {
-            let parts = if bands > 1 && lanes == 1 { in_bands(&g, bands) } else { in_lanes(graph, lanes) };
-            let Some(mut graph) = parts else { continue };
-            if let Ok((cycles, true)) = cost(&mut graph, 1) {
-                plans.push(Plan { cycles, groups: 1, bands, lanes, parts: 1, graph });
-            }
-        }
+        Ok(best)
     }
-    for groups in groups_of(images as usize, options) {
-        let Some(one) = (batch.group)(groups) else { break };
-        for lanes in [1].into_iter().chain(numbers.iter().copied()).filter(|&n| fits(n * groups)) {
-            let Some(mut one) = (if lanes == 1 { (batch.group)(groups) } else { in_lanes(&one, lanes) }) else {
-                continue;
-            };
-            if let Ok((cycles, true)) = cost(&mut one, groups) {
-                let graph = (batch.in_groups)(&one, groups);
-                plans.push(Plan { cycles, groups, bands: 1, lanes, parts: 1, graph });
-            }
-        }
+
+    /// Numbers of lanes to try.
+    fn numbers(&self) -> Vec<usize> {
+        self.options.lanes.map_or(LANES.to_vec(), |n| vec![n])
     }
-    let mut fewer_parts = u64::MAX;
-    for parts in parts_of(batch.rows, options).into_iter().filter(|&n| fits(n)) {
-        let mut least = u64::MAX;
+
+    /// True when there are rows of the mesh for so many parts.
+    fn has_rows(&self, parts: usize) -> bool {
+        parts * LEAST_ROWS <= self.machine.geometry.height_pes as usize || self.options.lanes.is_some()
+    }
+
+    /// Images in bands of rows and lanes of columns.
+    fn in_bands_and_lanes(&self, g: &WaferGraph) -> Vec<Plan> {
+        let bands = self.options.bands.map_or(BANDS.to_vec(), |n| vec![n]);
+        let banded = bands.into_iter().map(|n| (n, if n > 1 { in_bands(g, n) } else { Some(g.clone()) }));
+        let banded: Vec<(usize, WaferGraph)> = banded.filter_map(|(n, g)| Some((n, g?))).collect();
+        let numbers = self.numbers();
+        let ways = banded.iter().flat_map(|b| numbers.iter().map(move |&lanes| (b, lanes)));
+        let ways: Vec<_> = ways.filter(|((bands, _), lanes)| self.has_rows(lanes * bands)).collect();
+        let plan = |((bands, graph), lanes): ((usize, &WaferGraph), usize)| {
+            let mut graph = if bands > 1 && lanes == 1 { graph.clone() } else { in_lanes(graph, lanes)? };
+            let e = self.cost(&mut graph, 1).ok().filter(|e| e.fits)?;
+            Some(Plan { cycles: e.cycles, groups: 1, bands, lanes, parts: 1, graph, apart: e.apart })
+        };
+        ways.into_par_iter().filter_map(|(b, lanes)| plan(((b.0, &b.1), lanes))).collect()
+    }
+
+    /// The images of a batch in groups, in lanes.
+    fn in_groups(&self) -> Vec<Plan> {
+        let groups = groups_of(self.batch.images as usize, self.options).into_iter();
+        let ones: Vec<(usize, WaferGraph)> = groups.map_while(|n| Some((n, (self.batch.group)(n)?))).collect();
+        let numbers: Vec<usize> = [1].into_iter().chain(self.numbers()).collect();
+        let ways = ones.iter().flat_map(|one| numbers.iter().map(move |&lanes| (one, lanes)));
+        let ways: Vec<_> = ways.filter(|((groups, _), lanes)| self.has_rows(lanes * groups)).collect();
+        let plan = |groups: usize, one: &WaferGraph, lanes: usize| {
+            let mut one = if lanes == 1 { one.clone() } else { in_lanes(one, lanes)? };
+            let e = self.cost(&mut one, groups).ok().filter(|e| e.fits)?;
+            let graph = (self.batch.in_groups)(&one, groups);
+            Some(Plan { cycles: e.cycles, groups, bands: 1, lanes, parts: 1, graph, apart: e.apart })
+        };
+        ways.into_par_iter().filter_map(|((groups, one), lanes)| plan(*groups, one, lanes)).collect()
+    }
+
+    /// The rows of a sequence in so many parts, with heads in more and more groups; the fewest cycles of them.
+    fn in_parts(&self, parts: usize) -> (Vec<Plan>, u64) {
+        let (mut plans, mut least) = (Vec::new(), u64::MAX);
         for heads in 1..=MOST_HEADS {
-            let Some(mut graph) = (batch.sequence)(parts, heads) else { continue };
-            sums::fit(&mut graph, m, options.max_pes_per_kernel);
-            let Ok((cycles, true)) = planned(&mut graph, 1) else { continue };
+            let Some(mut graph) = (self.batch.sequence)(parts, heads) else { continue };
+            if let Some(parts) = self.options.sums {
+                sums::in_parts(&mut graph, parts);
+            }
+            sums::fit(&mut graph, self.cutter);
+            let Some(e) = self.planned(&mut graph, 1).ok().filter(|e| e.fits) else { continue };
             // Smaller groups are more kernels.
-            if cycles as f64 * ENOUGH_HEADS > least as f64 {
+            if e.cycles as f64 * ENOUGH_HEADS > least as f64 {
                 break;
             }
-            least = cycles;
-            plans.push(Plan { cycles, groups: 1, bands: 1, lanes: heads, parts, graph });
+            least = e.cycles;
+            plans.push(Plan { cycles: e.cycles, groups: 1, bands: 1, lanes: heads, parts, graph, apart: false });
         }
-        // More parts gain less and less.
-        if least as f64 * ENOUGH_HEADS > fewer_parts as f64 {
-            break;
+        (plans, least)
+    }
+
+    /// The rows of a sequence in parts.
+    fn in_sequences(&self) -> Vec<Plan> {
+        let parts = parts_of(self.batch.rows, self.options).into_iter().filter(|&n| self.has_rows(n));
+        let all: Vec<(Vec<Plan>, u64)> = parts.collect::<Vec<_>>().into_par_iter().map(|n| self.in_parts(n)).collect();
+        let (mut plans, mut fewer_parts) = (Vec::new(), u64::MAX);
+        for (some, least) in all {
+            plans.extend(some);
+            // More parts gain less and less.
+            if least as f64 * ENOUGH_HEADS > fewer_parts as f64 {
+                break;
+            }
+            fewer_parts = least;
         }
-        fewer_parts = least;
+        plans
     }
-    if let Some(n) = options.groups.filter(|&n| n > 1) {
-        plans.retain(|p| p.groups == n);
+
+    /// The fastest plan that has a place and routes; and whether some plan has sums in more kernels than they must be in.
+    fn placed(&self, mut g: WaferGraph) -> (Result<Placed, CompileError>, bool) {
+        let mut plans = self.in_bands_and_lanes(&g);
+        plans.extend(self.in_groups());
+        plans.extend(self.in_sequences());
+        let plain = self.cost(&mut g, 1);
+        let apart = plans.iter().any(|p| p.apart) || plain.as_ref().is_ok_and(|e| e.apart);
+        (self.first_placed(g, plain.ok(), plans), apart)
     }
-    if let Some(n) = options.sequence.filter(|&n| n > 1) {
-        plans.retain(|p| p.parts == n);
-    }
-    // Groups are copies of the same weights: nothing but speed is for them.
-    let others = plans.iter().filter(|p| p.groups == 1).map(|p| p.cycles).min().unwrap_or(u64::MAX);
-    plans.retain(|p| p.groups == 1 || p.cycles < others);
-    // Lanes and bands are made of whole sums.
-    let plain = cost(&mut g, 1);
-    let free = [options.lanes, options.bands, options.groups, options.sequence].iter().all(Option::is_none);
-    let limit = match &plain {
-        Ok((cycles, true)) if free => worth(*cycles),
-        _ => u64::MAX,
-    };
-    plans.retain(|p| p.cycles <= limit);
-    let lanes_alone = plans.iter().filter(|p| p.bands == 1 && p.groups == 1).map(|p| p.cycles).min();
-    // Bands come with more streams across the mesh than lanes do: they must be worth it once more.
-    if let (true, Some(lanes_alone)) = (free, lanes_alone) {
-        plans.retain(|p| p.bands == 1 || p.cycles <= worth(lanes_alone));
-    }
-    // Where groups and parts of a sequence find no place, there are the plans without.
-    let (mut grouped, mut whole): (Vec<Plan>, Vec<Plan>) = plans.into_iter().partition(|p| p.groups > 1 || p.parts > 1);
-    best_first(&mut grouped);
-    best_first(&mut whole);
-    let last = whole.iter().position(|p| p.bands == 1).unwrap_or(0).max(ATTEMPTS - 1);
-    let whole = whole.into_iter().enumerate().filter(|(i, _)| *i < ATTEMPTS - 1 || *i == last);
-    let grouped = grouped.into_iter().map(|p| (p, true));
-    let (mut attempts, mut most, mut refused) = (0, usize::MAX, None);
-    for (Plan { mut graph, groups, lanes, parts, .. }, in_groups) in grouped.chain(whole.map(|(_, p)| (p, false))) {
-        if in_groups && (attempts == ATTEMPTS || groups * lanes * parts > most) {
-            continue;
+
+    /// The first of some plans, the best before others, that has a place and routes; else the model without lanes or parts.
+    fn first_placed(
+        &self,
+        mut g: WaferGraph,
+        plain: Option<Expected>,
+        mut plans: Vec<Plan>,
+    ) -> Result<Placed, CompileError> {
+        let options = self.options;
+        if let Some(n) = options.groups.filter(|&n| n > 1) {
+            plans.retain(|p| p.groups == n);
         }
-        match with_buffers(&mut graph, m, options) {
-            Ok((placement, wires)) => return Ok((graph, placement, wires, groups)),
-            // Half as many parts have twice as many rows each, and their streams as many more ways.
-            Err(e) => {
-                (attempts, most) = (attempts + 1, groups * lanes * parts / 2);
-                refused.get_or_insert(e);
+        if let Some(n) = options.sequence.filter(|&n| n > 1) {
+            plans.retain(|p| p.parts == n);
+        }
+        // Groups are copies of the same weights: nothing but speed is for them.
+        let others = plans.iter().filter(|p| p.groups == 1).map(|p| p.cycles).min().unwrap_or(u64::MAX);
+        plans.retain(|p| p.groups == 1 || p.cycles < others);
+        // Lanes and bands are made of whole sums.
+        let free = [options.lanes, options.bands, options.groups, options.sequence].iter().all(Option::is_none);
+        let limit = match plain {
+            Some(e) if free && e.fits => worth(e.cycles),
+            _ => u64::MAX,
+        };
+        plans.retain(|p| p.cycles <= limit);
+        let lanes_alone = plans.iter().filter(|p| p.bands == 1 && p.groups == 1).map(|p| p.cycles).min();
+        // Bands come with more streams across the mesh than lanes do: they must be worth it once more.
+        if let (true, Some(lanes_alone)) = (free, lanes_alone) {
+            plans.retain(|p| p.bands == 1 || p.cycles <= worth(lanes_alone));
+        }
+        // Where groups and parts of a sequence find no place, there are the plans without.
+        let (mut grouped, mut whole): (Vec<Plan>, Vec<Plan>) =
+            plans.into_iter().partition(|p| p.groups > 1 || p.parts > 1);
+        best_first(&mut grouped);
+        best_first(&mut whole);
+        let last = whole.iter().position(|p| p.bands == 1).unwrap_or(0).max(ATTEMPTS - 1);
+        let whole = whole.into_iter().enumerate().filter(|(i, _)| *i < ATTEMPTS - 1 || *i == last);
+        let grouped = grouped.into_iter().map(|p| (p, true));
+        let (mut attempts, mut most, mut refused) = (0, usize::MAX, None);
+        for (Plan { mut graph, groups, lanes, parts, .. }, in_groups) in grouped.chain(whole.map(|(_, p)| (p, false))) {
+            if in_groups && (attempts == ATTEMPTS || groups * lanes * parts > most) {
+                continue;
+            }
+            match with_buffers(&mut graph, self.cutter, self.machine) {
+                Ok((placement, wires)) => return Ok((graph, placement, wires, groups)),
+                // Half as many parts have twice as many rows each, and their streams as many more ways.
+                Err(e) => {
+                    (attempts, most) = (attempts + 1, groups * lanes * parts / 2);
+                    refused.get_or_insert(e);
+                }
             }
         }
+        let wanted = [options.lanes, options.bands, options.groups, options.sequence];
+        if let Some(e) = refused.filter(|_| wanted.iter().flatten().any(|&n| n > 1)) {
+            return Err(e);
+        }
+        let (placement, wires) = with_buffers(&mut g, self.cutter, self.machine)?;
+        Ok((g, placement, wires, 1))
     }
-    let wanted = [options.lanes, options.bands, options.groups, options.sequence];
-    if let Some(e) = refused.filter(|_| wanted.iter().flatten().any(|&n| n > 1)) {
-        return Err(e);
-    }
-    let (placement, wires) = with_buffers(&mut g, m, options)?;
-    Ok((g, placement, wires, 1))
 }

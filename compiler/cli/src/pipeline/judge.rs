@@ -43,7 +43,6 @@ impl Judge for Programs<'_> {
     /// By the schedule, or by the plan.
     fn cycles(&self, g: &Graph) -> Option<u64> {
         let cleaned = run_passes(g, Some(self.machine), &["clean".to_string()]).ok()?;
-        let compiled = backend::compile_as(&cleaned, self.machine, self.precision, &self.mapping).ok()?;
-        Some(compiled.estimate.cycles)
+        backend::expected_as(&cleaned, self.machine, self.precision, &self.mapping).ok().map(|e| e.cycles)
     }
 }

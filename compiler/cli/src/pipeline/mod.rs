@@ -13,7 +13,7 @@ mod mapping;
 pub use account::{Account, Loss, NAMED, NodeAccount};
 pub use backend::{
     Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, compile_as, cost_model,
-    declared_inputs, pes, simulate, spans, text_bytes, unsupported_nodes,
+    declared_inputs, expected_as, pes, simulate, spans, text_bytes, unsupported_nodes,
 };
 pub use feeds::{Feeds, input_names, output_names};
 pub use judge::Programs;

@@ -57,19 +57,14 @@ impl Islands<'_> {
         let Some((sum, node)) = self.sum_of_products(r, output)? else { return Ok(None) };
         let (wide, m) = sum.scaled(r, 1.0, node)?;
         let mut y = r.add(Op::Binary(Binary::Mul), &[wide, m], node)?;
-        if let Some((low, high)) = sum.bounds.filter(|_| self.only_summed(output)) {
+        // What follows otherwise, a norm, may ask what range it has.
+        if let Some((low, high)) = sum.bounds.filter(|_| self.only_summed[output.0 as usize]) {
             for (op, bound) in [(Binary::Max, low), (Binary::Min, high)] {
                 let c = r.constant("", scalar(DType::F32, bound));
                 y = r.add(Op::Binary(op), &[y, c], node)?;
             }
         }
         Ok(Some(y))
-    }
-
-    /// True when nothing but sums takes a value: what follows, a norm, may ask what range it has.
-    fn only_summed(&self, v: ValueId) -> bool {
-        let takes = |n: &&Node| n.inputs.contains(&v);
-        self.old.nodes().iter().filter(takes).all(|n| matches!(n.op, Op::Binary(Binary::Add | Binary::Sub)))
     }
 
     /// What is quantised and dequantised on its way and used here alone, and how it was quantised.

@@ -22,25 +22,28 @@ const MAX_BLOCKS: usize = 100_000;
 
 /// True when two operands of some kernel come from one stream; other graphs need no buffers.
 pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
-    let mut from: Vec<Vec<bool>> = vec![Vec::new(); g.streams.len()];
-    for (i, f) in from.iter_mut().enumerate() {
-        *f = vec![false; g.streams.len()];
-        f[i] = true;
+    // Ways from one stream to a kernel part for the last time behind a stream that is read twice.
+    let parting: Vec<usize> = (0..g.streams.len()).filter(|&s| g.streams[s].readers.len() > 1).collect();
+    let words = parting.len().div_ceil(64);
+    let mut behind: Vec<Vec<u64>> = vec![Vec::new(); g.streams.len()];
+    for (i, &s) in parting.iter().enumerate() {
+        behind[s] = vec![0; words];
+        behind[s][i / 64] = 1 << (i % 64);
     }
     for k in g.order() {
         let kernel = &g.kernels[k.0];
-        let mut seen = vec![0u32; g.streams.len()];
+        let mut seen = vec![0u64; words];
         for o in &kernel.inputs {
-            for (n, &b) in seen.iter_mut().zip(&from[o.stream.0]) {
-                *n += u32::from(b);
+            for (all, &some) in seen.iter_mut().zip(&behind[o.stream.0]) {
+                if *all & some != 0 {
+                    return true;
+                }
+                *all |= some;
             }
         }
-        if seen.iter().any(|&n| n > 1) {
-            return true;
-        }
-        for (f, n) in from[kernel.output.0].iter_mut().zip(seen) {
-            *f |= n > 0;
-        }
+        let out = &mut behind[kernel.output.0];
+        out.resize(words, 0);
+        out.iter_mut().zip(&seen).for_each(|(all, some)| *all |= some);
     }
     false
 }

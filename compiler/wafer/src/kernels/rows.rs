@@ -222,7 +222,10 @@ impl Geometry {
         let prologue = std::iter::repeat_n(Row::Drop, halo.skip).chain(begin).collect();
         let mut late = Some(late);
         let mut groups: Vec<(usize, Vec<Row>)> = Vec::new();
-        for i in 0..self.oh {
+        // All results from below the padding up to this one are made of the same rows.
+        let inner = end.saturating_sub(keep) / self.sh;
+        let mut i = 0;
+        while i < self.oh {
             let first = keep + i * self.sh;
             let mut rows: Vec<Row> = (0..self.sh)
                 .filter_map(|k| {
@@ -235,6 +238,11 @@ impl Geometry {
             match groups.last_mut() {
                 Some((n, r)) if *r == rows => *n += 1,
                 _ => groups.push((1, rows)),
+            }
+            i += 1;
+            if i > 1 && first >= self.top && i < inner.min(self.oh) {
+                groups.last_mut().into_iter().for_each(|(n, _)| *n += inner.min(self.oh) - i);
+                i = inner.min(self.oh);
             }
         }
         let used = keep + self.oh * self.sh;
@@ -500,18 +508,24 @@ impl Window {
     /// The tasks of a PE that makes `columns` of one row of results by `body` for every place of
     /// the window.
     pub(crate) fn tasks(&self, b: &mut Builder, columns: &Range<usize>, body: &[VecOp]) {
-        self.tasks_each(b, columns, &vec![body.to_vec(); self.groups().len()]);
+        self.tasks_of(b, columns, &|_| body);
     }
 
     /// The same with a body for each of [`Window::groups`].
     pub(crate) fn tasks_each(&self, b: &mut Builder, columns: &Range<usize>, bodies: &[Vec<VecOp>]) {
+        self.tasks_of(b, columns, &|i| &bodies[i]);
+    }
+
+    fn tasks_of<'a>(&self, b: &mut Builder, columns: &Range<usize>, body: &dyn Fn(usize) -> &'a [VecOp]) {
         let s = self.g.schedule(self.halo);
         let rows = |rows: &[Row]| -> Vec<VecOp> { rows.iter().flat_map(|&r| self.row(r)).collect() };
         let mut parts = vec![("begin".to_string(), 1, rows(&s.prologue))];
         for (i, (n, r)) in s.groups.iter().enumerate() {
-            let mut ops = rows(r);
-            ops.extend_from_slice(&bodies[i]);
-            ops.extend(self.shift(columns));
+            let (first, last, body) = (rows(r), self.shift(columns), body(i));
+            let mut ops = Vec::with_capacity(first.len() + body.len() + last.len());
+            ops.extend(first);
+            ops.extend_from_slice(body);
+            ops.extend(last);
             parts.push((format!("rows{i}"), *n, ops));
         }
         parts.push(("rest".to_string(), s.left_over, rows(&[Row::Drop])));

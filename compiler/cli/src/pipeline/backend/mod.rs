@@ -222,16 +222,38 @@ pub fn compile_as(
     precision: Precision,
     mapping: &Mapping,
 ) -> Result<Compiled, Failure> {
-    if precision != Precision::F16 && machine.target() != Target::Tsp {
-        return Err(unsupported(format!("--precision {} is not supported on this target; use f16", precision.name())));
-    }
-    if let Some(problem) = oversized(graph) {
-        return Err(unsupported_on(machine.name(), problem, Vec::new()));
-    }
+    compilable(graph, machine, precision)?;
     match machine {
         Machine::Tsp(m) => tsp::compile(graph, m),
         Machine::Wafer(m) if mapping.mode == Mode::WholeMesh => wafer::compile_in_turn(graph, m, mapping),
         Machine::Wafer(m) => wafer::compile(graph, m, mapping),
+    }
+}
+
+/// The estimate of [`compile_as`]; of a pipeline on a mesh without making its program.
+pub fn expected_as(
+    graph: &Graph,
+    machine: &Machine,
+    precision: Precision,
+    mapping: &Mapping,
+) -> Result<Estimate, Failure> {
+    match machine {
+        Machine::Wafer(m) if mapping.mode != Mode::WholeMesh => {
+            compilable(graph, machine, precision)?;
+            wafer::expected(graph, m, mapping)
+        }
+        _ => compile_as(graph, machine, precision, mapping).map(|c| c.estimate),
+    }
+}
+
+/// What no compiler is asked for.
+fn compilable(graph: &Graph, machine: &Machine, precision: Precision) -> Result<(), Failure> {
+    if precision != Precision::F16 && machine.target() != Target::Tsp {
+        return Err(unsupported(format!("--precision {} is not supported on this target; use f16", precision.name())));
+    }
+    match oversized(graph) {
+        Some(problem) => Err(unsupported_on(machine.name(), problem, Vec::new())),
+        None => Ok(()),
     }
 }
 

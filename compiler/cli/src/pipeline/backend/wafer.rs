@@ -28,10 +28,19 @@ pub(super) fn simulate(program: &Program, machine: &Machine, inputs: &[Tensor]) 
     run(program, machine, inputs, &runtime::Options::default()).map(|(_, simulated)| simulated)
 }
 
-pub(super) fn compile(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
+fn options(mapping: &Mapping) -> compiler::Options {
     let Mapping { lanes, bands, groups, sequence, sums, kernel_pes, .. } = *mapping;
-    let options = compiler::Options { max_pes_per_kernel: kernel_pes, lanes, bands, groups, sequence, sums };
-    let c = compiler::compile(graph, machine, &options)
+    compiler::Options { max_pes_per_kernel: kernel_pes, lanes, bands, groups, sequence, sums }
+}
+
+pub(super) fn expected(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Estimate, Failure> {
+    let e = compiler::expected(graph, machine, &options(mapping))
+        .map_err(|e| failure(machine, e, || unsupported_nodes(graph, machine)))?;
+    Ok(estimate(&e))
+}
+
+pub(super) fn compile(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
+    let c = compiler::compile(graph, machine, &options(mapping))
         .map_err(|e| failure(machine, e, || unsupported_nodes(graph, machine)))?;
     let (program, tiled) = (c.program.into(), Tiled::Wafer(Box::new(c.tiled)));
     Ok(Compiled { account: None, program, tiled, estimate: estimate(&c.estimate) })

@@ -105,7 +105,46 @@ pub(super) struct Network<'g> {
     from: Vec<Vec<(usize, usize)>>,
     order: Vec<KernelId>,
     /// Kernels that something has changed for since they could last not go on.
-    awake: Vec<bool>,
+    awake: Awake,
+}
+
+/// Kernels that are awake: a bit each, by their places in the order.
+struct Awake {
+    places: Vec<usize>,
+    bits: Vec<u64>,
+}
+
+impl Awake {
+    /// All of them.
+    fn all(order: &[KernelId], kernels: usize) -> Awake {
+        let mut awake = Awake { places: vec![0; kernels], bits: vec![0; order.len().div_ceil(64)] };
+        for (place, k) in order.iter().enumerate() {
+            awake.places[k.0] = place;
+            awake.wake(k.0);
+        }
+        awake
+    }
+
+    fn wake(&mut self, k: usize) {
+        let place = self.places[k];
+        self.bits[place / 64] |= 1 << (place % 64);
+    }
+
+    fn sleep(&mut self, k: usize) {
+        let place = self.places[k];
+        self.bits[place / 64] &= !(1 << (place % 64));
+    }
+
+    /// The first place from `from` on of one that is awake.
+    fn next(&self, from: usize) -> Option<usize> {
+        let mut word = from / 64;
+        let mut bits = self.bits.get(word)? & (u64::MAX << (from % 64));
+        while bits == 0 {
+            word += 1;
+            bits = *self.bits.get(word)?;
+        }
+        Some(word * 64 + bits.trailing_zeros() as usize)
+    }
 }
 
 impl<'g> Network<'g> {
@@ -123,8 +162,9 @@ impl<'g> Network<'g> {
         let mut flows: Vec<Flow> = g.streams.iter().enumerate().map(flow).collect();
         let actors: Vec<Actor> = (0..g.kernels.len()).map(|k| Actor::new(g, k)).collect();
         flows.iter_mut().for_each(|f| f.refill(&actors));
-        let awake = vec![true; g.kernels.len()];
-        Network { g, actors, flows, from, order: g.order(), awake }
+        let order = g.order();
+        let awake = Awake::all(&order, g.kernels.len());
+        Network { g, actors, flows, from, order, awake }
     }
 
     /// One more buffer, of a block of so many wavelets, before an operand.
@@ -139,9 +179,9 @@ impl<'g> Network<'g> {
     /// Lets the maker and the readers of a stream look again.
     fn wake(&mut self, s: usize) {
         if let Producer::Kernel(p) = self.g.streams[s].producer {
-            self.awake[p.0] = true;
+            self.awake.wake(p.0);
         }
-        self.flows[s].readers.iter().for_each(|r| self.awake[r.kernel] = true);
+        self.flows[s].readers.iter().for_each(|r| self.awake.wake(r.kernel));
     }
 
     /// Runs until nothing moves.
@@ -152,10 +192,12 @@ impl<'g> Network<'g> {
 
     /// Lets every kernel go on as far as it can; true when something moved.
     fn sweep(&mut self) -> bool {
-        let mut moved = false;
-        for i in 0..self.order.len() {
-            let KernelId(k) = self.order[i];
-            if !std::mem::take(&mut self.awake[k]) || !self.advance(k) {
+        let (mut moved, mut from) = (false, 0);
+        while let Some(place) = self.awake.next(from) {
+            from = place + 1;
+            let KernelId(k) = self.order[place];
+            self.awake.sleep(k);
+            if !self.advance(k) {
                 continue;
             }
             moved = true;
@@ -163,7 +205,7 @@ impl<'g> Network<'g> {
                 self.wake(self.from[k][j].0);
             }
             self.wake(self.g.kernels[k].output.0);
-            self.awake[k] = false;
+            self.awake.sleep(k);
         }
         moved
     }

@@ -198,6 +198,11 @@ impl Row {
         format!("| {} | {} |", self.name, all.join(" | "))
     }
 
+    /// Operations of each form, in the order of the columns.
+    pub fn operations(&self) -> Vec<usize> {
+        self.columns.iter().map(|&f| self.forms[f].cost.nodes).collect()
+    }
+
     /// True when all its figures are known.
     pub fn is_finished(&self) -> bool {
         self.forms.iter().all(Form::is_known)

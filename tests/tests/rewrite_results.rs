@@ -111,6 +111,7 @@ fn timed(name: &str, target: Target, source: Source) -> Row {
     let (g, precision) = real(name, target);
     let row = row(name, &g, (target, source), precision);
     println!("{} {} {:.0} s", row.line(), target.name(), start.elapsed().as_secs_f64());
+    println!("operations of the forms: {:?}", row.operations());
     if let Err(why) = &row.compiled().cycles {
         println!("{why}");
     }

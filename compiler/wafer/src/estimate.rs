@@ -30,12 +30,27 @@ pub(crate) fn images<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> u64 {
     if leading.all(|n| n == first) { first.max(1) as u64 } else { 1 }
 }
 
-/// The figures of a planned graph for a run of so many images in groups that do not wait for each other.
-pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) -> Estimate {
-    let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
-    let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
-    let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
-    let busy = of_each(g, |k| busy_cycles(g, k, k.cut, m));
+/// What is expected of the time of a planned graph.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// Of the whole run.
+    pub(crate) cycles: u64,
+    /// From one image of the batch to the next.
+    pub(crate) interval_cycles: u64,
+}
+
+/// The time of a graph whose kernels are busy for so many cycles, for a run of so many images in groups that do not wait for
+/// each other.
+pub(crate) fn timing(g: &WaferGraph, busy: &[u64], images: u64, groups: u64) -> Timing {
+    let pace = busy.iter().copied().max().unwrap_or(0).max(busiest_stream(g));
+    let in_turn = (images / groups.max(1)).max(1);
+    let beat = pace / in_turn;
+    let latency = first_image(g, busy, in_turn).max(beat);
+    Timing { cycles: latency + beat * (in_turn - 1), interval_cycles: pace / images }
+}
+
+/// Wavelets of the busiest stream.
+fn busiest_stream(g: &WaferGraph) -> u64 {
     let wires = g.streams.iter().map(|s| {
         let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
         match s.producer {
@@ -43,12 +58,18 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
             Producer::Kernel(_) => elements.div_ceil(u64::from(s.format.elem.per_wavelet())),
         }
     });
+    wires.max().unwrap_or(0)
+}
+
+/// The figures of a planned graph for a run of so many images in groups that do not wait for each other.
+pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) -> Estimate {
+    let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
+    let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
+    let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
+    // No datapath is busier than its PE.
+    let busy = of_each(g, |k| busy_cycles(g, k, k.cut, m));
     let datapaths = of_each(g, |k| datapath_cycles(g, k, m)).into_iter();
-    let mapping = datapaths.chain(wires).max().unwrap_or(0);
-    let pace = busy.iter().copied().max().unwrap_or(0).max(mapping);
-    let in_turn = (images / groups.max(1)).max(1);
-    let beat = pace / in_turn;
-    let latency = first_image(g, &busy, in_turn).max(beat);
+    let Timing { cycles, interval_cycles } = timing(g, &busy, images, groups);
     let mut sram = (0, 0);
     for k in g.kernels.iter().filter(|k| like(g, k).is_none()) {
         for i in fullest(k, k.cut) {
@@ -59,9 +80,9 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
     }
     Estimate {
         bound_cycles: bound,
-        mapping_bound_cycles: mapping,
-        cycles: latency + beat * (in_turn - 1),
-        interval_cycles: pace / images,
+        mapping_bound_cycles: datapaths.max().unwrap_or(0).max(busiest_stream(g)),
+        cycles,
+        interval_cycles,
         sram_bytes: sram.0,
         program_bytes: sram.1,
         pes: pes(g),

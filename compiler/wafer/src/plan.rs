@@ -279,18 +279,23 @@ impl<'a> Cutter<'a> {
     }
 }
 
-/// Chooses the cut of every kernel, in the haste of the graph. `slack` above 1 allows a slower pace for fewer PEs.
-pub(crate) fn choose(g: &mut WaferGraph, choices: &Choices, slack: f64) {
+/// Chooses the cut of every kernel, in the haste of the graph. `slack` above 1 allows a slower pace for fewer PEs. Cycles of each
+/// kernel's busiest PE.
+pub(crate) fn choose(g: &mut WaferGraph, choices: &Choices, slack: f64) -> Vec<u64> {
     let all = &choices.0;
     let pace = all.iter().map(|w| w.best()).max().unwrap_or(0) as f64 * slack;
     let ease = EASE / f64::from(1u32 << g.haste);
+    let mut busy = Vec::with_capacity(all.len());
     for (k, ways) in g.kernels.iter_mut().zip(all) {
         let best = ways.best() as f64;
         // What cannot be at ease may be as slow as its best and a little more.
         let limit = (pace * ease).max(best * 1.03 * slack.min(2.0)).min(pace.max(best));
         let pick = ways.choices.iter().filter(|c| c.cycles as f64 <= limit).min_by_key(|c| (c.pes, c.cycles));
+        // The fastest is within every limit.
         if let Some(p) = pick {
             k.cut = p.cut;
+            busy.push(p.cycles);
         }
     }
+    busy
 }

@@ -3,11 +3,12 @@
 use super::bands::in_bands;
 use super::emit::Wires;
 use super::error::CompileError;
+use super::estimate::{self, Timing};
 use super::lanes::in_lanes;
 use super::place::Placement;
 use super::plan::{self, Cutter};
 use super::streams::WaferGraph;
-use super::{Options, estimate, sums, with_buffers};
+use super::{Options, sums, with_buffers};
 use quadrille_isa::wafer::Machine;
 use rayon::prelude::*;
 
@@ -108,25 +109,26 @@ fn groups_of(images: usize, options: &Options) -> Vec<usize> {
     }
 }
 
-/// Chooses the cuts of kernels, and how much haste there is, so that they fill no more than so many PEs.
-fn settled(g: &mut WaferGraph, choices: &plan::Choices, images: u64, room: u64, m: &Machine) -> estimate::Estimate {
+/// Chooses the cuts of kernels, and how much haste there is, so that they fill no more than so many PEs. What is expected then, and
+/// PEs.
+fn settled(g: &mut WaferGraph, choices: &plan::Choices, images: u64, room: u64) -> (Timing, u64) {
     let mut with = |haste: u32| {
         g.haste = haste;
-        plan::choose(g, choices, 1.0);
+        let mut busy = plan::choose(g, choices, 1.0);
         let mut slack = 1.0;
         while estimate::pes(g) > room && slack < 64.0 {
             slack *= 1.25;
-            plan::choose(g, choices, slack);
+            busy = plan::choose(g, choices, slack);
         }
-        estimate::estimate(g, images, 1, m)
+        (estimate::timing(g, &busy, images, 1), estimate::pes(g))
     };
     // In a batch the slowest kernel alone tells the time from image to image.
     let most = if images == 1 { MOST_HASTE } else { 0 };
     let (mut best, mut taken) = (with(0), 0);
     for haste in 1..=most {
-        let e = with(haste);
-        if e.pes <= room && (e.cycles as f64 * WORTH_HASTE) < best.cycles as f64 {
-            (best, taken) = (e, haste);
+        let (time, pes) = with(haste);
+        if pes <= room && (time.cycles as f64 * WORTH_HASTE) < best.0.cycles as f64 {
+            (best, taken) = ((time, pes), haste);
         }
     }
     // The graph is left as the last one tried.
@@ -185,10 +187,10 @@ impl Planner<'_> {
         let room = (f64::from(mesh.width_pes) * f64::from(mesh.height_pes) * FILL) as u64 / groups as u64;
         let images = self.batch.images / groups as u64;
         let choices = self.cutter.all_choices(g)?;
-        let e = settled(g, &choices, images, room, self.machine);
+        let (time, pes) = settled(g, &choices, images, room);
         // A batch fills the pipeline.
-        let cycles = if images * groups as u64 > 1 { e.interval_cycles / groups as u64 } else { e.cycles };
-        Ok(Expected { cycles, fits: e.pes <= room, apart: false })
+        let cycles = if images * groups as u64 > 1 { time.interval_cycles / groups as u64 } else { time.cycles };
+        Ok(Expected { cycles, fits: pes <= room, apart: false })
     }
 
     /// The same with sums in as many kernels as the user wants, as fit, and as make it faster.

@@ -12,7 +12,7 @@ use quadrille_compiler::rewrite::{GraphCost, Judge, Trials};
 const QUICK_TSP: (usize, u64) = (300, 150_000);
 
 /// Operations of graphs that `wafer` plans in seconds.
-const QUICK_WAFER: usize = 320;
+const QUICK_WAFER: usize = 1_600;
 
 /// Operations of graphs of which some programs are made where costs do not tell which is shorter, in up to half a minute.
 const NEAR: usize = 2_000;

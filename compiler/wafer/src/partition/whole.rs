@@ -47,7 +47,8 @@ impl Partitioner<'_> {
         let of = |i: usize| self.whole(node.inputs[i], depth - 1);
         match &node.op {
             Op::Unary(Unary::Round | Unary::Floor | Unary::Ceil) => Some((f64::NEG_INFINITY, f64::INFINITY)),
-            Op::Cast(_) | Op::Reshape { .. } | Op::Transpose { .. } | Op::Unary(Unary::Relu) => of(0),
+            Op::Cast(_) | Op::Reshape { .. } | Op::Transpose { .. } => of(0),
+            Op::Unary(Unary::Relu) => of(0).map(|(lo, hi)| (lo.max(0.0), hi.max(0.0))),
             Op::Binary(b) => {
                 let (x, y) = (of(0)?, of(1)?);
                 match b {

@@ -32,6 +32,9 @@ const WHEEL: usize = 256;
 /// Most bytes of simulated SRAM: what a program declares, not what the mesh has.
 pub(super) const MEMORY_LIMIT: usize = 16 << 30;
 
+/// All input queues, as in [`LowOp::queues`].
+const INPUTS: u16 = 0xFF;
+
 /// Operations that values follow together.
 const RECORDS: usize = 256;
 
@@ -120,6 +123,9 @@ pub(super) struct Engine<'a> {
     memory: Vec<u8>,
     /// By core.
     sinks: Vec<Sink>,
+    /// By site: the queues, as in [`LowOp::queues`], whose words and space a core waits for, as far as it has not decided what
+    /// it does meanwhile.
+    listens: Vec<u16>,
     pub(super) network: Network<'a>,
     host: &'a Mutex<Host<'a>>,
     effects: Effects,
@@ -257,6 +263,7 @@ impl<'a> Engine<'a> {
             plan,
             next_active: Sites::new(cores.len()),
             sinks: vec![Sink::default(); cores.len()],
+            listens: vec![0; sites.len()],
             cores,
             core_of,
             site_of,
@@ -400,10 +407,12 @@ impl<'a> Engine<'a> {
                 ahead::fetch_all(&self.cores, later as usize);
                 ahead::fetch(&self.site_of, later as usize);
             }
-            if let Some(later) = active.get(k + 3).map(|&later| &self.cores[later as usize]) {
-                ahead::fetch_all(&later.flights, 0);
+            if let Some(&later) = active.get(k + 4) {
+                ahead::fetch_all(&self.cores[later as usize].flights, 0);
+                self.network.fetch_queues(self.site_of[later as usize]);
             }
             self.core_cycle(core).map_err(|e| (Part::Cores, e))?;
+            self.listen(core);
         }
         active.clear();
         self.active = active;
@@ -461,10 +470,8 @@ impl<'a> Engine<'a> {
             }
         }
         for (site, queue) in effects.freed.drain(..) {
-            let core = self.core_of[site as usize];
-            // Only an operation in flight can wait for space.
-            if self.cores.get(core as usize).is_some_and(|c| c.queues_in_use >> (8 + queue) & 1 == 1) {
-                self.wake(core);
+            if self.listens[site as usize] >> (8 + queue) & 1 == 1 {
+                self.wake(self.core_of[site as usize]);
             }
         }
         self.effects = effects;
@@ -504,17 +511,8 @@ impl<'a> Engine<'a> {
         match event {
             Event::Node(node) => self.network.node_ready(node),
             Event::Input(site, queue) => {
-                if !self.network.input_ready(site, queue) {
-                    return;
-                }
-                let core = self.core_of[site as usize];
-                if core != NONE {
-                    let c = &self.cores[core as usize];
-                    // Decided steps of the only flight do not depend on what comes in meanwhile.
-                    let decided = c.bulk.is_some() && c.control == Control::Waiting && c.flights.len() == 1;
-                    if !decided && (c.control == Control::Idle || c.queues_in_use >> queue & 1 == 1) {
-                        self.wake(core);
-                    }
+                if self.network.input_ready(site, queue) && self.listens[site as usize] >> queue & 1 == 1 {
+                    self.wake(self.core_of[site as usize]);
                 }
             }
             Event::Output(site, queue) => self.network.output_ready(site, queue),
@@ -555,6 +553,17 @@ impl<'a> Engine<'a> {
             .get(usize::from(c.task))
             .map_or(String::new(), |t| format!("task `{}`, operation {}: ", t.name, c.op));
         self.trap(CheckError::new(fault.rule, format!("{place}{}", fault.message)).at(c.pe))
+    }
+
+    /// Notes which queues a core waits for.
+    #[inline]
+    fn listen(&mut self, core: u32) {
+        let c = &self.cores[core as usize];
+        // Only an operation in flight can wait for space; decided steps of the only one depend on nothing that comes.
+        let decided = c.bulk.is_some() && c.control == Control::Waiting && c.flights.len() == 1;
+        let any = if c.control == Control::Idle { INPUTS } else { 0 };
+        let listens = if decided { 0 } else { c.queues_in_use | any };
+        self.listens[self.site_of[core as usize] as usize] = listens;
     }
 
     /// One cycle of a core: control first, else one step of one ready operation.
@@ -700,9 +709,7 @@ impl<'a> Engine<'a> {
             }
         }
         let Some((at, m)) = chosen else {
-            if count == 1 && !self.stepwise {
-                self.drain(i, site);
-            }
+            self.wait(i, site);
             return Ok(());
         };
         let flight = &core.flights[at];
@@ -722,9 +729,24 @@ impl<'a> Engine<'a> {
         }
         self.core_cycles += self.weight(i);
         self.last_event = self.last_event.max(self.cycle);
+        let flights = count;
         self.advance(i, at, u64::from(m))?;
-        self.wake(ix);
+        let core = &self.cores[i];
+        let ready = |f: &Flight| f.ready(op_of(f), self.room(site, op_of(f))) > 0;
+        // Whatever else makes one ready wakes the core.
+        if self.stepwise || core.flights.len() < flights || core.flights.iter().any(ready) {
+            self.wake(ix);
+        } else {
+            self.wait(i, site);
+        }
         Ok(())
+    }
+
+    /// No operation in flight is ready.
+    fn wait(&mut self, i: usize, site: u32) {
+        if self.cores[i].flights.len() == 1 && !self.stepwise {
+            self.drain(i, site);
+        }
     }
 
     /// Where a core waits for the words of one operation alone, each is taken in the cycle that it comes in: nobody
@@ -798,6 +820,7 @@ impl<'a> Engine<'a> {
             c.queues_in_use = 0;
             c.next_slot = 0;
             c.busy_until = at + 1;
+            self.listen(core);
             self.wake_at(core, at + 1);
         }
     }

@@ -33,13 +33,14 @@ pub(super) struct Fifo {
     drained: u32,
     /// Wavelets still on the ramp that were taken already.
     gone: u16,
+    color: u8,
 }
 
 impl Fifo {
-    fn new(arena: &mut Vec<u32>, cap: u32) -> Fifo {
+    fn new(arena: &mut Vec<u32>, cap: u32, color: u8) -> Fifo {
         let base = arena.len() as u32;
         arena.resize(arena.len() + cap as usize, 0);
-        Fifo { base, cap: cap as u16, ..Fifo::default() }
+        Fifo { base, cap: cap as u16, color, ..Fifo::default() }
     }
 
     pub(super) fn has_space(&self) -> bool {
@@ -235,8 +236,6 @@ struct Router {
 pub(super) struct PeQueues {
     pub(super) input: [Fifo; 8],
     pub(super) output: [Fifo; 6],
-    in_color: [u8; 8],
-    out_color: [u8; 6],
 }
 
 /// Something that becomes true some cycles later.
@@ -355,13 +354,11 @@ impl<'a> Network<'a> {
             for (k, color) in region.in_colors.iter().enumerate() {
                 let Some(color) = color else { continue };
                 // The ramp's own registers hold as many wavelets as it has stages.
-                q.input[k] = Fifo::new(&mut arena, machine.queues.input_depth_words[k] + ramp);
-                q.in_color[k] = color.0;
+                q.input[k] = Fifo::new(&mut arena, machine.queues.input_depth_words[k] + ramp, color.0);
             }
             for (k, color) in region.out_colors.iter().enumerate() {
                 let Some(color) = color else { continue };
-                q.output[k] = Fifo::new(&mut arena, machine.queues.output_depth_words[k]);
-                q.out_color[k] = color.0;
+                q.output[k] = Fifo::new(&mut arena, machine.queues.output_depth_words[k], color.0);
             }
         }
         let height = machine.geometry.height_pes as usize;
@@ -519,11 +516,12 @@ impl<'a> Network<'a> {
             (pe(n.site as usize), what)
         });
         let queues = self.queues.iter().enumerate().flat_map(move |(site, q)| {
-            let held = move |way: &'static str, (ix, (f, c)): (usize, (&Fifo, &u8))| {
-                (f.len > 0).then(|| (pe(site), format!("{way} queue {ix} holds {} wavelets of color {c}", f.len)))
+            let held = move |way: &'static str, (ix, f): (usize, &Fifo)| {
+                let what = || format!("{way} queue {ix} holds {} wavelets of color {}", f.len, f.color);
+                (f.len > 0).then(|| (pe(site), what()))
             };
-            let inputs = q.input.iter().zip(&q.in_color).enumerate().filter_map(move |x| held("input", x));
-            inputs.chain(q.output.iter().zip(&q.out_color).enumerate().filter_map(move |x| held("output", x)))
+            let inputs = q.input.iter().enumerate().filter_map(move |x| held("input", x));
+            inputs.chain(q.output.iter().enumerate().filter_map(move |x| held("output", x)))
         });
         queues.chain(routers)
     }
@@ -536,6 +534,12 @@ impl<'a> Network<'a> {
             true => ahead::fetch(&q.output, usize::from(queue)),
             false => ahead::fetch(&q.input, usize::from(queue)),
         }
+    }
+
+    /// Asks for the queues of a site that will be needed.
+    #[inline]
+    pub(super) fn fetch_queues(&self, site: u32) {
+        ahead::fetch_all(&self.queues, site as usize);
     }
 
     /// Asks for a node that will be needed.
@@ -561,15 +565,15 @@ impl<'a> Network<'a> {
 
     /// End of cycle: an input queue has space again.
     pub(super) fn free_input(&mut self, site: u32, queue: u8) {
-        let color = self.queues[site as usize].in_color[usize::from(queue)];
+        let color = self.queues[site as usize].input[usize::from(queue)].color;
         self.give_space(site, Port::Ramp as usize, 1 << color);
     }
 
     /// A pushed word may enter the ramp from the next decision on.
     pub(super) fn output_ready(&mut self, site: u32, queue: u8) {
-        let q = &mut self.queues[site as usize];
-        let color = q.out_color[usize::from(queue)];
-        q.output[usize::from(queue)].ready += 1;
+        let fifo = &mut self.queues[site as usize].output[usize::from(queue)];
+        let color = fifo.color;
+        fifo.ready += 1;
         let r = &mut self.routers[site as usize];
         r.want[UP] |= 1 << color;
         if r.space[UP] >> color & 1 == 1 {
@@ -791,7 +795,7 @@ impl<'a> Network<'a> {
     fn take_output(&mut self, site: u32, node: u32, color: u8, effects: &mut Effects) {
         let q = &mut self.queues[site as usize];
         // Of the queues bound to it one only has words: a color is bound once.
-        let Some(ix) = (0..6).find(|&k| q.out_color[k] == color && q.output[k].ready > 0) else { return };
+        let Some(ix) = q.output.iter().position(|f| f.color == color && f.ready > 0) else { return };
         let fifo = &mut q.output[ix];
         let word = fifo.front(&self.arena);
         fifo.pop();

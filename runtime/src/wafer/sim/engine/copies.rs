@@ -67,6 +67,7 @@ impl Engine<'_> {
             None => super::NONE,
         };
         self.core_of.push(core);
+        self.listens.push(0);
         new
     }
 
@@ -74,6 +75,7 @@ impl Engine<'_> {
     pub(in super::super) fn copy(&mut self, from: u32, to: u32) {
         self.network.copy(from, to);
         let (a, b) = (self.core_of[from as usize], self.core_of[to as usize]);
+        self.listens[to as usize] = self.listens[from as usize];
         if a != super::NONE {
             self.cores[b as usize] = self.cores[a as usize].copy();
             self.sinks[b as usize] = self.sinks[a as usize];

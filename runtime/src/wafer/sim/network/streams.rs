@@ -61,6 +61,12 @@ impl Network<'_> {
         for node in &mut self.nodes {
             node.flags = if able(node) { ABLE } else { 0 };
         }
+        // Words of no value may lie on each other.
+        let longest = self.nodes.iter().map(|n| usize::from(n.fifo.cap)).max().unwrap_or(0);
+        let queues = self.queues.iter_mut().flat_map(|q| q.input.iter_mut().chain(&mut q.output));
+        let longest = queues.map(|f| (f.base = 0, usize::from(f.cap)).1).max().unwrap_or(0).max(longest);
+        self.nodes.iter_mut().for_each(|n| n.fifo.base = 0);
+        self.arena = vec![0; longest];
         self.streams = Streams {
             on: true,
             since: vec![0; self.nodes.len()],

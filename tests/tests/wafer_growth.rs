@@ -115,7 +115,7 @@ fn colors(p: &Program) -> usize {
 /// One network all the way; the row of the table.
 fn grow(g: &Graph, machine: &Machine, options: &Options) -> (usize, u64) {
     let timer = Instant::now();
-    let Compiled { program, tiled, estimate } =
+    let Compiled { program, tiled, estimate, .. } =
         wafer::compile(g, machine, options).unwrap_or_else(|e| panic!("{}: {e}", g.name));
     let compiled = timer.elapsed();
     let timer = Instant::now();

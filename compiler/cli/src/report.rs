@@ -3,7 +3,7 @@
 use crate::compare::{Comparison, Precision};
 use crate::machine::Target;
 use crate::nodes::{Departure, NodeComparison};
-use crate::pipeline::{Finding, Loss};
+use crate::pipeline::{Busiest, Finding, Loss};
 use serde::Serialize;
 
 /// The static checker's verdict.
@@ -62,6 +62,8 @@ pub struct RunReport {
     pub interval_cycles: Option<u64>,
     /// What planes lost most cycles to; `null` for a program file, and on a mesh.
     pub losses: Option<Vec<Loss>>,
+    /// What binds a pipeline on a mesh: the busiest first; `null` for a program file, and on a chip.
+    pub busiest: Option<Vec<Busiest>>,
     /// Wall time of the stages.
     pub timings: Timings,
     /// Largest memory of this process, where the system tells.

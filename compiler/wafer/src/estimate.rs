@@ -1,7 +1,8 @@
 //! What a program will cost, from the code alone.
 
 use super::plan::{busy_cycles, code_of, datapath_cycles, fullest};
-use super::streams::{Kernel, KernelId, Producer, WaferGraph};
+use super::streams::{Kernel, KernelId, Producer, Stream, WaferGraph};
+use super::tiled::Named;
 use quadrille_isa::wafer::Machine;
 
 /// Figures of a compiled program. Cycles count from the first wavelet in to the last out.
@@ -21,7 +22,23 @@ pub struct Estimate {
     pub program_bytes: u64,
     /// PEs that run something.
     pub pes: u64,
+    /// Images that follow each other through the same kernels.
+    pub images_in_turn: u64,
 }
+
+/// What a program waits for most: a kernel's busiest PE, or a stream at its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busiest {
+    /// The user's node that it is for; a stream is its source's, or the input's.
+    pub node: String,
+    /// `datapath`, `stream`, or `port`: a stream that crosses the edge of the mesh.
+    pub resource: &'static str,
+    /// Cycles of the whole run in which it works at least.
+    pub cycles: u64,
+}
+
+/// Nodes of which [`Compiled::busiest`](crate::Compiled::busiest) tells.
+const NAMED: usize = 3;
 
 /// Images of a batch: the leading extent that all inputs and outputs have in common; without one the run is one.
 pub(crate) fn images<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> u64 {
@@ -42,23 +59,25 @@ pub(crate) struct Timing {
 /// The time of a graph whose kernels are busy for so many cycles, for a run of so many images in groups that do not wait for
 /// each other.
 pub(crate) fn timing(g: &WaferGraph, busy: &[u64], images: u64, groups: u64) -> Timing {
-    let pace = busy.iter().copied().max().unwrap_or(0).max(busiest_stream(g));
-    let in_turn = (images / groups.max(1)).max(1);
+    let pace = busy.iter().copied().max().unwrap_or(0).max(g.streams.iter().map(wavelets).max().unwrap_or(0));
+    let in_turn = in_turn(images, groups);
     let beat = pace / in_turn;
     let latency = first_image(g, busy, in_turn).max(beat);
     Timing { cycles: latency + beat * (in_turn - 1), interval_cycles: pace / images }
 }
 
-/// Wavelets of the busiest stream.
-fn busiest_stream(g: &WaferGraph) -> u64 {
-    let wires = g.streams.iter().map(|s| {
-        let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
-        match s.producer {
-            Producer::Input(_) | Producer::Gone => elements,
-            Producer::Kernel(_) => elements.div_ceil(u64::from(s.format.elem.per_wavelet())),
-        }
-    });
-    wires.max().unwrap_or(0)
+/// Images that follow each other.
+fn in_turn(images: u64, groups: u64) -> u64 {
+    (images / groups.max(1)).max(1)
+}
+
+/// Wavelets of a stream.
+fn wavelets(s: &Stream) -> u64 {
+    let elements = s.layout.as_ref().map_or(0, |l| l.elements()) as u64;
+    match s.producer {
+        Producer::Input(_) | Producer::Gone => elements,
+        Producer::Kernel(_) => elements.div_ceil(u64::from(s.format.elem.per_wavelet())),
+    }
 }
 
 /// The figures of a planned graph for a run of so many images in groups that do not wait for each other.
@@ -68,7 +87,7 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
     let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
     // No datapath is busier than its PE.
     let busy = of_each(g, |k| busy_cycles(g, k, k.cut, m));
-    let datapaths = of_each(g, |k| datapath_cycles(g, k, m)).into_iter();
+    let mapping = resources(g, m).into_iter().map(|r| r.1).max().unwrap_or(0);
     let Timing { cycles, interval_cycles } = timing(g, &busy, images, groups);
     let mut sram = (0, 0);
     for k in g.kernels.iter().filter(|k| like(g, k).is_none()) {
@@ -80,13 +99,54 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
     }
     Estimate {
         bound_cycles: bound,
-        mapping_bound_cycles: datapaths.max().unwrap_or(0).max(busiest_stream(g)),
+        mapping_bound_cycles: mapping,
         cycles,
         interval_cycles,
         sram_bytes: sram.0,
         program_bytes: sram.1,
         pes: pes(g),
+        images_in_turn: in_turn(images, groups),
     }
+}
+
+/// Cycles that every kernel's busiest PE and every stream need at least; the kernel or stream, and what it is.
+fn resources(g: &WaferGraph, m: &Machine) -> Vec<(Source, u64, &'static str)> {
+    let datapaths = of_each(g, |k| datapath_cycles(g, k, m)).into_iter().enumerate();
+    let kernels = datapaths.map(|(k, cycles)| (Source::Kernel(KernelId(k)), cycles, "datapath"));
+    let streams = g.streams.iter().map(|s| match s.producer {
+        Producer::Input(i) => (Source::Input(i), wavelets(s), "port"),
+        Producer::Gone => (Source::None, wavelets(s), "port"),
+        Producer::Kernel(k) => (Source::Kernel(k), wavelets(s), "stream"),
+    });
+    kernels.chain(streams).collect()
+}
+
+/// Where a resource of the mesh belongs.
+#[derive(Clone, Copy)]
+enum Source {
+    Kernel(KernelId),
+    Input(usize),
+    None,
+}
+
+/// The nodes and inputs whose kernels or streams need longest, those first, each once.
+pub(crate) fn busiest(g: &WaferGraph, inputs: &[Named], m: &Machine) -> Vec<Busiest> {
+    let mut all = resources(g, m);
+    all.sort_by_key(|r| std::cmp::Reverse(r.1));
+    let mut named: Vec<Busiest> = Vec::new();
+    for (source, cycles, resource) in all {
+        let node = match source {
+            Source::Kernel(k) => g.kernels[k.0].names.first(),
+            Source::Input(i) => inputs.get(i).map(|n| &n.name),
+            Source::None => None,
+        };
+        let Some(node) = node.filter(|n| named.iter().all(|b| b.node != **n)) else { continue };
+        named.push(Busiest { node: node.clone(), resource, cycles });
+        if named.len() == NAMED {
+            break;
+        }
+    }
+    named
 }
 
 /// PEs of all kernels.

@@ -36,7 +36,7 @@ mod widths;
 
 pub use cost::Cost;
 pub use error::{CompileError, NodeProblem};
-pub use estimate::Estimate;
+pub use estimate::{Busiest, Estimate};
 pub use lane::beyond_lane;
 pub use tiled::{TiledEvalError, TiledGraph};
 
@@ -74,6 +74,8 @@ pub struct Compiled {
     pub tiled: TiledGraph,
     /// What it will cost.
     pub estimate: Estimate,
+    /// What binds: the three nodes or inputs that need longest, those first.
+    pub busiest: Vec<Busiest>,
 }
 
 /// Support of one node.
@@ -125,8 +127,9 @@ fn in_kernels(graph: &Graph) -> Legal {
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
     let Planned { graph: g, placement, wires, inputs, outputs, estimate } = planned(graph, machine, options)?;
     let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
+    let busiest = estimate::busiest(&g, &inputs, machine);
     let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
-    Ok(Compiled { program, tiled, estimate })
+    Ok(Compiled { program, tiled, estimate, busiest })
 }
 
 /// What [`compile`] expects of a graph's program, without making it: the same figures, or the same error.

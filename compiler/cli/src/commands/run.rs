@@ -245,11 +245,16 @@ impl Args {
                 .as_ref()
                 .and_then(|(_, c)| c.whole_mesh())
                 .map(|m| format!("{}x{}", m.grid.width, m.grid.height)),
-            interval_cycles: simulated.as_ref().and_then(|s| s.interval_cycles),
+            // Images that do not follow each other end at any time.
+            interval_cycles: simulated
+                .as_ref()
+                .and_then(|s| s.interval_cycles)
+                .filter(|_| estimate.is_none_or(|e| e.images_in_turn > 1)),
             losses: job.compiled.as_ref().and_then(|(_, c)| {
                 let all = &c.account.as_ref()?.losses;
                 Some(all.iter().take(NAMED).cloned().collect())
             }),
+            busiest: job.compiled.as_ref().map(|(_, c)| c.busiest.clone()).filter(|b| !b.is_empty()),
             timings: job.timings,
             peak_memory_bytes: file::peak_memory_bytes(),
             nodes: job.nodes.as_ref().map(|n| n.nodes.clone()),

@@ -24,6 +24,9 @@ pub(super) fn render(r: &RunReport) -> String {
     for (number, l) in r.losses.iter().flatten().enumerate() {
         rows.push((if number == 0 { "losses" } else { "" }, l.to_string()));
     }
+    for (number, b) in r.busiest.iter().flatten().enumerate() {
+        rows.push((if number == 0 { "binds" } else { "" }, b.to_string()));
+    }
     if let Some(i) = r.interval_cycles {
         rows.push(("interval", format!("{} cycles from one image to the next", grouped(i))));
     }

@@ -46,6 +46,23 @@ impl fmt::Display for Loss {
     }
 }
 
+/// What a program on a mesh waits for most.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Busiest {
+    /// A node, or an input of the model.
+    pub node: String,
+    /// `datapath` (of its busiest PE), `stream` (of its results) or `port` (at the edge of the mesh).
+    pub resource: &'static str,
+    /// Cycles of the whole run in which it works at least.
+    pub cycles: u64,
+}
+
+impl fmt::Display for Busiest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of `{}`: {} cycles", self.resource, self.node, grouped(self.cycles))
+    }
+}
+
 /// All of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Account {

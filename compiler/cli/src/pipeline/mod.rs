@@ -10,7 +10,7 @@ mod feeds;
 mod judge;
 mod mapping;
 
-pub use account::{Account, Loss, NAMED, NodeAccount};
+pub use account::{Account, Busiest, Loss, NAMED, NodeAccount};
 pub use backend::{
     Checked, Compiled, Estimate, Finding, MAX_PRIMITIVES, Simulated, Tiled, check, compile, compile_as, cost_model,
     declared_inputs, expected_as, pes, simulate, spans, text_bytes, unsupported_nodes,

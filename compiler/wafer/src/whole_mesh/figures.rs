@@ -81,6 +81,7 @@ pub(super) fn estimate(
         sram_bytes: sram_bytes.into(),
         program_bytes: text.into(),
         pes: u64::from(grid.width) * u64::from(grid.height),
+        images_in_turn: 1,
     }
 }
 

@@ -3,7 +3,7 @@
 mod tsp;
 mod wafer;
 
-use super::{Account, Mapping, Mode, Programs, unsupported};
+use super::{Account, Busiest, Mapping, Mode, Programs, unsupported};
 use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
@@ -28,6 +28,8 @@ pub struct Estimate {
     pub program_bytes: u64,
     /// PEs used (mesh).
     pub pes: Option<u64>,
+    /// Images that follow each other through the same PEs.
+    pub images_in_turn: u64,
 }
 
 /// The graph that was scheduled: the bit-exact meaning of the program.
@@ -67,6 +69,8 @@ pub struct Compiled {
     pub estimate: Estimate,
     /// Where the cycles went (chip).
     pub account: Option<Account>,
+    /// What binds (pipelines on a mesh): the largest first.
+    pub busiest: Vec<Busiest>,
 }
 
 impl Compiled {

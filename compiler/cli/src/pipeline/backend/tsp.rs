@@ -38,6 +38,7 @@ pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Fail
     let account = account(&compiler::profile::profile(&c, machine), machine);
     Ok(Compiled {
         account: Some(account),
+        busiest: Vec::new(),
         program: c.program.into(),
         tiled: Tiled::Tsp(Box::new(c.tiled)),
         estimate: Estimate {
@@ -47,6 +48,7 @@ pub(super) fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Fail
             sram_bytes: e.sram_bytes,
             program_bytes: e.program_bytes,
             pes: None,
+            images_in_turn: 1,
         },
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{Checked, Compiled, Estimate, Finding, Simulated, Tiled, does_not_fit, problem, unsupported_on};
 use crate::failure::{Cause, Failure, Problem};
-use crate::pipeline::Mapping;
+use crate::pipeline::{Busiest, Mapping};
 use quadrille_compiler::ir::Graph;
 use quadrille_isa::Tensor;
 use quadrille_isa::wafer::{Machine, Program};
@@ -43,7 +43,9 @@ pub(super) fn compile(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Re
     let c = compiler::compile(graph, machine, &options(mapping))
         .map_err(|e| failure(machine, e, || unsupported_nodes(graph, machine)))?;
     let (program, tiled) = (c.program.into(), Tiled::Wafer(Box::new(c.tiled)));
-    Ok(Compiled { account: None, program, tiled, estimate: estimate(&c.estimate) })
+    let named = |b: compiler::Busiest| Busiest { node: b.node, resource: b.resource, cycles: b.cycles };
+    let busiest = c.busiest.into_iter().map(named).collect();
+    Ok(Compiled { account: None, busiest, program, tiled, estimate: estimate(&c.estimate) })
 }
 
 /// Whole-mesh mode.
@@ -56,7 +58,7 @@ pub(super) fn compile_in_turn(graph: &Graph, machine: &Machine, mapping: &Mappin
     };
     let mut c = whole_mesh::compile(graph, machine, grid, &options).map_err(failed)?;
     let (program, estimate) = (std::mem::take(&mut c.program).into(), estimate(&c.estimate));
-    Ok(Compiled { account: None, program, tiled: Tiled::WholeMesh(Box::new(c)), estimate })
+    Ok(Compiled { account: None, busiest: Vec::new(), program, tiled: Tiled::WholeMesh(Box::new(c)), estimate })
 }
 
 fn estimate(e: &compiler::Estimate) -> Estimate {
@@ -67,6 +69,7 @@ fn estimate(e: &compiler::Estimate) -> Estimate {
         sram_bytes: e.sram_bytes,
         program_bytes: e.program_bytes,
         pes: Some(e.pes),
+        images_in_turn: e.images_in_turn,
     }
 }
 

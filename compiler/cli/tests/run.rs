@@ -27,7 +27,7 @@ fn path(p: &Path) -> &str {
 }
 
 /// The contract, word for word and in order.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "model",
     "target",
     "machine",
@@ -44,6 +44,7 @@ const KEYS: [&str; 18] = [
     "pes",
     "interval_cycles",
     "losses",
+    "busiest",
     "timings",
     "peak_memory_bytes",
 ];
@@ -71,6 +72,10 @@ fn run_keeps_its_contract_on_both_targets() {
         assert_eq!(keys(&r["timings"]), sorted(&["import_s", "compile_s", "check_s", "simulate_s"]));
         assert_eq!((&r["target"], &r["machine"], &r["precision"]), (&target.into(), &target.into(), &"f16".into()));
         assert_eq!((&r["check"]["ok"], &r["exact"], &r["compare"]["ok"]), (&true.into(), &true.into(), &true.into()));
+        let binds = r["busiest"].as_array().map_or(0, Vec::len);
+        assert_eq!(binds, if target == "wafer" { 3 } else { 0 }, "{r}");
+        let most = r["busiest"][0]["cycles"].as_u64().unwrap_or_default();
+        assert!(target == "tsp" || Some(most) == r["mapping_bound_cycles"].as_u64(), "{r}");
         assert!(r["cycles"].as_u64() >= r["mapping_bound_cycles"].as_u64(), "{r}");
         assert!(r["mapping_bound_cycles"].as_u64() >= r["bound_cycles"].as_u64(), "{r}");
         assert_eq!(r["pes"].is_null(), target == "tsp");

@@ -48,7 +48,7 @@ enum Control {
     /// At the next operation of the body, or its end.
     Next,
     /// The launch is under way; then the operation is in flight.
-    Launching(Execution, u32),
+    Launching,
     /// The synchronous operation is in flight.
     Waiting,
 }
@@ -74,13 +74,11 @@ struct Sink {
     per_word: u32,
 }
 
+/// What is looked at in most cycles, in two lines of the cache.
+#[repr(align(64))]
 struct Core {
     pe: Pe,
     class: u32,
-    params: Vec<i32>,
-    offsets: Vec<i32>,
-    mem_base: usize,
-    mem_len: u32,
     active: u64,
     blocked: u64,
     control: Control,
@@ -94,9 +92,28 @@ struct Core {
     queues_in_use: u16,
     next_slot: u8,
     bulk: Option<Bulk>,
+    rest: Box<Rest>,
+}
+
+/// What is looked at when tasks and operations begin and end.
+#[derive(Clone)]
+struct Rest {
+    params: Vec<i32>,
+    offsets: Vec<i32>,
+    mem_base: usize,
+    mem_len: u32,
+    /// The operation whose launch is under way, and its shape.
+    launching: Option<(Execution, u32)>,
     /// Start of the task that runs, and the spans of those that have run.
     task_start: u64,
     spans: Vec<(u8, u64, u64)>,
+}
+
+impl Rest {
+    /// Where its SRAM lies in that of all.
+    fn memory(&self) -> std::ops::Range<usize> {
+        self.mem_base..self.mem_base + self.mem_len as usize
+    }
 }
 
 /// Everything that does not change during a run.
@@ -216,10 +233,6 @@ impl<'a> Engine<'a> {
             cores.push(Core {
                 pe: site.pe,
                 class: region.class.0,
-                params,
-                offsets: vec![0; usize::from(class.step_slots)],
-                mem_base: memory_len,
-                mem_len,
                 active,
                 blocked,
                 control: Control::Idle,
@@ -231,8 +244,15 @@ impl<'a> Engine<'a> {
                 queues_in_use: 0,
                 next_slot: 0,
                 bulk: None,
-                task_start: 0,
-                spans: Vec::new(),
+                rest: Box::new(Rest {
+                    params,
+                    offsets: vec![0; usize::from(class.step_slots)],
+                    mem_base: memory_len,
+                    mem_len,
+                    launching: None,
+                    task_start: 0,
+                    spans: Vec::new(),
+                }),
             });
             memory_len += mem_len as usize;
         }
@@ -244,7 +264,7 @@ impl<'a> Engine<'a> {
             true => Vec::new(),
             false => values::fill(program, inputs, memory_len, |pe, addr| {
                 let core = local(pe).and_then(|s| core_of.get(s).copied()).filter(|&c| c != NONE)?;
-                Some(cores[core as usize].mem_base + addr as usize)
+                Some(cores[core as usize].rest.mem_base + addr as usize)
             }),
         };
         let plan = Plan {
@@ -319,7 +339,7 @@ impl<'a> Engine<'a> {
     /// Site among all, and bytes of SRAM, of each PE with a program.
     pub(super) fn memories(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let site = |&s: &u32| s + self.plan.first_site as u32;
-        self.site_of.iter().map(site).zip(self.cores.iter().map(|c| c.mem_len))
+        self.site_of.iter().map(site).zip(self.cores.iter().map(|c| c.rest.mem_len))
     }
 
     /// PEs with a program.
@@ -332,10 +352,10 @@ impl<'a> Engine<'a> {
         let mut longest = 0u64;
         for core in &self.cores {
             for task in &self.plan.classes[core.class as usize].tasks {
-                let repeat = u64::from(lower::repeat(task, &core.params).unwrap_or(0));
+                let repeat = u64::from(lower::repeat(task, &core.rest.params).unwrap_or(0));
                 let mut once = self.plan.switch;
                 for op in &task.body {
-                    let n = lower::element_count(op, &core.params).unwrap_or(0);
+                    let n = lower::element_count(op, &core.rest.params).unwrap_or(0);
                     once = once.saturating_add(self.plan.launch + n / u64::from(op.rate) + 1);
                 }
                 longest = longest.max(once.saturating_mul(repeat.max(1)));
@@ -582,13 +602,13 @@ impl<'a> Engine<'a> {
                     core.task = task;
                     core.op = 0;
                     core.control = Control::Switching;
-                    core.task_start = self.cycle;
+                    core.rest.task_start = self.cycle;
                     return self.occupy(ix, self.plan.switch);
                 }
                 Control::Switching => {
                     let core = &self.cores[i];
                     let task = &self.plan.classes[core.class as usize].tasks[usize::from(core.task)];
-                    let repeat = lower::repeat(task, &core.params).map_err(|f| self.fault(i, f))?;
+                    let repeat = lower::repeat(task, &core.rest.params).map_err(|f| self.fault(i, f))?;
                     let empty = repeat == 0 || task.body.is_empty();
                     self.cores[i].repeats_left = repeat;
                     if empty {
@@ -610,18 +630,21 @@ impl<'a> Engine<'a> {
                         core.op = 0;
                     }
                     let op = &task.body[usize::from(core.op)];
-                    let ex = lower::execute(op, &core.params, &mut core.offsets, class.sram_limit)
+                    let Rest { params, offsets, .. } = &mut *core.rest;
+                    let ex = lower::execute(op, params, offsets, class.sram_limit)
                         .and_then(|ex| issue_conflict(core, op).map_or(Ok(ex), Err));
                     let ex = match ex {
                         Ok(ex) => ex,
                         Err(f) => return Err(self.fault(i, f)),
                     };
-                    core.control = Control::Launching(ex, op.shape);
+                    core.rest.launching = Some((ex, op.shape));
+                    core.control = Control::Launching;
                     self.first_launch.get_or_insert(self.cycle);
                     return self.occupy(ix, self.plan.launch);
                 }
-                Control::Launching(ex, shape) => {
+                Control::Launching => {
                     let core = &mut self.cores[i];
+                    let Some((ex, shape)) = core.rest.launching.take() else { break };
                     let shapes = self.plan.shapes;
                     let op = &shapes[shape as usize];
                     let slot = match op.issue {
@@ -712,34 +735,40 @@ impl<'a> Engine<'a> {
             self.wait(i, site);
             return Ok(());
         };
-        let flight = &core.flights[at];
-        let op = op_of(flight);
-        let slot = flight.slot;
-        if !others && !self.stepwise {
-            let (quiet, rate) = (flight.quiet(op), u64::from(op.rate));
-            // A last step of fewer elements may still become a full one, except at the end.
-            let whole = quiet == flight.n - flight.done;
-            let steps = if whole { quiet.div_ceil(rate) } else { quiet / rate };
-            if steps > 1 {
-                let now = self.cycle;
-                self.cores[i].bulk = Some(Bulk { slot, since: now, elements: quiet.min(steps * rate) });
-                self.wake_at(ix, now + steps);
-                return Ok(());
-            }
+        if !others && !self.stepwise && self.decide(ix, at, self.cycle) {
+            return Ok(());
         }
         self.core_cycles += self.weight(i);
         self.last_event = self.last_event.max(self.cycle);
-        let flights = count;
         self.advance(i, at, u64::from(m))?;
-        let core = &self.cores[i];
+        let all_left = self.cores[i].flights.len() == count;
+        if !self.stepwise && all_left && count == 1 && self.decide(ix, 0, self.cycle + 1) {
+            return Ok(());
+        }
         let ready = |f: &Flight| f.ready(op_of(f), self.room(site, op_of(f))) > 0;
         // Whatever else makes one ready wakes the core.
-        if self.stepwise || core.flights.len() < flights || core.flights.iter().any(ready) {
+        if self.stepwise || !all_left || self.cores[i].flights.iter().any(ready) {
             self.wake(ix);
         } else {
             self.wait(i, site);
         }
         Ok(())
+    }
+
+    /// Decides the steps from a cycle on of the flight that alone can step, where they touch no queue; true when there are some.
+    fn decide(&mut self, ix: u32, at: usize, since: u64) -> bool {
+        let core = &mut self.cores[ix as usize];
+        let flight = &core.flights[at];
+        let op = &self.plan.shapes[flight.shape as usize];
+        let (quiet, rate) = (flight.quiet(op), u64::from(op.rate));
+        // A last step of fewer elements may still become a full one, except at the end.
+        let whole = quiet == flight.n - flight.done;
+        let steps = if whole { quiet.div_ceil(rate) } else { quiet / rate };
+        if steps > 1 {
+            core.bulk = Some(Bulk { slot: flight.slot, since, elements: quiet.min(steps * rate) });
+            self.wake_at(ix, since + steps);
+        }
+        steps > 1
     }
 
     /// No operation in flight is ready.
@@ -765,7 +794,7 @@ impl<'a> Engine<'a> {
             let apart = self.records.is_some();
             if let Some(from) = if apart { Some(0) } else { flight.sinks(op) } {
                 let per_word = flight.per_word(op);
-                self.sinks[i] = Sink { at: core.mem_base + from as usize, left: words - 1, elements: 0, per_word };
+                self.sinks[i] = Sink { at: core.rest.mem_base + from as usize, left: words - 1, elements: 0, per_word };
             }
             // The last of those on the ramp came on it in the cycle before, at the latest.
             let last = self.cycle + self.plan.ramp - 1;
@@ -811,7 +840,7 @@ impl<'a> Engine<'a> {
         let op = &self.plan.shapes[flight.shape as usize];
         match self.records {
             Some(_) => flight.skip(u64::from(flight.per_word(op)).min(flight.n - flight.done)),
-            None => flight.take(op, word, &mut self.memory[c.mem_base..c.mem_base + c.mem_len as usize]),
+            None => flight.take(op, word, &mut self.memory[c.rest.memory()]),
         }
         self.core_cycles += weight;
         self.last_event = self.last_event.max(at);
@@ -839,7 +868,7 @@ impl<'a> Engine<'a> {
         match self.records {
             Some(_) => flight.count(op, m, &mut queues),
             None => {
-                let memory = &mut self.memory[core.mem_base..core.mem_base + core.mem_len as usize];
+                let memory = &mut self.memory[core.rest.memory()];
                 flight.step(op, m, memory, &mut queues);
             }
         }
@@ -892,9 +921,10 @@ impl<'a> Engine<'a> {
         let core = &mut self.cores[i];
         core.control = Control::Idle;
         if self.record_spans {
-            match core.spans.last_mut() {
-                Some((task, _, end)) if *task == core.task && *end >= core.task_start => *end = self.cycle,
-                _ => core.spans.push((core.task, core.task_start, self.cycle)),
+            let Rest { spans, task_start, .. } = &mut *core.rest;
+            match spans.last_mut() {
+                Some((task, _, end)) if *task == core.task && *end >= *task_start => *end = self.cycle,
+                _ => spans.push((core.task, *task_start, self.cycle)),
             }
         }
         let classes = self.plan.classes;
@@ -943,21 +973,21 @@ impl<'a> Engine<'a> {
             return Some(Err(SimError::Input(format!("bytes {} + {} are not in SRAM", p.addr, p.len))));
         }
         // SRAM that the program does not declare is still as it began: zero.
-        let held = self.memory.get(core.mem_base..core.mem_base + core.mem_len as usize).unwrap_or_default();
+        let held = self.memory.get(core.rest.memory()).unwrap_or_default();
         let range = p.addr as usize..(p.addr + p.len) as usize;
         Some(Ok(range.map(|at| held.get(at).copied().unwrap_or(0)).collect()))
     }
 
     /// Takes this band's elements of outputs out of SRAM.
     pub(super) fn unload(&self, outputs: &mut [Vec<u8>]) {
-        let place = |pe: Pe, addr: u32| Some(self.core(pe)?.mem_base + addr as usize);
+        let place = |pe: Pe, addr: u32| Some(self.core(pe)?.rest.mem_base + addr as usize);
         resident::unload(self.plan.program, outputs, &self.memory, place);
     }
 
     /// When tasks ran.
     pub(super) fn spans(&self) -> impl Iterator<Item = TaskSpan> + '_ {
         let span = |c: &Core, &(task, start, end): &_| TaskSpan { pe: c.pe, task: TaskIx(task), start, end };
-        self.cores.iter().flat_map(move |c| c.spans.iter().map(move |s| span(c, s)))
+        self.cores.iter().flat_map(move |c| c.rest.spans.iter().map(move |s| span(c, s)))
     }
 }
 

@@ -539,7 +539,10 @@ impl<'a> Network<'a> {
     /// Asks for the queues of a site that will be needed.
     #[inline]
     pub(super) fn fetch_queues(&self, site: u32) {
-        ahead::fetch_all(&self.queues, site as usize);
+        if let Some(q) = self.queues.get(site as usize) {
+            ahead::fetch(&q.input, 0);
+            ahead::fetch(&q.output, 0);
+        }
     }
 
     /// Asks for a node that will be needed.
@@ -776,7 +779,7 @@ impl<'a> Network<'a> {
     #[inline]
     fn look_ahead(&self, Grant { site, node, outs, .. }: Grant) {
         if outs == 1 << UP {
-            return ahead::fetch_all(&self.queues, site as usize);
+            return ahead::fetch_all(&self.queues[site as usize].output, 0);
         }
         let n = &self.nodes[node as usize];
         ahead::fetch(&self.routers, n.upstream as usize);

@@ -1,7 +1,7 @@
 //! Sites that are copied, told apart and forgotten, with the core, and with what is to happen to them: for `lockstep`, where
 //! one site stands for many.
 
-use super::{Bulk, Control, Core, Engine, Event, Sink, WHEEL};
+use super::{Bulk, Control, Core, Engine, Event, Rest, Sink, WHEEL};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -177,28 +177,25 @@ impl Engine<'_> {
 impl Core {
     /// The same core; what it did is of no interest.
     fn copy(&self) -> Core {
-        Core {
-            params: self.params.clone(),
-            offsets: self.offsets.clone(),
-            flights: self.flights.clone(),
-            spans: Vec::new(),
-            ..*self
-        }
+        let rest = Box::new(Rest { spans: Vec::new(), ..(*self.rest).clone() });
+        Core { flights: self.flights.clone(), rest, ..*self }
     }
 
     fn describe(&self, now: u64, out: &mut Vec<u64>) {
         out.extend([self.active, self.blocked, self.busy_until.saturating_sub(now)]);
         out.push(u64::from(self.task) << 56 | u64::from(self.op) << 32 | u64::from(self.repeats_left));
         out.push(u64::from(self.queues_in_use) << 8 | u64::from(self.next_slot));
-        out.extend(self.offsets.iter().map(|&o| o as u64));
+        out.extend(self.rest.offsets.iter().map(|&o| o as u64));
         match &self.control {
             Control::Idle => out.push(0),
             Control::Switching => out.push(1),
             Control::Next => out.push(2),
             Control::Waiting => out.push(3),
-            Control::Launching(ex, shape) => {
-                out.push(4 | u64::from(*shape) << 8);
-                ex.describe(out);
+            Control::Launching => {
+                if let Some((ex, shape)) = &self.rest.launching {
+                    out.push(4 | u64::from(*shape) << 8);
+                    ex.describe(out);
+                }
             }
         }
         if let Some(Bulk { slot, since, elements }) = self.bulk {

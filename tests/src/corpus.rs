@@ -65,6 +65,28 @@ pub fn names() -> Vec<String> {
     files.chain(made).collect()
 }
 
+/// Every model there is: the digits, and all of [`names`].
+pub fn all_names() -> Vec<String> {
+    std::iter::once("digits".to_string()).chain(names()).collect()
+}
+
+/// The model of a name of [`all_names`].
+pub fn any(name: &str) -> Model {
+    if name == "digits" { digits(0) } else { model(name) }
+}
+
+/// Sees that a page of `docs` has every model in a table, and that there are reasons only for models that there are.
+pub fn assert_all_are_on(page: &str, reasons: &[(&str, &str)]) {
+    let path = repository().join("docs").join(page);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let all = all_names();
+    assert!(all.len() >= 30, "{all:?}");
+    for name in &all {
+        assert!(text.contains(&format!("| {name} |")), "{name} is not on docs/{page}");
+    }
+    assert!(reasons.iter().all(|(n, _)| all.iter().any(|a| a == n)), "reasons for models that there are");
+}
+
 /// The digits classifier that lies in this repository, with the inputs of one digit.
 pub fn digits(digit: usize) -> Model {
     let models = repository().join("examples/models");

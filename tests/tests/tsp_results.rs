@@ -138,20 +138,9 @@ fn row(name: &str, files: &Model, machine: &Machine) -> Result<Row, String> {
     })
 }
 
-/// Names of all models of the corpus, and the digits.
-fn names() -> Vec<String> {
-    std::iter::once("digits".to_string()).chain(corpus::names()).collect()
-}
-
 #[test]
 fn every_model_of_the_corpus_is_on_the_page() {
-    let page = std::fs::read_to_string(corpus::repository().join("docs/tsp-results.md")).expect("the page");
-    let all = names();
-    assert!(all.len() >= 30, "{all:?}");
-    for name in &all {
-        assert!(page.contains(&format!("| {name} |")), "{name} is not on docs/tsp-results.md");
-    }
-    assert!(WITHOUT.iter().all(|(n, _)| all.iter().any(|a| a == n)), "reasons for models that there are");
+    corpus::assert_all_are_on("tsp-results.md", &WITHOUT);
 }
 
 #[test]
@@ -160,12 +149,12 @@ fn the_page() {
     let machine = Machine::full_size(Target::Tsp);
     let only = std::env::var("QUADRILLE_MODELS").ok();
     let (mut rows, mut refused): (Vec<Row>, Vec<(String, String)>) = (Vec::new(), Vec::new());
-    for name in names() {
+    for name in corpus::all_names() {
         let asked = only.as_ref().is_none_or(|o| o.split(',').any(|n| n == name));
         if !asked || (only.is_none() && WITHOUT.iter().any(|(n, _)| *n == name)) {
             continue;
         }
-        let files = if name == "digits" { corpus::digits(0) } else { corpus::model(&name) };
+        let files = corpus::any(&name);
         match row(&name, &files, &machine) {
             Ok(r) => {
                 println!("{}", r.line());

@@ -91,21 +91,9 @@ fn line(name: &str, row: &Value) -> String {
     format!("| {name} | {figures} | {over:.2} | {} |", row["binds"].as_str().unwrap_or_default())
 }
 
-/// Names of all models of the corpus, and the digits.
-fn names() -> Vec<String> {
-    std::iter::once("digits".to_string()).chain(corpus::names()).collect()
-}
-
 #[test]
 fn every_model_of_the_corpus_is_on_the_page() {
-    let page = std::fs::read_to_string(corpus::repository().join("docs/wafer-results.md")).expect("the page");
-    let all = names();
-    assert!(all.len() >= 30, "{all:?}");
-    for name in &all {
-        assert!(page.contains(&format!("| {name} |")), "{name} is not on docs/wafer-results.md");
-    }
-    let listed = WITHOUT.iter().chain(&LONG);
-    assert!(listed.into_iter().all(|(n, _)| all.iter().any(|a| a == n)), "reasons for models that there are");
+    corpus::assert_all_are_on("wafer-results.md", &WITHOUT);
 }
 
 #[test]
@@ -114,12 +102,12 @@ fn the_page() {
     let machine = Machine::full_size(Target::Wafer);
     let only = std::env::var("QUADRILLE_MODELS").ok();
     let mut rows: Vec<(String, Value)> = Vec::new();
-    for name in names() {
+    for name in corpus::all_names() {
         let asked = only.as_ref().is_none_or(|o| o.split(',').any(|n| n == name));
         if !asked || WITHOUT.iter().any(|(n, _)| *n == name) {
             continue;
         }
-        let files = if name == "digits" { corpus::digits(0) } else { corpus::model(&name) };
+        let files = corpus::any(&name);
         let model = std::fs::read(&files.path).expect("the model is a file");
         let long = LONG.iter().any(|l| l.0 == name);
         let key = Key::of_compiler(Target::Wafer).and("wafer-results").and(&name).and(&model);

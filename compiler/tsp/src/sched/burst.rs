@@ -333,9 +333,37 @@ impl Burst {
     /// Finds the earliest start, books it, and adds the instructions to the program.
     pub(super) fn place(self, m: &Machine, board: &mut Board, out: &mut Placements) -> Result<Landing, NoPlace> {
         let found = self.find(m, board)?;
+        Ok(self.settle(board, out, found))
+    }
+
+    /// The same, unless that is too late: `late` knows the start that the fixed causes allow, and the one that was found, which
+    /// then is what is given.
+    pub(super) fn place_unless(
+        self,
+        m: &Machine,
+        board: &mut Board,
+        out: &mut Placements,
+        late: impl Fn(i64, i64) -> bool,
+    ) -> Result<Result<Landing, i64>, NoPlace> {
+        let found = self.find(m, board)?;
+        if late(self.not_before(m), found.start) {
+            found.marked.iter().for_each(|f| board.mark_stream(f, false));
+            return Ok(Err(found.start));
+        }
+        Ok(Ok(self.settle(board, out, found)))
+    }
+
+    fn settle(self, board: &mut Board, out: &mut Placements, found: Found) -> Landing {
         let earliest = self.earliest;
         let landing = self.commit(board, out, found.start, &found.alus, &found.bases);
-        Ok(Landing { earliest, waits: found.waits, ..landing })
+        Landing { earliest, waits: found.waits, ..landing }
+    }
+
+    /// The start that the fixed causes allow.
+    fn not_before(&self, m: &Machine) -> i64 {
+        let least = self.insts.iter().map(|i| i.t).min().unwrap_or(0);
+        let not_before = self.earliest.iter().copied().max().unwrap_or(i64::MIN);
+        not_before.max(i64::from(m.latency.barrier) - least)
     }
 
     /// The earliest start; nothing is booked.
@@ -347,10 +375,8 @@ impl Burst {
 
     /// Finds the earliest start and marks its streams.
     fn find(&self, m: &Machine, board: &mut Board) -> Result<Found, NoPlace> {
-        let least = self.insts.iter().map(|i| i.t).min().unwrap_or(0);
         let mut waits = Waits::default();
-        let not_before = self.earliest.iter().copied().max().unwrap_or(i64::MIN);
-        let mut start = not_before.max(i64::from(m.latency.barrier) - least);
+        let mut start = self.not_before(m);
         let flows: Vec<_> = self.streams.iter().map(|s| self.flows(s)).collect();
         if let Some(what) = self.collides() {
             return Err(NoPlace { what });

@@ -35,7 +35,7 @@ mod weights;
 use super::error::CompileError;
 use super::tiled::{Kernel, Kind, TensorId, TiledGraph};
 use board::Board;
-use burst::{Burst, Landing};
+use burst::{Burst, Landing, NoPlace};
 pub(crate) use burst::{PlacedNo, Placements};
 use memory::Memory;
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine};
@@ -249,21 +249,47 @@ impl Scheduler<'_> {
 
     /// Places a burst that reads and writes no rows of tensors.
     fn land(&mut self, k: &Kernel, burst: Burst) -> Result<Landing, CompileError> {
-        burst.place(self.m, &mut self.board, &mut self.out).map_err(|e| CompileError::DoesNotFit {
-            what: format!("a burst of node `{}`", self.g.nodes[k.node.0 as usize]),
-            need: 2,
-            have: 1,
-            reason: format!("it needs {} twice in one cycle", e.what),
-            remedy: "this is a limit of the compiler's slice assignment: a larger machine description avoids it".into(),
-        })
+        burst.place(self.m, &mut self.board, &mut self.out).map_err(|e| self.twice_at_once(k, &e))
     }
 
     fn place(&mut self, k: &Kernel, burst: Burst, effects: Effects) -> Result<Landing, CompileError> {
         let last = burst.last();
         let landing = self.land(k, burst)?;
-        self.apply(&landing, effects);
-        self.times.note(self.now, landing.start, (i64::from(landing.start) + last) as u32);
+        self.landed(&landing, effects, last);
         Ok(landing)
+    }
+
+    /// The same, unless what is taken makes the burst come too late: `late` knows when it could have started, and when it would,
+    /// which then is what is given.
+    fn place_unless(
+        &mut self,
+        k: &Kernel,
+        burst: Burst,
+        effects: Effects,
+        late: impl Fn(i64, i64) -> bool,
+    ) -> Result<Result<Landing, i64>, CompileError> {
+        let last = burst.last();
+        let placed = burst.place_unless(self.m, &mut self.board, &mut self.out, late);
+        let placed = placed.map_err(|e| self.twice_at_once(k, &e))?;
+        if let Ok(landing) = &placed {
+            self.landed(landing, effects, last);
+        }
+        Ok(placed)
+    }
+
+    fn landed(&mut self, landing: &Landing, effects: Effects, last: i64) {
+        self.apply(landing, effects);
+        self.times.note(self.now, landing.start, (i64::from(landing.start) + last) as u32);
+    }
+
+    fn twice_at_once(&self, k: &Kernel, e: &NoPlace) -> CompileError {
+        CompileError::DoesNotFit {
+            what: format!("a burst of node `{}`", self.g.nodes[k.node.0 as usize]),
+            need: 2,
+            have: 1,
+            reason: format!("it needs {} twice in one cycle", e.what),
+            remedy: "this is a limit of the compiler's slice assignment: a larger machine description avoids it".into(),
+        }
     }
 
     /// Hops from a column to another that lies downstream.

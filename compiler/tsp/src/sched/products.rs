@@ -135,8 +135,10 @@ struct Branch<'a> {
     before: Vec<Arc<Placements>>,
 }
 
-/// Groups that take planes between two choices of branches.
+/// Groups that take planes between two choices of branches; and where products of floats go between them, whose planes' waits say
+/// little about those behind.
 const STRETCH: usize = 2;
+const MIXED_STRETCH: usize = 6;
 
 /// Branches that are kept.
 const BRANCHES: usize = 5;
@@ -155,7 +157,7 @@ impl<'a> Branch<'a> {
     fn go_on(&self, way: Way) -> Result<Branch<'a>, CompileError> {
         let mut next = Branch { at: self.at.fork(way), run: self.run.clone(), before: self.before.clone() };
         next.before.push(Arc::new(self.at.out.clone()));
-        let until = self.run.done + STRETCH;
+        let until = self.run.done + if self.at.mixed { MIXED_STRETCH } else { STRETCH };
         next.at.advance(&mut next.run, until)?;
         Ok(next)
     }

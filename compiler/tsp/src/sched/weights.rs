@@ -8,6 +8,8 @@ use super::waits::Cause;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, TensorId};
 use quadrille_isa::tsp::{Column, Dir, MxmPart, QueueId, Thread};
+use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Weights of one pass, as the kernels name them.
 pub(super) struct Tile<'a> {
@@ -16,6 +18,12 @@ pub(super) struct Tile<'a> {
     pub(super) loads: &'a [(u16, u32)],
     pub(super) slots: (u8, u8),
 }
+
+/// Groups of 16 rows that are loaded behind each other at least.
+const LEAST_GROUPS: usize = 4;
+
+/// Cycles by which a load may hold up the next rows before it goes in parts.
+const LATE: i64 = 4;
 
 /// What a plane holds: one byte of the elements of a tile, and the install that brought it.
 #[derive(Clone, Debug)]
@@ -74,9 +82,88 @@ impl Scheduler<'_> {
         act_free: u32,
         apart: bool,
     ) -> Result<Vec<PlacedNo>, CompileError> {
+        let (loaded, loads) = self.load(k, planes, byte, tile, act_free)?;
+        let mut installs = Vec::new();
+        for (plane, loads) in planes.iter().zip(&loads) {
+            let state = self.planes[usize::from(*plane)];
+            let gap = state.last_install.map_or(0, |t| t + self.m.latency.mxm_install);
+            let mut b = Burst::new(k.node.0);
+            let free = if apart { state.act_free } else { act_free };
+            b.after(Cause::Plane, i64::from(free));
+            b.after(Cause::Load, i64::from(loaded.max(gap)));
+            let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Activations));
+            let inst = b.inst(queue, 0, repeat(1, 1, 0), Proto::Install, None);
+            for (slot, l) in loads.iter().enumerate() {
+                b.uses_state(inst, slot as u8, StateDef::Earlier(*l), 0, 1);
+            }
+            let landing = self.place(k, b, Effects::default())?;
+            let install = landing.inst(InstNo(0));
+            self.planes[usize::from(*plane)].last_install = Some(landing.start);
+            let (tensor, slots) = (tile.tensor, tile.slots);
+            self.held[usize::from(*plane)] = Some(Held { tensor, loads: tile.loads.to_vec(), slots, byte, install });
+            installs.push(install);
+        }
+        Ok(installs)
+    }
+
+    /// Fills the buffers of planes; gives the cycle from which an install may come, and the loads of each plane. Where the rows find
+    /// no place behind each other before `act_free`, they go in parts.
+    fn load(
+        &mut self,
+        k: &Kernel,
+        planes: &[u8],
+        byte: u8,
+        tile: &Tile<'_>,
+        act_free: u32,
+    ) -> Result<(u32, Vec<Vec<PlacedNo>>), CompileError> {
+        let mut parts: VecDeque<Range<usize>> = VecDeque::from([0..tile.loads.len()]);
+        let (mut loaded, mut loads) = (0, vec![Vec::with_capacity(tile.loads.len()); planes.len()]);
+        while let Some(part) = parts.pop_front() {
+            let n = part.len() as i64;
+            let (b, e, insts) = self.load_burst(k, planes, byte, tile, part.clone())?;
+            let late = |not_before: i64, start: i64| {
+                part.len() >= 2 * LEAST_GROUPS && start > not_before.max(i64::from(act_free) - n) + LATE
+            };
+            let landing = match self.place_unless(k, b, e, late)? {
+                Ok(landing) => landing,
+                Err(found) => {
+                    let few = part.start..part.start + LEAST_GROUPS;
+                    let (first, ..) = self.load_burst(k, planes, byte, tile, few)?;
+                    // What is in the way of the first ones, too, is better waited for by all.
+                    if first.earliest_start(self.m, &mut self.board).is_some_and(|start| start < found) {
+                        let middle = part.start + part.len() / 2;
+                        parts.push_front(middle..part.end);
+                        parts.push_front(part.start..middle);
+                        continue;
+                    }
+                    let (b, e, _) = self.load_burst(k, planes, byte, tile, part.clone())?;
+                    self.place(k, b, e)?
+                }
+            };
+            loaded = loaded.max(landing.start + n as u32 - 1 + self.m.latency.mxm_weight_row);
+            for (loads, insts) in loads.iter_mut().zip(&insts) {
+                loads.extend((landing.start..).zip(insts).map(|(cycle, &inst)| (cycle, landing.inst(inst))));
+            }
+        }
+        // A later part may have found a place before an earlier one; an install names loads as they came.
+        loads.iter_mut().for_each(|l| l.sort_unstable());
+        let loads = loads.into_iter().map(|l| l.into_iter().map(|(_, inst)| inst).collect()).collect();
+        Ok((loaded, loads))
+    }
+
+    /// A burst of some groups of 16 rows, and the loads of each plane.
+    fn load_burst(
+        &mut self,
+        k: &Kernel,
+        planes: &[u8],
+        byte: u8,
+        tile: &Tile<'_>,
+        part: Range<usize>,
+    ) -> Result<(Burst, Effects, Vec<Vec<InstNo>>), CompileError> {
         let h = self.m.plane_hemisphere(planes[0]);
         let (dir, column) = (h.outward(), self.m.mxm_column(h));
-        let n = tile.loads.len() as u32;
+        let groups = &tile.loads[part];
+        let n = groups.len() as u32;
         let last_install = planes.iter().filter_map(|&p| self.planes[usize::from(p)].last_install).max();
         let copy = self.memory.copy_on(tile.tensor, h, 0);
         let mut b = Burst::new(k.node.0);
@@ -88,9 +175,9 @@ impl Scheduler<'_> {
         for (slot, f) in from.iter_mut().enumerate() {
             let wanted = (tile.slots.0..tile.slots.0 + tile.slots.1).contains(&(slot as u8));
             *f = if wanted {
-                let rows: Vec<u32> = tile.loads.iter().map(|&(_, r)| r * 16 + slot as u32).collect();
+                let rows: Vec<u32> = groups.iter().map(|&(_, r)| r * 16 + slot as u32).collect();
                 let stream = b.stream(dir, 1, 1);
-                b.streams[stream.0].uses.reserve(planes.len() * tile.loads.len());
+                b.streams[stream.0].uses.reserve(planes.len() * groups.len());
                 self.read_byte(&mut b, &mut e, stream, 0, (tile.tensor, copy, byte), &rows, column, 0);
                 (stream, 0)
             } else {
@@ -104,7 +191,7 @@ impl Scheduler<'_> {
         }
         debug_assert!(p == 16 || tile.slots.1 <= 8);
         let mut loads: Vec<Vec<InstNo>> = vec![Vec::new(); planes.len()];
-        for (g, &(k16, _)) in tile.loads.iter().enumerate() {
+        for (g, &(k16, _)) in groups.iter().enumerate() {
             for (plane, loads) in planes.iter().zip(&mut loads) {
                 let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Weights));
                 let inst = b.inst(queue, g as i64, repeat(1, 1, 0), Proto::Load { k0: k16 * 16, from }, None);
@@ -114,29 +201,7 @@ impl Scheduler<'_> {
                 loads.push(inst);
             }
         }
-        let landing = self.place(k, b, e)?;
-        let loaded = landing.start + n - 1 + self.m.latency.mxm_weight_row;
-        let mut installs = Vec::new();
-        for (plane, loads) in planes.iter().zip(&loads) {
-            let state = self.planes[usize::from(*plane)];
-            let gap = state.last_install.map_or(0, |t| t + self.m.latency.mxm_install);
-            let mut b = Burst::new(k.node.0);
-            let free = if apart { state.act_free } else { act_free };
-            b.after(Cause::Plane, i64::from(free));
-            b.after(Cause::Load, i64::from(loaded.max(gap)));
-            let queue = At::Queue(QueueId::Mxm(*plane, MxmPart::Activations));
-            let inst = b.inst(queue, 0, repeat(1, 1, 0), Proto::Install, None);
-            for (slot, l) in loads.iter().enumerate() {
-                b.uses_state(inst, slot as u8, StateDef::Earlier(landing.inst(*l)), 0, 1);
-            }
-            let landing = self.place(k, b, Effects::default())?;
-            let install = landing.inst(InstNo(0));
-            self.planes[usize::from(*plane)].last_install = Some(landing.start);
-            let (tensor, slots) = (tile.tensor, tile.slots);
-            self.held[usize::from(*plane)] = Some(Held { tensor, loads: tile.loads.to_vec(), slots, byte, install });
-            installs.push(install);
-        }
-        Ok(installs)
+        Ok((b, e, loads))
     }
 
     /// A stream of zeros for the rows of a load that carry no weights.

@@ -4,6 +4,7 @@ use crate::corpus::{self, Model};
 use crate::kept::{Key, UNKNOWN, figure};
 use crate::whole::imported;
 use quadrille::compare::Precision;
+use quadrille::failure::Failure;
 use quadrille::machine::{Machine, Target};
 use quadrille::pipeline::{self, Mapping, Programs};
 use quadrille_compiler::ir::{Graph, ValueDef, text};
@@ -124,14 +125,14 @@ struct Program<'a> {
     digest: &'a [u8],
     machine: &'a Machine,
     precision: Precision,
-    program: OnceCell<Result<(AnyProgram, u64), String>>,
+    program: OnceCell<Result<(AnyProgram, u64), Failure>>,
 }
 
 impl Program<'_> {
     /// The program and its cycles by schedule or plan.
-    fn compiled(&self) -> &Result<(AnyProgram, u64), String> {
+    fn compiled(&self) -> &Result<(AnyProgram, u64), Failure> {
         self.program.get_or_init(|| {
-            let compiled = pipeline::compile(self.g, self.machine, self.precision).map_err(|e| e.to_string())?;
+            let compiled = pipeline::compile(self.g, self.machine, self.precision)?;
             Ok((compiled.program, compiled.estimate.cycles))
         })
     }
@@ -147,7 +148,7 @@ impl Program<'_> {
             let planned = figure(key.and("plan"), || {
                 match pipeline::expected_as(self.g, self.machine, self.precision, &Mapping::default()) {
                     Ok(e) => e.cycles.to_string(),
-                    Err(e) => refused(&e.to_string()),
+                    Err(e) => refused(&e),
                 }
             });
             let cycles = planned.parse().ok();
@@ -174,8 +175,9 @@ impl Program<'_> {
 }
 
 /// A compiler's words on a graph that it refuses.
-fn refused(words: &str) -> String {
-    format!("refused: {}", words.lines().next().unwrap_or(""))
+fn refused(e: &Failure) -> String {
+    let reason = e.problems.first().map_or(String::new(), |p| format!("; {}", p.reason));
+    format!("refused: {}{reason}", e.message).replace('\n', " ")
 }
 
 /// A program by its bytes.

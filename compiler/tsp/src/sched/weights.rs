@@ -8,7 +8,7 @@ use super::waits::Cause;
 use crate::error::CompileError;
 use crate::tiled::{Kernel, TensorId};
 use quadrille_isa::tsp::{Column, Dir, MxmPart, QueueId, Thread};
-use std::collections::VecDeque;
+use std::iter;
 use std::ops::Range;
 
 /// Weights of one pass, as the kernels name them.
@@ -116,9 +116,9 @@ impl Scheduler<'_> {
         tile: &Tile<'_>,
         act_free: u32,
     ) -> Result<(u32, Vec<Vec<PlacedNo>>), CompileError> {
-        let mut parts: VecDeque<Range<usize>> = VecDeque::from([0..tile.loads.len()]);
+        let mut parts: Vec<Range<usize>> = iter::once(0..tile.loads.len()).collect();
         let (mut loaded, mut loads) = (0, vec![Vec::with_capacity(tile.loads.len()); planes.len()]);
-        while let Some(part) = parts.pop_front() {
+        while let Some(part) = parts.pop() {
             let n = part.len() as i64;
             let (b, e, insts) = self.load_burst(k, planes, byte, tile, part.clone())?;
             let late = |not_before: i64, start: i64| {
@@ -132,8 +132,7 @@ impl Scheduler<'_> {
                     // What is in the way of the first ones, too, is better waited for by all.
                     if first.earliest_start(self.m, &mut self.board).is_some_and(|start| start < found) {
                         let middle = part.start + part.len() / 2;
-                        parts.push_front(middle..part.end);
-                        parts.push_front(part.start..middle);
+                        parts.extend([middle..part.end, part.start..middle]);
                         continue;
                     }
                     let (b, e, _) = self.load_burst(k, planes, byte, tile, part.clone())?;

@@ -45,7 +45,6 @@ enum Page {
 const RUN: Page = Page::Row(Source::Program);
 const PLAN: Page = Page::Row(Source::Plan);
 const WHOLE_MESH: Page = Page::Not("for whole-mesh mode, which takes the graph as it is");
-const OTHER_DEPTH: Page = Page::Not("ResNet-50's blocks, fewer or more of them: its row stands for it");
 const WEIGHTS: Page = Page::Not(
     "twelve times bert-layer, whose row stands for it; a file of 180 MB and more, made only for its own test",
 );
@@ -78,8 +77,8 @@ const MODELS: [(&str, Page, Page); 35] = [
     ("mobilenet-v2-int8-qdq", RUN, PLAN),
     ("resnet18-int8-qdq", RUN, PLAN),
     ("resnet50-int8-qdq", RUN, PLAN),
-    ("resnet101-int8-qdq", RUN, OTHER_DEPTH),
-    ("resnet152-int8-qdq", RUN, OTHER_DEPTH),
+    ("resnet101-int8-qdq", RUN, PLAN),
+    ("resnet152-int8-qdq", RUN, PLAN),
     ("silero-vad-op18-ifless", RUN, PLAN),
     ("smart-turn-v3.2-int8", RUN, PLAN),
     ("voicefilter-lite-int8", RUN, PLAN),

@@ -58,7 +58,7 @@ pub fn model(target: Target) -> Box<dyn CostModel> {
 
 /// A model of the corpus as a graph, cleaned; a quantised one in integers where the target multiplies them.
 pub fn real(name: &str, target: Target) -> (Graph, Precision) {
-    let files: Model = if name == "digits" { corpus::digits(0) } else { corpus::model(name) };
+    let files: Model = corpus::any(name);
     let (graph, ..) = imported(&files);
     let precision = pipeline::precision(&graph, target, None);
     let mut passes = vec!["clean".to_string()];

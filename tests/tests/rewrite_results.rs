@@ -418,7 +418,7 @@ fn some_models_gain_what_the_page_says() {
 #[test]
 fn the_page_has_what_the_compiler_takes() {
     for (name, target) in [("digits", Target::Tsp), ("llama-tiny", Target::Tsp), ("mtcnn-rnet", Target::Wafer)] {
-        let files = if name == "digits" { corpus::digits(0) } else { corpus::model(name) };
+        let files = corpus::any(name);
         let machine = Machine::full_size(target);
         let (graph, _, precision, _) = prepared(&files, &machine);
         let cycles = pipeline::compile(&graph, &machine, precision).expect("it compiles").estimate.cycles;

@@ -29,7 +29,7 @@ const LONG: [(&str, &str); 9] = [
     ("mobilenet-v2-int8-qdq", "more than ten minutes of simulation"),
     ("resnet18-int8-qdq", "more than ten minutes of simulation"),
     ("resnet50-int8-qdq", "an hour of simulation; the plan for a batch of four images is in docs/wafer-mapping.md"),
-    ("smart-turn-v3.2-int8", "rows of 400 places on few PEs: 170 million cycles are expected"),
+    ("smart-turn-v3.2-int8", "rows of 400 places on few PEs: 139 million cycles are expected"),
     ("magika-v3_3", "millions of cycles are expected"),
     ("voicefilter-lite-int8", "millions of cycles are expected"),
     ("bert-layer-int8-qdq", "attention with quantised operands is no kernel yet, so heads follow each other"),

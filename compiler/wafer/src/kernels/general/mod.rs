@@ -47,8 +47,6 @@ pub(crate) struct Shares {
     pub(crate) count: usize,
     /// Joins what comes from the PEs before with a PE's own: both in the result's type.
     pub(crate) join: PeOp,
-    /// Where the former is received.
-    pub(crate) from: BufId,
 }
 
 /// A constant operand of which every round, or else every share, takes its own slice.

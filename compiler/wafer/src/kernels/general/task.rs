@@ -234,18 +234,16 @@ pub(super) fn emit(k: &General, cx: &PeContext<'_>, b: &mut Builder) {
         }
     }
     let (out, ty, words) = k.output;
-    if let Some(s) = k.shares
-        && cx.units.start + 1 < s.count
-    {
-        let at = |buf: usize| mem(ty, p.bufs[buf], 0, 1);
-        let n = num(k.out_len * words);
-        let (before, own) = (at(s.from.0), at(out.0));
-        let take = mov(num(1), n, Dst::Mem(before), fabric(CHAIN_IN, ty));
-        let join = op(s.join, num(1), n, Dst::Mem(own), [Src::Mem(before), Src::Mem(own), Src::None]);
-        add(&mut groups, vec![take, join]);
-    }
-    let from = Src::Mem(mem(ty, p.bufs[out.0], 0, 1));
-    let mut end = vec![mov(num(1), num(k.out_len * words), to_fabric(OUT, ty), from)];
+    let own = Src::Mem(mem(ty, p.bufs[out.0], 0, 1));
+    let n = num(k.out_len * words);
+    let send = match k.shares {
+        // What the PEs before found goes through as it comes: a chain may be thousands of PEs long.
+        Some(s) if cx.units.start + 1 < s.count => {
+            op(s.join, num(1), n, to_fabric(OUT, ty), [fabric(CHAIN_IN, ty), own, Src::None])
+        }
+        _ => mov(num(1), n, to_fabric(OUT, ty), own),
+    };
+    let mut end = vec![send];
     if after > 0 {
         end.push(mov(num(1), b.param(after * k.out_len * words), to_fabric(OUT, ty), fabric(CHAIN_IN, ty)));
     }

@@ -58,7 +58,6 @@ impl Partitioner<'_> {
         let part = asm.fresh(dtype, &[held, tail]);
         let first = asm.fresh(DType::F32, &[]);
         let out = asm.gather_from(&part, &idx, rows, &first);
-        let from = asm.fresh(dtype, &[each, tail]);
         let mut values: Vec<u32> = bits;
         values.resize(count * held * tail, 0);
         let sliced = vec![
@@ -73,7 +72,7 @@ impl Partitioner<'_> {
         let input = Input { buf: idx.view.buf, ty: idx.elem(), words: 1, order, once: false, len: each, turn: 0 };
         let Some(program) = asm.prog.lower(MAX_OPS) else { return Ok(None) };
         let mut kernel = general("gather", program, vec![input], sliced, &out, each * tail, rounds, shape);
-        kernel.shares = Some(Shares { count, join: PeOp::Add, from: from.view.buf });
+        kernel.shares = Some(Shares { count, join: PeOp::Add });
         kernel.about = format!("{held} of {rows} rows a PE, ");
         let bytes: usize = kernel.program.bufs.iter().map(|b| b.len * b.ty.bytes() as usize).sum();
         let sram = bytes + kernel.operations() * 16 + 1024;

@@ -67,7 +67,7 @@ const MODELS: [(&str, Page, Page); 35] = [
         Page::Not("weights of 200 MB in f16 and a table of 59 MB: they do not fit in 220 MB of SRAM"),
         WEIGHTS,
     ),
-    ("bert-base-int8-qdq", RUN, WEIGHTS),
+    ("bert-base-int8-qdq", RUN, PLAN),
     ("minilm-l3-fp32", RUN, PLAN),
     ("magika-v3_3", RUN, PLAN),
     ("romanizer-encoder", RUN, PLAN),

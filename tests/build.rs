@@ -22,6 +22,8 @@ fn main() {
     let with = |own: &'static str| COMPILER.into_iter().chain([own]);
     write("TSP_SOURCES", with("compiler/tsp/src"));
     write("WAFER_SOURCES", with("compiler/wafer/src"));
+    // What decides about the graph of a model.
+    write("GRAPH_SOURCES", ["onnx/src", "compiler/src"].into_iter());
     // What decides about how long a program runs.
     write("RUNTIME_SOURCES", ["runtime/src"].into_iter());
 }

@@ -24,6 +24,11 @@ impl Key {
         Key(Sha256::new_with_prefix(sources))
     }
 
+    /// And import, passes and rewriting as they were built: for figures of a model's file rather than of a graph.
+    pub fn and_graph_sources(self) -> Key {
+        self.and(env!("GRAPH_SOURCES"))
+    }
+
     /// Checkers and simulators as they were built.
     pub fn of_runtime() -> Key {
         Key(Sha256::new_with_prefix(env!("RUNTIME_SOURCES")))

@@ -81,13 +81,20 @@ fn wavelets(s: &Stream) -> u64 {
 }
 
 /// The figures of a planned graph for a run of so many images in groups that do not wait for each other.
-pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) -> Estimate {
+/// With what binds: the nodes and `inputs` whose kernels or streams need longest.
+pub(crate) fn estimate(
+    g: &WaferGraph,
+    inputs: &[Named],
+    (images, groups): (u64, u64),
+    m: &Machine,
+) -> (Estimate, Vec<Busiest>) {
     let macs: u64 = g.kernels.iter().map(|k| k.core.macs()).sum();
     let all = u64::from(m.geometry.width_pes) * u64::from(m.geometry.height_pes);
     let bound = macs.div_ceil((all * u64::from(m.rate.f16_mixed_fma)).max(1));
     // No datapath is busier than its PE.
     let busy = of_each(g, |k| busy_cycles(g, k, k.cut, m));
-    let mapping = resources(g, m).into_iter().map(|r| r.1).max().unwrap_or(0);
+    let resources = resources(g, m);
+    let mapping = resources.iter().map(|r| r.1).max().unwrap_or(0);
     let Timing { cycles, interval_cycles } = timing(g, &busy, images, groups);
     let mut sram = (0, 0);
     for k in g.kernels.iter().filter(|k| like(g, k).is_none()) {
@@ -97,7 +104,7 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
             sram.1 = sram.1.max(u64::from(c.class.text_bytes(m.program.vector_op_bytes, m.program.task_bytes)));
         }
     }
-    Estimate {
+    let estimate = Estimate {
         bound_cycles: bound,
         mapping_bound_cycles: mapping,
         cycles,
@@ -106,11 +113,15 @@ pub(crate) fn estimate(g: &WaferGraph, images: u64, groups: u64, m: &Machine) ->
         program_bytes: sram.1,
         pes: pes(g),
         images_in_turn: in_turn(images, groups),
-    }
+    };
+    (estimate, busiest(g, inputs, resources))
 }
 
-/// Cycles that every kernel's busiest PE and every stream need at least; the kernel or stream, and what it is.
-fn resources(g: &WaferGraph, m: &Machine) -> Vec<(Source, u64, &'static str)> {
+/// Where it belongs, the cycles that it needs at least, and what it is.
+type Resource = (Source, u64, &'static str);
+
+/// Every kernel's busiest PE, and every stream.
+fn resources(g: &WaferGraph, m: &Machine) -> Vec<Resource> {
     let datapaths = of_each(g, |k| datapath_cycles(g, k, m)).into_iter().enumerate();
     let kernels = datapaths.map(|(k, cycles)| (Source::Kernel(KernelId(k)), cycles, "datapath"));
     let streams = g.streams.iter().map(|s| match s.producer {
@@ -130,8 +141,7 @@ enum Source {
 }
 
 /// The nodes and inputs whose kernels or streams need longest, those first, each once.
-pub(crate) fn busiest(g: &WaferGraph, inputs: &[Named], m: &Machine) -> Vec<Busiest> {
-    let mut all = resources(g, m);
+fn busiest(g: &WaferGraph, inputs: &[Named], mut all: Vec<Resource>) -> Vec<Busiest> {
     all.sort_by_key(|r| std::cmp::Reverse(r.1));
     let mut named: Vec<Busiest> = Vec::new();
     for (source, cycles, resource) in all {

@@ -125,9 +125,8 @@ fn in_kernels(graph: &Graph) -> Legal {
 /// The same graph gives the same program. Errors name the node that cannot be mapped or what
 /// does not fit, and what to do.
 pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Compiled, CompileError> {
-    let Planned { graph: g, placement, wires, inputs, outputs, estimate } = planned(graph, machine, options)?;
+    let Planned { graph: g, placement, wires, inputs, outputs, estimate, busiest } = planned(graph, machine, options)?;
     let program = emit::emit(&graph.name, &g, &placement, &wires, (&inputs, &outputs), machine);
-    let busiest = estimate::busiest(&g, &inputs, machine);
     let tiled = TiledGraph { name: graph.name.clone(), graph: g, inputs, outputs, chains: placement.chains };
     Ok(Compiled { program, tiled, estimate, busiest })
 }
@@ -145,6 +144,7 @@ struct Planned {
     inputs: Vec<Named>,
     outputs: Vec<Named>,
     estimate: Estimate,
+    busiest: Vec<Busiest>,
 }
 
 fn planned(graph: &Graph, machine: &Machine, options: &Options) -> Result<Planned, CompileError> {
@@ -192,8 +192,8 @@ fn planned(graph: &Graph, machine: &Machine, options: &Options) -> Result<Planne
     let rows = sequence::rows(graph).unwrap_or(1);
     let batch = widths::Batch { images, group: &group, in_groups: &in_groups, rows, sequence: &sequence };
     let (g, placement, wires, groups) = widths::fastest(g, &batch, machine, options)?;
-    let estimate = estimate::estimate(&g, images, groups as u64, machine);
-    Ok(Planned { graph: g, placement, wires, inputs, outputs, estimate })
+    let (estimate, busiest) = estimate::estimate(&g, &inputs, (images, groups as u64), machine);
+    Ok(Planned { graph: g, placement, wires, inputs, outputs, estimate, busiest })
 }
 
 /// Adds buffers, cuts, places and routes.

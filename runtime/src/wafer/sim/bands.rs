@@ -1,5 +1,4 @@
-//! A run in bands: the sites of the mesh in their order, cut into as many pieces as there are threads, which meet after
-//! every cycle.
+//! A run in bands of rows of the mesh, and with values, apart or not.
 //!
 //! What leaves a band in one cycle is seen in another in the next one, as on any link, so results do not depend on the
 //! number of bands.
@@ -11,8 +10,8 @@ use super::super::rule::CheckError;
 use super::engine::{self, Engine};
 use super::host::Host;
 use super::lockstep;
-use super::meeting::Meeting;
 use super::shape::{self, Shape};
+use super::tiles::{self, End};
 use super::values::{Part, Record, Values};
 use super::{HOTTEST, LinkLoad, Options, SimError, SimResult, WaitingPe};
 use quadrille_isa::wafer::{Machine, Pe, Program};
@@ -25,9 +24,16 @@ use std::sync::{Mutex, PoisonError};
 /// Sites from which on values have a thread of their own, unless one thread is asked for.
 const WORTH_IT: usize = 2_000;
 
-/// Sites from which on every processor has a band: below, bands would mostly wait for each other, and one processor is
-/// left to the values.
+/// Sites from which on all processors share the mesh: below, one processor is left to the values, and all that is needed
+/// for it stays in the cache anyway.
 const MANY: usize = 100_000;
+
+/// Rows of a band where there are several, at most: what several threads share, and what stays in the cache for some cycles
+/// (see `tiles`). Wavelets from band to band cost more, so that one row is too few.
+const ROWS: u32 = 8;
+
+/// Bands that there are at least, where the mesh has as many rows.
+const FEW_BANDS: u32 = 16;
 
 /// Where the bands begin and end.
 pub(super) struct Bands {
@@ -37,17 +43,11 @@ pub(super) struct Bands {
 }
 
 impl Bands {
-    /// Cut so that each has as many routes and programs as the others.
-    pub(super) fn new(fabric: &Fabric, bands: usize) -> Bands {
-        let weights = || fabric.sites.iter().map(|s| u64::from(s.node_count) + 2);
-        let all: u64 = weights().sum();
-        let (mut sites, mut so_far) = (vec![0], 0);
-        for (ix, weight) in weights().enumerate() {
-            if so_far * bands as u64 >= all * sites.len() as u64 && sites.len() < bands {
-                sites.push(ix);
-            }
-            so_far += weight;
-        }
+    /// Bands of so many rows of the mesh each, those without sites left out.
+    pub(super) fn of_rows(fabric: &Fabric, rows: u16) -> Bands {
+        let row = |ix: usize| fabric.sites[ix].pe.y / rows;
+        let mut sites = vec![0];
+        sites.extend((1..fabric.sites.len()).filter(|&ix| row(ix) != row(ix - 1)));
         sites.push(fabric.sites.len());
         let node = |&s: &usize| fabric.sites.get(s).map_or(fabric.nodes.len(), |s| s.first_node as usize);
         Bands { nodes: sites.iter().map(node).collect(), sites, alone: false }
@@ -55,7 +55,7 @@ impl Bands {
 
     /// One band in which every link leads away from its site: see `lockstep`.
     pub(super) fn of_sites_alone(fabric: &Fabric) -> Bands {
-        Bands { alone: true, ..Bands::new(fabric, 1) }
+        Bands { alone: true, ..Bands::of_rows(fabric, u16::MAX) }
     }
 
     /// Whether links lead away even within a band.
@@ -129,17 +129,21 @@ pub(super) fn run(
         some if some < MANY => processors().saturating_sub(1),
         _ => processors(),
     });
-    let bands = Bands::new(fabric, threads.clamp(1, fabric.sites.len().max(1)));
+    let threads = threads.clamp(1, fabric.sites.len().max(1));
+    let bands = match threads > 1 || fabric.sites.len() >= MANY {
+        true => Bands::of_rows(fabric, (machine.geometry.height_pes / FEW_BANDS).clamp(1, ROWS) as u16),
+        false => Bands::of_rows(fabric, u16::MAX),
+    };
     let parts = (fabric, &classes[..], &shapes[..]);
     if let Some(result) = lockstep::run(program, machine, parts, inputs, options, threads) {
         return Ok(result);
     }
     if !options.stepwise
-        && let Some(result) = attempt(program, machine, parts, inputs, &bands, options, true)
+        && let Some(result) = attempt(program, machine, parts, inputs, (&bands, threads), options, true)
     {
         return result;
     }
-    attempt(program, machine, parts, inputs, &bands, options, false)
+    attempt(program, machine, parts, inputs, (&bands, threads), options, false)
         .unwrap_or_else(|| Err(SimError::Invalid(Vec::new())))
 }
 
@@ -152,7 +156,7 @@ fn attempt(
     machine: &Machine,
     (fabric, classes, shapes): (&Fabric, &[LowClass], &[Shape]),
     inputs: &[Tensor],
-    bands: &Bands,
+    (bands, threads): (&Bands, usize),
     options: &Options,
     apart: bool,
 ) -> Option<Result<SimResult, SimError>> {
@@ -160,12 +164,14 @@ fn attempt(
     let mut engines = Vec::new();
     let mut limit = engine::MEMORY_LIMIT;
     let mut first_core = 0;
+    let data_end = engine::data_ends(program, fabric);
     for band in 0..bands.len() {
         let parts = (fabric, classes, shapes);
-        let mut engine = match Engine::new(program, machine, parts, &host, inputs, (bands, band), (limit, apart)) {
-            Ok(engine) => engine,
-            Err(e) => return Some(Err(e)),
-        };
+        let mut engine =
+            match Engine::new(program, machine, parts, &host, inputs, (bands, band), &data_end, (limit, apart)) {
+                Ok(engine) => engine,
+                Err(e) => return Some(Err(e)),
+            };
         limit -= engine.memory_len();
         engine.first_core = first_core;
         first_core += engine.pes() as u32;
@@ -184,37 +190,26 @@ fn attempt(
         Values::new(program, fabric, shapes, inputs, engines.iter().flat_map(Engine::memories), all)
     });
     let limit = options.max_cycles.unwrap_or_else(|| derived_limit(program, &engines));
-    let meeting = Meeting::new(engines.len());
-    match &mut engines[..] {
-        [alone] if options.threads == Some(1) || fabric.sites.len() < WORTH_IT => {
-            alone.run(limit, &meeting, 0, |records| {
-                if let Some(values) = &mut values {
-                    values.follow(records);
-                }
-            });
-        }
-        all => std::thread::scope(|scope| {
+    let mut run = |follow: &(dyn Fn(&mut Vec<Record>) + Sync)| tiles::run(&mut engines, limit, threads, &follow);
+    let end = match &mut values {
+        // With a thread of their own.
+        Some(values) if options.threads != Some(1) && fabric.sites.len() >= WORTH_IT => std::thread::scope(|scope| {
             let (post, mail) = sync_channel::<Vec<Record>>(AHEAD);
-            for (band, engine) in all.iter_mut().enumerate() {
-                let (meeting, post) = (&meeting, post.clone());
-                scope.spawn(move || {
-                    engine.run(limit, meeting, band, |records| {
-                        // Who follows has panicked when it takes no more; the scope tells.
-                        _ = post.send(std::mem::take(records));
-                    });
-                });
-            }
-            drop(post);
-            if let Some(values) = &mut values {
-                mail.iter().for_each(|mut records| values.follow(&mut records));
-            }
+            // Who follows has panicked when it takes no more; the scope tells.
+            let run = scope.spawn(move || run(&move |records| _ = post.send(std::mem::take(records))));
+            mail.iter().for_each(|mut records| values.follow(&mut records));
+            run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         }),
-    }
-    if meeting.did_values_meet() {
-        return None;
-    }
-    if let Some(error) = meeting.into_error() {
-        return Some(Err(error));
+        Some(values) => {
+            let values = Mutex::new(values);
+            run(&|records| values.lock().unwrap_or_else(PoisonError::into_inner).follow(records))
+        }
+        None => run(&|_| {}),
+    };
+    match end {
+        End::Quiet => {}
+        End::ValuesMeet => return None,
+        End::Wrong(error) => return Some(Err(error)),
     }
     let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
     if let Err(e) = finished(fabric, &engines, &host) {

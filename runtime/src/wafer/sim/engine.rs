@@ -13,10 +13,10 @@ use super::super::rule::{CheckError, Rule};
 use super::ahead;
 use super::bands::Bands;
 use super::host::Host;
-use super::meeting::{Guard, Meeting, NEVER, Part};
 use super::network::{Effects, Event, Message, Network};
 use super::shape::Shape;
 use super::sites::Sites;
+use super::tiles::Part;
 use super::values::{self, Record};
 use super::vector::{Flight, Queues, Room, SYNC};
 use super::{Peek, SimError, TaskSpan, WaitingPe, unsupported_machine};
@@ -34,9 +34,6 @@ pub(super) const MEMORY_LIMIT: usize = 16 << 30;
 
 /// All input queues, as in [`LowOp::queues`].
 const INPUTS: u16 = 0xFF;
-
-/// Operations that values follow together.
-const RECORDS: usize = 256;
 
 /// Where a core's control flow is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -202,6 +199,7 @@ impl<'a> Engine<'a> {
         host: &'a Mutex<Host<'a>>,
         inputs: &[Tensor],
         (bands, band): (&Bands, usize),
+        data_end: &[u32],
         (limit, apart): (usize, bool),
     ) -> Result<Engine<'a>, SimError> {
         let invalid = |e: CheckError| SimError::Invalid(vec![e]);
@@ -214,14 +212,13 @@ impl<'a> Engine<'a> {
         let mut cores = Vec::new();
         let (mut core_of, mut site_of) = (vec![NONE; sites.len()], Vec::new());
         let mut memory_len = 0usize;
-        let data_end = data_ends(program, sites.len(), local);
         for (ix, site) in sites.iter().enumerate() {
             let Some(region) = program.regions.get(site.region as usize) else { continue };
             let class = &classes[region.class.0 as usize];
             let fault = |f: Fault| invalid(CheckError::new(f.rule, f.message).at(site.pe));
             let params = lower::params(region, site.pe).map_err(fault)?;
             // Only what the program can reach; rounded so that rows stay aligned.
-            let mem_len = lower::reach(class, &params).max(data_end[ix]).next_multiple_of(8);
+            let mem_len = lower::reach(class, &params).max(data_end[first_site + ix]).next_multiple_of(8);
             let mut active = 0;
             let mut blocked = 0;
             for (t, task) in class.tasks.iter().enumerate() {
@@ -364,38 +361,29 @@ impl<'a> Engine<'a> {
         longest
     }
 
-    /// Runs to the end, in step with the other bands; what goes wrong is told to the meeting.
-    /// `follow` is given what was launched, when values are apart.
-    pub(super) fn run(&mut self, limit: u64, meeting: &Meeting, band: usize, mut follow: impl FnMut(&mut Vec<Record>)) {
-        let _guard = Guard(meeting);
-        let mut messages = Vec::new();
-        for turn in 0.. {
-            if let Err((part, error)) = self.step(&mut messages) {
-                meeting.fail(turn, part, band, error);
-            }
-            if self.overlap {
-                meeting.values_meet(turn);
-            }
-            if let Some(records) = self.records.as_mut().filter(|r| r.len() >= RECORDS) {
-                follow(records);
-            }
-            let busy = self.network.busy() || !self.next_active.is_empty();
-            let next = if busy { Some(self.cycle + 1) } else { self.next_event() };
-            for (to, out) in self.network.outbox.iter_mut().enumerate().filter(|(_, out)| !out.is_empty()) {
-                meeting.post(turn, band, to, out);
-            }
-            match meeting.meet(turn, band, next.unwrap_or(NEVER)) {
-                None => return,
-                Some(NEVER) => break,
-                Some(at) if at >= limit => return meeting.fail(turn, Part::Network, band, SimError::Runaway { limit }),
-                Some(at) => self.cycle = at,
-            }
-            meeting.collect(turn, band, &mut messages);
+    /// Does a cycle, after what the bands beside this one sent in the one before, if anything is to be done.
+    pub(super) fn go_to(&mut self, cycle: u64, messages: &mut Vec<Message>) -> Result<(), (Part, SimError)> {
+        self.cycle = cycle;
+        let idle = messages.is_empty() && !self.is_busy() && self.wheel[(cycle % WHEEL as u64) as usize].is_empty();
+        if idle && self.later.peek().is_none_or(|l| l.0.0 > cycle) {
+            return Ok(());
         }
+        self.step(messages)
+    }
+
+    /// Tells operations in flight at the end what their words' places have taken.
+    pub(super) fn close(&mut self) {
         (0..self.cores.len() as u32).for_each(|core| self.close_sink(core));
-        if let Some(records) = &mut self.records {
-            follow(records);
-        }
+    }
+
+    /// The next cycle in which something happens, as far as this band knows.
+    pub(super) fn next(&self) -> Option<u64> {
+        if self.is_busy() { Some(self.cycle + 1) } else { self.next_event() }
+    }
+
+    /// True when something happens in the next cycles, so that nothing is gained by a look at when.
+    pub(super) fn happens_soon(&self) -> bool {
+        self.wheel_count > 0 || self.is_busy()
     }
 
     /// One cycle, after what other bands sent in the one before.
@@ -1018,13 +1006,12 @@ pub(super) fn check_machine(machine: &Machine) -> Result<(), SimError> {
 }
 
 /// One past the last byte of initial data and of tensors, by site.
-pub(super) fn data_ends(program: &Program, sites: usize, local: impl Fn(Pe) -> Option<usize>) -> Vec<u32> {
-    let mut ends = vec![0u32; sites];
+pub(super) fn data_ends(program: &Program, fabric: &Fabric) -> Vec<u32> {
+    let mut ends = vec![0u32; fabric.sites.len()];
     let mut reach = |rect: wafer::Rect, end: u32| {
-        for pe in rect.pes() {
-            if let Some(known) = local(pe).and_then(|s| ends.get_mut(s)) {
-                *known = (*known).max(end);
-            }
+        for site in rect.pes().filter_map(|pe| fabric.site(pe)) {
+            let known = &mut ends[site as usize];
+            *known = (*known).max(end);
         }
     };
     program.data.iter().for_each(|d| reach(d.rect, d.addr + d.len));

@@ -40,9 +40,7 @@ pub(super) struct Host<'a> {
     sizes: Vec<usize>,
     /// Elements of one image, by output; empty unless all outputs have one leading batch >= 2.
     image_len: Vec<u64>,
-    /// Elements still to come, by image over all outputs.
-    image_left: Vec<u64>,
-    /// Cycle of the last element, by image.
+    /// Cycle of the last element, by image; rows may be told of in any order.
     image_end: Vec<u64>,
 }
 
@@ -71,7 +69,6 @@ impl<'a> Host<'a> {
             receives,
             outputs: lens.iter().zip(&sizes).map(|(&l, &s)| vec![0; l as usize * s]).collect(),
             sizes,
-            image_left: vec![image_len.iter().sum(); if batched { batch } else { 0 }],
             image_end: vec![0; if batched { batch } else { 0 }],
             image_len,
         }
@@ -101,10 +98,7 @@ impl<'a> Host<'a> {
         {
             for &e in carried.elements() {
                 let image = (e / len) as usize;
-                self.image_left[image] -= 1;
-                if self.image_left[image] == 0 {
-                    self.image_end[image] = cycle;
-                }
+                self.image_end[image] = self.image_end[image].max(cycle);
             }
         }
         true

@@ -12,11 +12,11 @@ mod bulk;
 mod engine;
 mod host;
 mod lockstep;
-mod meeting;
 mod network;
 mod products;
 mod shape;
 mod sites;
+mod tiles;
 mod values;
 mod vector;
 
@@ -53,7 +53,7 @@ pub struct Options {
     /// Decide every step of every operation in its own cycle: the definition, and slow. By default steps that
     /// nothing else can change are done together; every cycle, value and figure is the same.
     pub stepwise: bool,
-    /// Bands of the mesh, with a thread each; values have another one where there are several. By default as many as the
+    /// Threads that share the mesh in tiles; values have another one where there are several. By default as many as the
     /// computer has for large programs, one for small ones. Nothing depends on it but time.
     pub threads: Option<usize>,
     /// Count PEs that do the same in the same cycle once. By default where there are many PEs, and while they do so; only

@@ -180,11 +180,26 @@ impl Target {
 /// A link into another band. The sender counts what the buffer behind it holds.
 #[derive(Clone, Copy, Debug)]
 struct Away {
-    band: u32,
+    side: Side,
     /// Node there.
     node: u32,
     cap: u32,
     held: u32,
+}
+
+/// Where another band lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Before,
+    After,
+}
+
+impl Side {
+    /// Bands are whole rows, so that what is linked is in the same one or in one beside it.
+    fn of(other: usize, band: usize) -> Side {
+        debug_assert_eq!(other.abs_diff(band), 1);
+        if other < band { Side::Before } else { Side::After }
+    }
 }
 
 /// What crosses from band to band, seen there in the next cycle.
@@ -293,14 +308,16 @@ pub(super) struct Network<'a> {
     /// First site of the band; sites and nodes are counted from there.
     first_site: usize,
     away: Vec<Away>,
-    /// (band, site there) of routers that send from there.
-    upstream_away: Vec<(u32, u32)>,
-    /// By band.
-    pub(super) outbox: Vec<Vec<Message>>,
+    /// (side, site there) of routers that send from there.
+    upstream_away: Vec<(Side, u32)>,
+    /// To the band before this one, and to the one after it.
+    pub(super) outbox: [Vec<Message>; 2],
     nodes: Vec<NodeState>,
     routers: Vec<Router>,
     pub(super) queues: Vec<PeQueues>,
     arena: Vec<u32>,
+    /// Rows of the band's sites, from the first on.
+    first_row: u16,
     hosts: Vec<HostRow>,
     host_words: Vec<[u32; 24]>,
     active: Vec<u32>,
@@ -361,7 +378,8 @@ impl<'a> Network<'a> {
                 q.output[k] = Fifo::new(&mut arena, machine.queues.output_depth_words[k], color.0);
             }
         }
-        let height = machine.geometry.height_pes as usize;
+        let first_row = sites.first().map_or(0, |s| s.pe.y);
+        let height = sites.last().map_or(0, |s| usize::from(s.pe.y - first_row) + 1);
         let mut hosts = vec![HostRow::default(); height];
         let mut nodes = Vec::with_capacity(node_range.len());
         let (mut away, mut upstream_away) = (Vec::new(), Vec::new());
@@ -378,7 +396,7 @@ impl<'a> Network<'a> {
             }
             let upstream = match node.from {
                 From::Node(_) if bands.are_alone() => {
-                    upstream_away.push((0, site));
+                    upstream_away.push((Side::Before, site));
                     AWAY + upstream_away.len() as u32 - 1
                 }
                 From::Node(up) => {
@@ -386,13 +404,13 @@ impl<'a> Network<'a> {
                     match bands.of_site(up) {
                         b if b == band => up - first_site as u32,
                         b => {
-                            upstream_away.push((b as u32, up - bands.sites(b).start as u32));
+                            upstream_away.push((Side::of(b, band), up - bands.sites(b).start as u32));
                             AWAY + upstream_away.len() as u32 - 1
                         }
                     }
                 }
                 From::Host(row) => {
-                    hosts[usize::from(row)].space |= 1 << node.color;
+                    hosts[usize::from(row - first_row)].space |= 1 << node.color;
                     NONE
                 }
                 _ => {
@@ -403,7 +421,7 @@ impl<'a> Network<'a> {
             let mut target = |port: Port, to: To| match to {
                 To::Node(_) if bands.are_alone() => {
                     let node = copies::Link { site, port: port as u8, color: node.color }.number();
-                    away.push(Away { band: 0, node, cap: link, held: 0 });
+                    away.push(Away { side: Side::Before, node, cap: link, held: 0 });
                     Goal::Away(away.len() as u32 - 1)
                 }
                 To::Queue(q) => Goal::Queue(q),
@@ -414,7 +432,7 @@ impl<'a> Network<'a> {
                     let next = &fabric.nodes[n as usize];
                     let b = bands.of_site(next.site);
                     let node = n - bands.nodes(b).start as u32;
-                    away.push(Away { band: b as u32, node, cap: cap_of(next.rx), held: 0 });
+                    away.push(Away { side: Side::of(b, band), node, cap: cap_of(next.rx), held: 0 });
                     Goal::Away(away.len() as u32 - 1)
                 }
             };
@@ -435,13 +453,14 @@ impl<'a> Network<'a> {
             first_site,
             away,
             upstream_away,
-            outbox: vec![Vec::new(); bands.len()],
+            outbox: Default::default(),
             nodes,
             next_active: Sites::new(routers.len()),
             routers,
             queues,
             arena,
             host_words: vec![[0; 24]; height],
+            first_row,
             hosts,
             active: Vec::new(),
             active_rows: Vec::new(),
@@ -498,12 +517,9 @@ impl<'a> Network<'a> {
         busy.into_iter().map(load).collect()
     }
 
-    /// True when a router or a host row, or another band, may act in the next cycle.
+    /// True when a router or a host row may act in the next cycle.
     pub(super) fn busy(&self) -> bool {
-        !self.next_active.is_empty()
-            || !self.next_rows.is_empty()
-            || self.streams.busy()
-            || self.outbox.iter().any(|o| !o.is_empty())
+        !self.next_active.is_empty() || !self.next_rows.is_empty() || self.streams.busy()
     }
 
     /// Queues and nodes that hold wavelets, and which.
@@ -626,7 +642,7 @@ impl<'a> Network<'a> {
 
     /// The host has a wavelet of this color for a row.
     pub(super) fn offer(&mut self, row: u16, color: u8, word: u32) {
-        let r = usize::from(row);
+        let r = usize::from(row - self.first_row);
         self.hosts[r].want |= 1 << color;
         self.host_words[r][usize::from(color)] = word;
         self.list_row(row);
@@ -646,8 +662,8 @@ impl<'a> Network<'a> {
     }
 
     fn list_row(&mut self, row: u16) {
-        if !self.row_listed[usize::from(row)] {
-            self.row_listed[usize::from(row)] = true;
+        if !self.row_listed[usize::from(row - self.first_row)] {
+            self.row_listed[usize::from(row - self.first_row)] = true;
             self.next_rows.push(row);
         }
     }
@@ -724,8 +740,8 @@ impl<'a> Network<'a> {
         }
         let rows = std::mem::take(&mut self.active_rows);
         for &row in &rows {
-            self.row_listed[usize::from(row)] = false;
-            let h = &mut self.hosts[usize::from(row)];
+            self.row_listed[usize::from(row - self.first_row)] = false;
+            let h = &mut self.hosts[usize::from(row - self.first_row)];
             let mask = h.want & h.space;
             if mask != 0 {
                 let color = round_robin(mask, h.next_color);
@@ -749,8 +765,8 @@ impl<'a> Network<'a> {
         }
         let host_grants = std::mem::take(&mut self.host_grants);
         for &(row, color) in &host_grants {
-            let word = self.host_words[usize::from(row)][usize::from(color)];
-            self.hosts[usize::from(row)].want &= !(1 << color);
+            let word = self.host_words[usize::from(row - self.first_row)][usize::from(color)];
+            self.hosts[usize::from(row - self.first_row)].want &= !(1 << color);
             self.list_row(row);
             effects.sent.push((row, color));
             let site = self.fabric.site(Pe { x: 0, y: row });
@@ -830,11 +846,11 @@ impl<'a> Network<'a> {
             let port = if rx == Port::Ramp as u8 { UP } else { opposite(PORTS[usize::from(rx)]) as usize };
             if upstream == NONE {
                 let row = self.row(site);
-                self.hosts[usize::from(row)].space |= bit;
+                self.hosts[usize::from(row - self.first_row)].space |= bit;
                 self.list_row(row);
             } else if upstream >= AWAY {
-                let (band, site) = self.upstream_away[(upstream - AWAY) as usize];
-                self.outbox[band as usize].push(Message::Left { site, out: port as u8, color });
+                let (side, site) = self.upstream_away[(upstream - AWAY) as usize];
+                self.outbox[side as usize].push(Message::Left { site, out: port as u8, color });
             } else {
                 self.give_space(upstream, port, bit);
             }
@@ -854,7 +870,7 @@ impl<'a> Network<'a> {
                 Goal::Away(link) => {
                     let away = &mut self.away[link as usize];
                     away.held += 1;
-                    self.outbox[away.band as usize].push(Message::Wavelet { node: away.node, word });
+                    self.outbox[away.side as usize].push(Message::Wavelet { node: away.node, word });
                     if away.held == away.cap {
                         self.routers[site as usize].space[out] &= !bit;
                     }
@@ -891,7 +907,7 @@ impl<'a> Network<'a> {
         if full {
             if upstream == NONE {
                 let row = self.row(site);
-                self.hosts[usize::from(row)].space &= !(1 << color);
+                self.hosts[usize::from(row - self.first_row)].space &= !(1 << color);
             } else if upstream < AWAY {
                 let port = opposite(PORTS[usize::from(rx)]) as usize;
                 self.routers[upstream as usize].space[port] &= !(1 << color);

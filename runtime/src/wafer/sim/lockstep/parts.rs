@@ -25,7 +25,7 @@ impl<'a> Parts<'a> {
         inputs: &'a [Tensor],
         threads: usize,
     ) -> Option<Parts<'a>> {
-        let data_end = engine::data_ends(program, fabric.sites.len(), |pe| fabric.site(pe).map(|s| s as usize));
+        let data_end = engine::data_ends(program, fabric);
         let mut cores = Vec::new();
         let mut all = 0usize;
         for (ix, site) in fabric.sites.iter().enumerate() {

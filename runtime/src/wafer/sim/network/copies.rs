@@ -2,7 +2,7 @@
 //! away from its site.
 
 use super::super::super::fabric::{PORTS, opposite};
-use super::{Buffer, Fifo, Goal, Message, Network, Target};
+use super::{Buffer, Fifo, Goal, Message, Network, Side, Target};
 
 /// A link from a site by one of its ports, for one color.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +103,7 @@ impl Network<'_> {
             if node.upstream == site {
                 node.upstream = new;
             } else {
-                self.upstream_away.push((0, new));
+                self.upstream_away.push((Side::Before, new));
                 node.upstream = super::AWAY + self.upstream_away.len() as u32 - 1;
             }
             for (port, to) in node.to.iter_mut().enumerate() {

@@ -5,7 +5,9 @@
 //! effects on queues. Knows no values (see `vector`) and no routes (see `network`).
 
 mod copies;
+mod relay;
 
+use self::relay::{RELAYS, Relay};
 use super::super::fabric::{Fabric, NONE};
 use super::super::lower::{self, Execution, Fault, LowClass, LowOp};
 use super::super::resident;
@@ -137,6 +139,8 @@ pub(super) struct Engine<'a> {
     memory: Vec<u8>,
     /// By core.
     sinks: Vec<Sink>,
+    /// By core.
+    relays: Vec<Relay>,
     /// By site: the queues, as in [`LowOp::queues`], whose words and space a core waits for, as far as it has not decided what
     /// it does meanwhile.
     listens: Vec<u16>,
@@ -280,6 +284,7 @@ impl<'a> Engine<'a> {
             plan,
             next_active: Sites::new(cores.len()),
             sinks: vec![Sink::default(); cores.len()],
+            relays: vec![Relay::default(); cores.len()],
             listens: vec![0; sites.len()],
             cores,
             core_of,
@@ -373,7 +378,10 @@ impl<'a> Engine<'a> {
 
     /// Tells operations in flight at the end what their words' places have taken.
     pub(super) fn close(&mut self) {
-        (0..self.cores.len() as u32).for_each(|core| self.close_sink(core));
+        for core in 0..self.cores.len() {
+            self.close_sink(core as u32);
+            self.close_relay(core);
+        }
     }
 
     /// The next cycle in which something happens, as far as this band knows.
@@ -519,8 +527,12 @@ impl<'a> Engine<'a> {
         match event {
             Event::Node(node) => self.network.node_ready(node),
             Event::Input(site, queue) => {
-                if self.network.input_ready(site, queue) && self.listens[site as usize] >> queue & 1 == 1 {
-                    self.wake(self.core_of[site as usize]);
+                let listens = self.listens[site as usize];
+                if self.network.input_ready(site, queue) && listens >> queue & 1 == 1 {
+                    match listens & RELAYS {
+                        0 => self.wake(self.core_of[site as usize]),
+                        _ => self.relay_word(site),
+                    }
                 }
             }
             Event::Output(site, queue) => self.network.output_ready(site, queue),
@@ -571,12 +583,14 @@ impl<'a> Engine<'a> {
         let decided = c.bulk.is_some() && c.control == Control::Waiting && c.flights.len() == 1;
         let any = if c.control == Control::Idle { INPUTS } else { 0 };
         let listens = if decided { 0 } else { c.queues_in_use | any };
+        let listens = self.relay_listens(core as usize).unwrap_or(listens);
         self.listens[self.site_of[core as usize] as usize] = listens;
     }
 
     /// One cycle of a core: control first, else one step of one ready operation.
     fn core_cycle(&mut self, ix: u32) -> Result<(), SimError> {
         let i = ix as usize;
+        self.close_relay(i);
         self.catch_up(i)?;
         if self.cores[i].busy_until > self.cycle {
             return Ok(());
@@ -761,22 +775,24 @@ impl<'a> Engine<'a> {
 
     /// No operation in flight is ready.
     fn wait(&mut self, i: usize, site: u32) {
-        if self.cores[i].flights.len() == 1 && !self.stepwise {
-            self.drain(i, site);
+        if self.cores[i].flights.len() == 1 && !self.stepwise && !self.drain(i, site) {
+            self.relay(i);
         }
     }
 
     /// Where a core waits for the words of one operation alone, each is taken in the cycle that it comes in: nobody
-    /// else sees when. So it is done as soon as the word is on the ramp, and the core wakes after the last.
-    fn drain(&mut self, i: usize, site: u32) {
+    /// else sees when. So it is done as soon as the word is on the ramp, and the core wakes after the last. False where that
+    /// cannot be.
+    fn drain(&mut self, i: usize, site: u32) -> bool {
         let core = &self.cores[i];
         let flight = &core.flights[0];
         if flight.slot != SYNC || core.control != Control::Waiting {
-            return;
+            return false;
         }
         let op = &self.plan.shapes[flight.shape as usize];
-        let Some((queue, words)) = flight.drains(op) else { return };
-        if self.network.can_drain(site, queue, words, self.plan.ramp) {
+        let Some((queue, words)) = flight.drains(op) else { return false };
+        let can = self.network.can_drain(site, queue, words, self.plan.ramp);
+        if can {
             let mut taken = std::mem::take(&mut self.taken);
             self.network.drain(site, queue, words, &mut taken);
             let apart = self.records.is_some();
@@ -791,6 +807,7 @@ impl<'a> Engine<'a> {
             }
             self.taken = taken;
         }
+        can
     }
 
     /// An operation takes a word that comes in cycle `at`.
@@ -833,12 +850,7 @@ impl<'a> Engine<'a> {
         self.core_cycles += weight;
         self.last_event = self.last_event.max(at);
         if flight.done == flight.n {
-            c.flights.clear();
-            c.queues_in_use = 0;
-            c.next_slot = 0;
-            c.busy_until = at + 1;
-            self.listen(core);
-            self.wake_at(core, at + 1);
+            self.end_alone(core, at);
         }
     }
 

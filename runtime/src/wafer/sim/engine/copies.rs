@@ -1,7 +1,7 @@
 //! Sites that are copied, told apart and forgotten, with the core, and with what is to happen to them: for `lockstep`, where
 //! one site stands for many.
 
-use super::{Bulk, Control, Core, Engine, Event, Rest, Sink, WHEEL};
+use super::{Bulk, Control, Core, Engine, Event, Relay, Rest, Sink, WHEEL};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -60,6 +60,7 @@ impl Engine<'_> {
                 let copy = core.copy();
                 self.cores.push(copy);
                 self.sinks.push(Sink::default());
+                self.relays.push(Relay::default());
                 self.site_of.push(new);
                 self.next_active.grow(self.cores.len());
                 self.cores.len() as u32 - 1
@@ -79,6 +80,7 @@ impl Engine<'_> {
         if a != super::NONE {
             self.cores[b as usize] = self.cores[a as usize].copy();
             self.sinks[b as usize] = self.sinks[a as usize];
+            self.relays[b as usize] = self.relays[a as usize];
             if self.next_active.contains(a) {
                 self.next_active.insert(b);
             }
@@ -140,6 +142,7 @@ impl Engine<'_> {
                 let core = self.core_of[site as usize];
                 if let Some(c) = self.cores.get(core as usize) {
                     c.describe(self.cycle, &mut out);
+                    self.relays[core as usize].describe(&mut out);
                     let sink = &self.sinks[core as usize];
                     out.push(u64::from(sink.left) << 32 | u64::from(sink.elements));
                     out.push(u64::from(sink.per_word) << 1 | u64::from(self.next_active.contains(core)));

@@ -184,7 +184,7 @@ impl Select<'_> {
         first_operand: usize,
     ) -> Result<Val, Why> {
         let chains = Self::chain_count(&blocks);
-        let base = MatBase { blocks, axes, lane0, rows, lanes, chains, pixels: 1 };
+        let base = MatBase { blocks, axes, lane0, rows, lanes, chains, pixels: 1, quotient: false };
         self.product_of(node, base, epilogue, first_operand)
     }
 

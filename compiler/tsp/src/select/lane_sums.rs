@@ -187,7 +187,7 @@ impl Select<'_> {
         let mut lazy = self.start(&shape);
         let count = chains.len();
         let blocks = vec![MatBlock { out_rows: own, chains }];
-        lazy.mat = Some(MatBase { blocks, axes, lane0, rows, lanes, chains: count, pixels: 1 });
+        lazy.mat = Some(MatBase { blocks, axes, lane0, rows, lanes, chains: count, pixels: 1, quotient: false });
         lazy
     }
 

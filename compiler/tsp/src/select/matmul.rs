@@ -10,7 +10,7 @@ use super::heads;
 use super::product_way::{Factor, exchanged, moves, stands};
 use super::tiles::{Draft, DynamicDraft, joined_drafts, loads_whole};
 use super::view::{self, Axis, View, lane_axis, layout};
-use super::{MatBlock, Select, Val};
+use super::{MatBase, MatBlock, Select, Val};
 use crate::tiled::{Pass, Rows};
 use crate::way::{Columns, Held, Inner, ProductWay};
 use quadrille_compiler::ir::EpilogueStep;
@@ -43,7 +43,15 @@ impl Select<'_> {
                 )),
             };
         }
-        let (a, b) = (self.factor(a)?, self.factor(b)?);
+        let b = self.factor(b)?;
+        if let (Some(e), Factor::View(v)) = (self.exponentials_of(a), &b) {
+            let moving = Factor::View(e.clone());
+            let way = self.way_of_floats(node, &moving, &b);
+            if way.held == Held::Right {
+                return self.matmul_dynamic(node, e, v.clone(), way, epilogue, true);
+            }
+        }
+        let a = self.factor(a)?;
         let way = self.way_of_floats(node, &a, &b);
         let (moving, standing) = match way.held {
             Held::Right => (a, b),
@@ -55,7 +63,7 @@ impl Select<'_> {
         };
         match standing {
             Factor::Const(w) => self.matmul_const(node, x, &floats(&w)?, &w.shape, way, epilogue),
-            Factor::View(v) => self.matmul_dynamic(node, x, v, way, epilogue),
+            Factor::View(v) => self.matmul_dynamic(node, x, v, way, epilogue, false),
         }
     }
 
@@ -196,6 +204,7 @@ impl Select<'_> {
         self.product(node, axes, 0, rows, lanes, blocks, epilogue, 2)
     }
 
+    /// A product with a computed right operand; with `quotient` over the sums of the left one's rows.
     fn matmul_dynamic(
         &mut self,
         node: &Node,
@@ -203,6 +212,7 @@ impl Select<'_> {
         b: View,
         way: ProductWay,
         epilogue: &[EpilogueStep],
+        quotient: bool,
     ) -> Result<Val, Why> {
         let mut whole_shape = self.graph.shape(node.output).to_vec();
         let whole_rank = whole_shape.len();
@@ -266,7 +276,11 @@ impl Select<'_> {
         k_blocks.sort_unstable();
         k_blocks.dedup();
         // The passes of one block of the inner axis are those of heads that share words: both hemispheres take them.
-        let inner = if k_blocks.len() > 1 { way.inner } else { Inner::Halved };
+        let inner = match quotient {
+            true => Inner::Whole,
+            false if k_blocks.len() > 1 => way.inner,
+            false => Inner::Halved,
+        };
         let k_extent = out_k(&x);
         let row_batch: Vec<usize> =
             (0..rank - 2).map(|i| if lane_batch.contains(&i) { 1 } else { out_shape[i] }).collect();
@@ -278,7 +292,7 @@ impl Select<'_> {
         let masked = !lane_batch.is_empty() && !self.out.tensors[b.tensor.0 as usize].weights;
         let mut drafted = Vec::new();
         for (r, &(start, first)) in indices(&row_batch).iter().flat_map(|r| n_blocks.iter().map(move |n| (r, n))) {
-            let mut drafts = Vec::new();
+            let (mut drafts, mut sums) = (Vec::new(), Vec::new());
             for l in indices(&lane_shape) {
                 let at: Vec<usize> = r.iter().zip(&l).map(|(a, b)| a + b).collect();
                 let own = |v: &View| -> Vec<usize> {
@@ -287,11 +301,10 @@ impl Select<'_> {
                 let x_at = own(&x);
                 let x_lane: i64 = x.lane0 + x_at.iter().enumerate().map(|(i, &k)| x_tables[i][k].1).sum::<i64>();
                 let b_at = own(&b);
-                let keep = masked.then(|| {
-                    let base: i64 = b.lane0 + b_at.iter().enumerate().map(|(i, &k)| b_tables[i][k].1).sum::<i64>();
-                    let own = (0..b_shape[rank - 1]).filter(|&n| columns[n].0 == start);
-                    own.map(|n| (base + b_tables[rank - 1][n].1) as usize).collect::<Vec<_>>()
-                });
+                let base: i64 = b.lane0 + b_at.iter().enumerate().map(|(i, &k)| b_tables[i][k].1).sum::<i64>();
+                let own = (0..b_shape[rank - 1]).filter(|&n| columns[n].0 == start);
+                let own: Vec<usize> = own.map(|n| (base + b_tables[rank - 1][n].1) as usize).collect();
+                let keep = masked.then(|| own.clone());
                 for &block in &k_blocks {
                     let rows = (0..k_extent)
                         .filter(|&k| x_table[k].0 == block)
@@ -302,26 +315,38 @@ impl Select<'_> {
                         })
                         .collect();
                     let act = Rows { tensor: x.tensor, rows: Self::left_rows(&x, std::slice::from_ref(&at), block) };
+                    if quotient {
+                        let lanes = (0..k_extent).filter(|&k| x_table[k].0 == block).map(|k| x_lane + x_table[k].1);
+                        sums.push((act.clone(), lanes.map(|l| (l as usize, own.clone())).collect()));
+                    }
                     drafts.push(DynamicDraft { act, rows });
                 }
             }
             let base: i64 = start + r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum::<i64>();
             let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
-            drafted.push((out_rows, joined_drafts(drafts)));
+            drafted.push((out_rows, joined_drafts(drafts), sums));
         }
         // Rows that were moved for this product alone go where planes load them from.
-        if moved && self.out.tensors[b.tensor.0 as usize].tail == 0 && drafted.iter().all(|(_, d)| loads_whole(d)) {
+        if moved && self.out.tensors[b.tensor.0 as usize].tail == 0 && drafted.iter().all(|(_, d, _)| loads_whole(d)) {
             self.out.tensors[b.tensor.0 as usize].weights = true;
         }
         let blocks = drafted
             .into_iter()
-            .map(|(out_rows, drafts)| MatBlock { out_rows, chains: self.dynamic_chains(b.tensor, drafts, inner) })
+            .map(|(out_rows, drafts, sums)| {
+                let mut chains = self.dynamic_chains(b.tensor, drafts, inner);
+                if quotient {
+                    chains.push(self.spread_sums(sums, lanes));
+                }
+                MatBlock { out_rows, chains }
+            })
             .collect();
         let (blocks, mut axes) = (in_parts(blocks, way.parts), split.joined(axes));
         if flipped {
             axes.swap(whole_rank - 1, whole_rank - 2);
         }
-        self.product(node, axes, b.lane0, step, lanes, blocks, epilogue, 2)
+        let chains = Self::chain_count(&blocks);
+        let base = MatBase { blocks, axes, lane0: b.lane0, rows: step, lanes, chains, pixels: 1, quotient };
+        self.product_of(node, base, epilogue, 2)
     }
 
     /// A right operand with its columns on lanes and the rest on rows; where heads share words, weights in which each has

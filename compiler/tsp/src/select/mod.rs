@@ -32,6 +32,7 @@ mod padding;
 mod pool;
 mod product_way;
 mod prune;
+mod quotient;
 mod reduce;
 mod shorten;
 mod softmax;
@@ -82,6 +83,8 @@ pub(crate) struct MatBase {
     pub(crate) chains: usize,
     /// Pixels a word of the result.
     pub(crate) pixels: usize,
+    /// The first sum over the second, instead of both added.
+    pub(crate) quotient: bool,
 }
 
 /// A kernel of a product: which output rows, by which passes.
@@ -145,6 +148,9 @@ pub(crate) struct Select<'a> {
     node: NodeNo,
     maps: BTreeMap<Vec<(u16, u16)>, TensorId>,
     ones: BTreeMap<(lane_sums::Runs, u32), lane_sums::Ones>,
+    spreads: BTreeMap<(quotient::Spread, usize), lane_sums::Ones>,
+    /// Exponentials of softmaxes that one product takes.
+    powers: BTreeMap<ValueId, View>,
     /// Ranges of tensors of which something is known.
     ranges: BTreeMap<TensorId, shorten::Range>,
     /// Zeros keep their signs: nothing sums floats, so results are right to the bit.
@@ -208,6 +214,8 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         node: NodeNo(0),
         maps: BTreeMap::new(),
         ones: BTreeMap::new(),
+        spreads: BTreeMap::new(),
+        powers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         zeros: !graph.nodes().iter().any(|n| sums_floats(graph, n)),
         lowered: Vec::new(),

@@ -187,7 +187,7 @@ impl Select<'_> {
             false => (out.axes(shape), out.words, out.pixels * out.group),
         };
         let chains = Self::chain_count(&blocks);
-        let base = MatBase { chains, blocks, axes, lane0: 0, rows, lanes, pixels: out.pixels };
+        let base = MatBase { chains, blocks, axes, lane0: 0, rows, lanes, pixels: out.pixels, quotient: false };
         self.product_of(c.node, base, epilogue, 2)
     }
 

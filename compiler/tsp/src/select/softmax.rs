@@ -125,6 +125,16 @@ impl Select<'_> {
     /// The powers of two of the result of a sequence, over their sum.
     fn exponentials(&mut self, mut lazy: Lazy, output: ValueId, axis: usize) -> Result<Val, Why> {
         lazy.result = lazy.expr.f1(AluOp::Exp2, lazy.result);
+        if self.is_mixed(output, axis) {
+            let e = self.finish(lazy, vec![AluType::F16])?[0].view.clone();
+            self.powers.insert(output, e.clone());
+            let mut lazy = self.run_sum(&e, vec![e.clone()], [1.0, 1.0], axis);
+            let r = lazy.expr.f1(AluOp::Recip, lazy.result);
+            let a = add_in(&mut lazy, LazyIn::View(e));
+            let a = lazy.expr.cast(AluType::F16, AluType::F32, a);
+            lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
+            return Ok(Val::Lazy(Box::new(lazy)));
+        }
         let high = lazy.expr.cast(AluType::F32, AluType::F16, lazy.result);
         let mut halves = vec![(high, AluType::F16)];
         if !self.wants.narrow(self.graph, output) {

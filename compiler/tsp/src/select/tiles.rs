@@ -196,8 +196,15 @@ impl Select<'_> {
 
     /// Joins the sums of two chains; the sequence of every block must have equally many chains.
     pub(super) fn joined(&self, lazy: &mut super::Lazy) {
-        let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
-        lazy.result = if chains == 2 { lazy.expr.f2(AluOp::Add, Src::In(0), Src::In(1)) } else { Src::In(0) };
+        let (chains, quotient) = lazy.mat.as_ref().map_or((0, false), |m| (m.chains, m.quotient));
+        lazy.result = match chains {
+            2 if quotient => {
+                let r = lazy.expr.f1(AluOp::Recip, Src::In(1));
+                lazy.expr.f2(AluOp::Mul, Src::In(0), r)
+            }
+            2 => lazy.expr.f2(AluOp::Add, Src::In(0), Src::In(1)),
+            _ => Src::In(0),
+        };
     }
 
     /// Chains of the block that has most.

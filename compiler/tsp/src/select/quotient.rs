@@ -1,0 +1,70 @@
+//! A softmax that one product takes is divided by its sums behind the product.
+//!
+//! `(e / s) v` is `e v / s`. So the exponentials, once made, go through planes that hold the right operand and through planes
+//! that hold ones at the same time, and both sums meet in one sequence. Nothing is divided, written and read in between, and
+//! the sums wait for nobody. The ones put the sum of a row into all lanes in which the product leaves that row's columns.
+
+use super::Select;
+use super::lane_sums::Ones;
+use super::tiles::Draft;
+use super::view::View;
+use crate::tiled::{Pass, Rows};
+use quadrille_compiler::ir::{DType, Op, ValueDef, ValueId};
+
+/// A plane row (lane of the activations), and the lanes that its sum goes to.
+pub(super) type Spread = Vec<(usize, Vec<usize>)>;
+
+impl Select<'_> {
+    /// True when all that is wanted of a softmax along `axis` is its product with a computed right operand.
+    pub(super) fn is_mixed(&self, output: ValueId, axis: usize) -> bool {
+        let g = self.graph;
+        self.wants.only_user(g, output).is_some_and(|n| {
+            matches!(n.op, Op::MatMul { .. })
+                && n.inputs[0] == output
+                && n.inputs[1] != output
+                && matches!(g.value(n.inputs[1]).def, ValueDef::Node(_))
+                && g.ty(n.inputs[1]).dtype == DType::F32
+                && axis + 1 == g.ty(output).rank()
+        })
+    }
+
+    /// The exponentials of a softmax that a product may take as they are.
+    pub(super) fn exponentials_of(&self, v: ValueId) -> Option<View> {
+        self.powers.get(&v).cloned()
+    }
+
+    /// Passes that spread the sums of rows; those that take the same rows are one.
+    pub(super) fn spread_sums(&mut self, parts: Vec<(Rows, Spread)>, lanes: usize) -> Vec<Pass> {
+        let mut joined: Vec<(Rows, Spread)> = Vec::new();
+        for (act, spread) in parts {
+            match joined.iter_mut().find(|j| j.0 == act) {
+                Some(j) => j.1.extend(spread),
+                None => joined.push((act, spread)),
+            }
+        }
+        joined
+            .into_iter()
+            .flat_map(|(act, spread)| {
+                let ones = self.spread_ones(&act, spread, lanes);
+                self.passes_of(act, &ones)
+            })
+            .collect()
+    }
+
+    /// Weights of ones from lanes to lanes, kept for all that need the same.
+    fn spread_ones(&mut self, act: &Rows, spread: Spread, lanes: usize) -> Ones {
+        if let Some(ones) = self.spreads.get(&(spread.clone(), lanes)) {
+            return ones.clone();
+        }
+        let row = |to: &[usize]| {
+            let mut row = vec![0f32; lanes];
+            to.iter().for_each(|&l| row[l] = 1.0);
+            row
+        };
+        let weights = spread.iter().map(|(lane, to)| (*lane, row(to))).collect();
+        let pass = self.chain(&[Draft { act: act.clone(), weights }], lanes);
+        let ones = (pass[0].weights, pass[0].loads.clone());
+        self.spreads.insert((spread, lanes), ones.clone());
+        ones
+    }
+}

@@ -138,6 +138,15 @@ fn smart_turn_int8_on_tsp() {
     assert_snapshot!(run_mixed(&corpus::model("smart-turn-v3.2-int8")));
 }
 
+/// Images of more words than a bank has, whose program text fits in long chunks alone.
+#[test]
+#[ignore = "half a minute of compilation and simulation"]
+fn dnsmos_on_tsp() {
+    let figures = run(&corpus::model("dnsmos"), "tsp").figures;
+    println!("{figures}");
+    assert_snapshot!(figures);
+}
+
 /// Its first maximum is made in parts, each of other rows, that are scheduled side by side.
 #[test]
 fn resnet18_int8_on_tsp() {

@@ -1,5 +1,7 @@
 //! A schedule as a program: queues in order, the SRAM image, layouts, provenance.
 
+mod join;
+
 use super::error::CompileError;
 use super::sched::memory::{Memory, weight_slices};
 use super::sched::{PlacedNo, Schedule};
@@ -20,23 +22,32 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
         nodes: g.nodes.clone(),
         ..Program::default()
     };
-    let refs = queues(&mut p, s);
+    let spots = queues(&mut p, s);
     for l in &s.placements.links {
+        let [use_, def] = [l.use_, l.def].map(|PlacedNo(n)| spots[n as usize]);
         p.provenance.push(Provenance {
-            use_: refs[l.use_.0 as usize],
+            use_: use_.issue,
             slot: l.slot,
             width: l.width,
-            first: l.first,
+            first: use_.first + l.first,
             count: l.count,
-            def: refs[l.def.0 as usize],
+            def: def.issue,
             out: l.out,
-            def_first: l.def_first,
+            def_first: def.first + l.def_first,
             def_step: l.def_step,
         });
     }
     for l in &s.placements.mem {
         let PlacedNo(n) = l.inst;
-        p.mem_provenance.push(MemProvenance { issue: refs[n as usize], value: l.value, addr: l.addr, step: l.step });
+        let Spot { issue, first } = spots[n as usize];
+        if first > 0 {
+            continue;
+        }
+        let step = match p.issue(issue) {
+            Some(Issue { inst: Inst::Read { .. } | Inst::Write { .. }, repeat, .. }) => repeat.a,
+            _ => l.step,
+        };
+        p.mem_provenance.push(MemProvenance { issue, value: l.value, addr: l.addr, step });
     }
     p.values = vec![ValueInfo { name: String::new(), node: NodeIx(0) }; s.memory.values() as usize];
     for (n, t) in g.tensors.iter().enumerate() {
@@ -79,7 +90,7 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
     }
     layouts(&mut p, g, &s.memory);
     let text = p.text_bytes(m.program.instruction_bytes);
-    let have = 2 * u64::from(m.program.reserved_slices_per_hemisphere * m.geometry.words_per_slice) * m.lanes() as u64;
+    let have = text_room(m);
     if text > have {
         return Err(CompileError::DoesNotFit {
             what: format!("program text of `{}`", g.name),
@@ -92,14 +103,40 @@ pub(crate) fn emit(g: &TiledGraph, m: &Machine, s: &Schedule) -> Result<Program,
     Ok(p)
 }
 
+/// Bytes of program text that a machine has room for.
+fn text_room(m: &Machine) -> u64 {
+    2 * u64::from(m.program.reserved_slices_per_hemisphere * m.geometry.words_per_slice) * m.lanes() as u64
+}
+
+/// Bytes of the program text of a schedule for which there is no room.
+pub(crate) fn excess_text(m: &Machine, s: &Schedule) -> u64 {
+    let (room, bytes) = (text_room(m), m.program.instruction_bytes);
+    // An instruction takes three slots at most.
+    if 3 * s.placements.insts.len() as u64 * u64::from(bytes) <= room {
+        return 0;
+    }
+    let mut p = Program::default();
+    queues(&mut p, s);
+    p.text_bytes(bytes).saturating_sub(room)
+}
+
+/// Where a placed instruction went: an issue, and which of its executions is the instruction's first.
+#[derive(Clone, Copy)]
+struct Spot {
+    issue: IssueRef,
+    first: u32,
+}
+
 /// Fills the queues; returns where each placed instruction went.
-fn queues(p: &mut Program, s: &Schedule) -> Vec<IssueRef> {
+fn queues(p: &mut Program, s: &Schedule) -> Vec<Spot> {
     let mut by_queue: BTreeMap<QueueId, Vec<u32>> = BTreeMap::new();
     for (n, i) in s.placements.insts.iter().enumerate() {
         by_queue.entry(i.queue).or_default().push(n as u32);
     }
-    let unset = IssueRef { queue: QueueId::Vxm(0), index: 0 };
-    let mut refs = vec![unset; s.placements.insts.len()];
+    let mut values: Vec<Option<ValueIx>> = vec![None; s.placements.insts.len()];
+    s.placements.mem.iter().for_each(|l| values[l.inst.0 as usize] = Some(l.value));
+    let unset = Spot { issue: IssueRef { queue: QueueId::Vxm(0), index: 0 }, first: 0 };
+    let mut spots = vec![unset; s.placements.insts.len()];
     for (number, (queue, mut list)) in by_queue.into_iter().enumerate() {
         // An install comes before the activation of its cycle.
         list.sort_by_key(|&n| {
@@ -110,14 +147,24 @@ fn queues(p: &mut Program, s: &Schedule) -> Vec<IssueRef> {
         let first = Issue { cycle: 0, inst: start, repeat: Repeat::default(), node: NodeIx(0) };
         let mut issues = Vec::with_capacity(list.len() + 1);
         issues.push(first);
-        for n in list {
-            let i = &s.placements.insts[n as usize];
-            refs[n as usize] = IssueRef { queue, index: issues.len() as u32 };
-            issues.push(Issue { cycle: i.cycle, inst: i.inst.clone(), repeat: i.repeat, node: i.node });
+        let mut value = None;
+        for n in list.into_iter().map(|n| n as usize) {
+            let i = &s.placements.insts[n];
+            let issue = Issue { cycle: i.cycle, inst: i.inst.clone(), repeat: i.repeat, node: i.node };
+            let mut before = 0;
+            match issues.last_mut().and_then(|last| Some((join::joined(last, &issue)?, last))) {
+                Some((repeat, last)) if values[n] == value => {
+                    before = last.executions();
+                    last.repeat = repeat;
+                }
+                _ => issues.push(issue),
+            }
+            value = values[n];
+            spots[n] = Spot { issue: IssueRef { queue, index: issues.len() as u32 - 1 }, first: before };
         }
         p.queues.insert(queue, issues);
     }
-    refs
+    spots
 }
 
 fn fills(p: &mut Program, m: &Machine, memory: &Memory, t: TensorId, value: ValueIx, fill: u32) {

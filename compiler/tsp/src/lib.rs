@@ -21,6 +21,7 @@ pub use estimate::Estimate;
 use quadrille_compiler::ir::{Graph, TypeError};
 use quadrille_compiler::legalize::{Legal, legalize};
 use quadrille_isa::tsp::{Machine, Program};
+use rayon::prelude::*;
 pub use sched::waits::{Cause, Waits};
 use std::collections::HashMap;
 pub use tiled::TiledGraph;
@@ -78,7 +79,7 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let legal = legal(graph)?;
     let bytes = unsigned::unsigned(&legal.graph).and_then(late_relu::late_relu).map_err(|e| ill_typed(graph, e))?;
     let graphs = (graph, &bytes);
-    let plan = Plan { packing: true, tight: false, compact: false, product: options.product };
+    let plan = Plan { packing: true, tight: false, compact: false, long_runs: false, product: options.product };
     let plain = Plan { packing: false, ..plan };
     if options.packing == Packing::Always {
         return compile_with(graphs, machine, plan);
@@ -127,13 +128,23 @@ pub(crate) struct Plan {
     pub(crate) tight: bool,
     /// Few slices a tensor and one operand of a fold at a time, instead of free ports.
     pub(crate) compact: bool,
+    /// Rows are read and written in long runs, which take little program text.
+    pub(crate) long_runs: bool,
     /// How products are mapped, if not as the cost model says.
     pub(crate) product: Option<ProductWay>,
 }
 
 /// `graph` is the user's, `legal` what is selected from.
 fn compile_with((graph, legal): (&Graph, &Graph), machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
-    tile(legal, machine, plan).and_then(|t| build(graph, t, machine, plan))
+    let tiled = tile(legal, machine, plan)?;
+    let best = best_schedule(&tiled, machine, plan)?;
+    if best.excess > 0
+        && !plan.long_runs
+        && let Ok(made) = compile_with((graph, legal), machine, Plan { long_runs: true, ..plan })
+    {
+        return Ok(made);
+    }
+    finish(graph, tiled, machine, best.schedule)
 }
 
 /// Kernels over rows of lanes.
@@ -144,7 +155,16 @@ fn tile(legal: &Graph, machine: &Machine, plan: Plan) -> Result<TiledGraph, Comp
 
 /// Ways to schedule products of bytes, the plain one first; which is best differs from stretch to stretch.
 const WAYS: [sched::Way; 4] = {
-    let way = sched::Way { open: 4, pieces: 2, by_time: true, drift: 48, apart: false, by_wave: false, heavy: true };
+    let way = sched::Way {
+        open: 4,
+        pieces: 2,
+        by_time: true,
+        drift: 48,
+        apart: false,
+        by_wave: false,
+        heavy: true,
+        chunk: 640,
+    };
     [
         way,
         sched::Way { apart: true, by_wave: true, ..way },
@@ -160,6 +180,9 @@ const LAST_WAY: sched::Way = sched::Way { open: 3, ..WAYS[0] };
 const PLAIN_WAYS: [sched::Way; 2] = [WAYS[0], sched::Way { by_time: false, ..WAYS[0] }];
 const ROUNDS: usize = 3;
 
+/// Rows of a chunk at most where text would be too long with those of the ways above.
+const LONG_CHUNKS: [u32; 3] = [1280, 2560, 4096];
+
 /// Instructions of a schedule at most for which others are tried: the time of a compilation grows with it.
 const TRIED: usize = 400_000;
 
@@ -170,18 +193,49 @@ const BRANCHED: usize = 250_000;
 const SMALL: usize = 40_000;
 const SMALL_ROUNDS: usize = 4;
 
-/// The shortest of some schedules. Slices are chosen by the times of the one before; the last one goes all ways.
-fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
-    if !sched::has_byte_products(tiled) {
-        return best_plain_schedule(tiled, machine, plan);
+/// A schedule with what it is judged by: program text for which there is no room, then cycles.
+struct Judged {
+    schedule: sched::Schedule,
+    excess: u64,
+    end: u32,
+}
+
+impl Judged {
+    fn new(schedule: sched::Schedule, machine: &Machine) -> Judged {
+        let (excess, end) = (emit::excess_text(machine, &schedule), schedule.placements.end());
+        Judged { schedule, excess, end }
     }
-    let mut best = sched::schedule(tiled, machine, plan, &WAYS[..1], None)
+
+    fn is_better(&self, other: &Judged) -> bool {
+        (self.excess, self.end) < (other.excess, other.end)
+    }
+
+    fn instructions(&self) -> usize {
+        self.schedule.placements.insts.len()
+    }
+}
+
+/// The best of some schedules.
+fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
+    if plan.long_runs {
+        best_of_long(tiled, machine, plan)
+    } else if sched::has_byte_products(tiled) {
+        best_of_bytes(tiled, machine, plan)
+    } else {
+        best_of_plain(tiled, machine, plan)
+    }
+}
+
+/// Slices are chosen by the times of the schedule before; the last one goes all ways.
+fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
+    let first = sched::schedule(tiled, machine, plan, &WAYS[..1], None)
         .or_else(|_| sched::schedule(tiled, machine, plan, &[LAST_WAY], None))?;
-    let instructions = best.placements.insts.len();
-    if !best.refinable || instructions > TRIED {
+    let mut best = Judged::new(first, machine);
+    let instructions = best.instructions();
+    if !best.schedule.refinable || instructions > TRIED {
         return Ok(best);
     }
-    let mut times = best.times.clone();
+    let mut times = best.schedule.times.clone();
     let again = if instructions > SMALL { 1 } else { SMALL_ROUNDS };
     let mut rounds = vec![&WAYS[..1]; again];
     if instructions <= BRANCHED {
@@ -191,48 +245,78 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sc
     for ways in rounds {
         // What does not fit is no better.
         let Ok(next) = sched::schedule(tiled, machine, plan, ways, Some(&times)) else { break };
-        let end = next.placements.end();
+        let next = Judged::new(next, machine);
         // What follows a branched schedule knows the times of the plain one before.
         if ways.len() == 1 {
-            times = next.times.clone();
+            times = next.schedule.times.clone();
         }
-        if end < best.placements.end() {
+        if next.is_better(&best) {
             best = next;
         }
     }
     Ok(best)
 }
 
-/// The same without products of bytes: the shortest of the ways, each again with the times of the one before.
-fn best_plain_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<sched::Schedule, CompileError> {
-    let first = |way: &sched::Way| sched::schedule(tiled, machine, plan, std::slice::from_ref(way), None);
-    let refined = |mut best: sched::Schedule, way: &sched::Way| {
-        let mut times = best.times.clone();
-        for _ in 0..if best.refinable { ROUNDS } else { 0 } {
-            let way = std::slice::from_ref(way);
-            let Ok(next) = sched::schedule(tiled, machine, plan, way, Some(&times)) else { break };
-            times = next.times.clone();
-            if next.placements.end() < best.placements.end() {
-                best = next;
-            }
-        }
-        best
+/// The same without products of bytes: the best of the ways, each again with the times of the one before.
+fn best_of_plain(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
+    let first = |way: &sched::Way| {
+        sched::schedule(tiled, machine, plan, std::slice::from_ref(way), None).map(|s| Judged::new(s, machine))
     };
+    let refined = |best, way| refined(best, tiled, machine, plan, way);
     let one = first(&PLAIN_WAYS[0]);
-    if one.as_ref().is_ok_and(|s| !s.refinable || s.placements.insts.len() > TRIED) {
+    if one.as_ref().is_ok_and(|s| !s.schedule.refinable || s.instructions() > TRIED) {
         return one;
     }
     let other = || first(&PLAIN_WAYS[1]).map(|s| refined(s, &PLAIN_WAYS[1]));
     match rayon::join(|| one.map(|s| refined(s, &PLAIN_WAYS[0])), other) {
-        (Ok(a), Ok(b)) => Ok(if b.placements.end() < a.placements.end() { b } else { a }),
+        (Ok(a), Ok(b)) => Ok(if b.is_better(&a) { b } else { a }),
         (Err(_), Ok(s)) | (Ok(s), Err(_)) => Ok(s),
         (Err(e), Err(_)) => Err(e),
     }
 }
 
+/// The same with long chunks, some as long as a bank.
+fn best_of_long(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
+    let made = |&chunk: &u32| {
+        let way = sched::Way { chunk, ..WAYS[0] };
+        let first = sched::schedule(tiled, machine, plan, &[way], None)?;
+        Ok(refined(Judged::new(first, machine), tiled, machine, plan, &way))
+    };
+    let all: Vec<Result<Judged, CompileError>> = LONG_CHUNKS.par_iter().map(made).collect();
+    let better = |a: Result<Judged, _>, b: Result<Judged, _>| match (a, b) {
+        (Ok(a), Ok(b)) => Ok(if b.is_better(&a) { b } else { a }),
+        (a, b) => a.or(b),
+    };
+    all.into_iter().reduce(better).unwrap_or_else(|| best_of_plain(tiled, machine, plan))
+}
+
+/// A schedule, or a better one of those that follow, each with the times of the one before.
+fn refined(mut best: Judged, tiled: &TiledGraph, machine: &Machine, plan: Plan, way: &sched::Way) -> Judged {
+    let mut times = best.schedule.times.clone();
+    for _ in 0..if best.schedule.refinable { ROUNDS } else { 0 } {
+        let Ok(next) = sched::schedule(tiled, machine, plan, std::slice::from_ref(way), Some(&times)) else { break };
+        times = next.times.clone();
+        let next = Judged::new(next, machine);
+        if next.is_better(&best) {
+            best = next;
+        }
+    }
+    best
+}
+
 /// The program of a tiled graph.
 fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
-    let schedule = best_schedule(&tiled, machine, plan)?;
+    let best = best_schedule(&tiled, machine, plan)?;
+    finish(graph, tiled, machine, best.schedule)
+}
+
+/// The program of a schedule.
+fn finish(
+    graph: &Graph,
+    tiled: TiledGraph,
+    machine: &Machine,
+    schedule: sched::Schedule,
+) -> Result<Compiled, CompileError> {
     let program = emit::emit(&tiled, machine, &schedule)?;
     let estimate = estimate::estimate(graph, &tiled, machine, &schedule, &program);
     let idle = schedule.placements.idle;
@@ -258,8 +342,8 @@ fn ill_typed(graph: &Graph, e: TypeError) -> CompileError {
 pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
     let last = graph.nodes().len().saturating_sub(1);
     let selection = legal(graph).and_then(|legal| {
-        let s =
-            select::select(&legal.graph, machine, Plan { packing: true, tight: false, compact: false, product: None })?;
+        let plan = Plan { packing: true, tight: false, compact: false, long_runs: false, product: None };
+        let s = select::select(&legal.graph, machine, plan)?;
         // Several nodes may serve one of the user's; the first that fails says why.
         Ok(s.failed.into_iter().map(|(n, why)| (legal.from[n], why)).collect::<Vec<_>>())
     });

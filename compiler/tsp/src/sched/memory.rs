@@ -212,9 +212,6 @@ struct Ask {
     base: Option<u32>,
 }
 
-/// Rows of a chunk at most.
-const CHUNK_ROWS: u32 = 640;
-
 /// One in so many words of a bank is kept from computed tensors where room is short.
 const KEPT: u32 = 16;
 
@@ -894,7 +891,8 @@ impl Memory {
         let n = u32::from(info.ty.bytes()) * self.copies[i];
         let slices = if self.usable >= 32 { self.usable - 16 } else { self.usable };
         let sets = (slices / (2 * n)).max(1);
-        let rows = if self.compact { CHUNK_ROWS.max(info.rows.div_ceil(sets) + extra) } else { CHUNK_ROWS };
+        let chunk = self.way.chunk;
+        let rows = if self.compact { chunk.max(info.rows.div_ceil(sets) + extra) } else { chunk };
         rows.min(self.bank_words).min(self.apart[i].saturating_add(extra)) - extra
     }
 

@@ -107,6 +107,8 @@ pub(crate) struct Way {
     pub(crate) by_wave: bool,
     /// Of passes that could start at once, those first that keep most ALUs busy.
     pub(crate) heavy: bool,
+    /// Rows of a chunk at most: longer ones take fewer instructions, shorter ones find more free ports.
+    pub(crate) chunk: u32,
 }
 
 /// True where some product is one of bytes.

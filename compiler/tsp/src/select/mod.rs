@@ -140,6 +140,8 @@ pub(crate) struct Select<'a> {
     product_way: Option<ProductWay>,
     /// Words that one gather can choose from.
     bank_words: usize,
+    /// Program text is short: rows in an order in which they are read in long runs.
+    long_runs: bool,
     /// There are images of floats of more words than that, which leave few runs of words for address maps.
     crowded: bool,
     out: TiledGraph,
@@ -204,6 +206,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         transposers: m.geometry.sxm_transposers_per_hemisphere > 0 && usable >= 16,
         packing: plan.packing,
         compact: plan.compact,
+        long_runs: plan.long_runs,
         cost: Cost::new(m),
         product_way: plan.product,
         bank_words: m.words_per_bank() as usize,

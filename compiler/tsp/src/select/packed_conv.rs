@@ -204,7 +204,7 @@ impl Select<'_> {
             return Ok(None);
         }
         let out = self.aligned(c, wanted);
-        let Some(p) = by_word(&c.frame(x, x_pixels, &out), false) else { return Ok(None) };
+        let Some(p) = by_word(&c.frame(x, x_pixels, &out), false, self.long_runs) else { return Ok(None) };
         self.crowded |= self.too_many(&out) && !self.is_bytes(x.tensor);
         let blocks = self.packed_parts(c, x.clone(), &p, Some(x_pixels));
         self.packed_product(c, &out, &p.key_of, blocks, epilogue, weight, true).map(Some)

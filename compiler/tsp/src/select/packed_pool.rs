@@ -160,7 +160,7 @@ impl Select<'_> {
     fn max_by_word(&mut self, c: &Conv<'_>, mut x: View) -> Option<Val> {
         let pixels = self.pixels(x.tensor);
         let out = self.aligned(c, pixels);
-        let p = by_word(&c.frame(&x, pixels, &out), true)?;
+        let p = by_word(&c.frame(&x, pixels, &out), true, self.long_runs)?;
         let ty = self.out.tensors[x.tensor.0 as usize].ty;
         if p.classes.iter().any(Class::reads_outside) {
             x.tensor = self.filled(x.tensor, least(ty));

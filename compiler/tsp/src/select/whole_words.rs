@@ -52,9 +52,24 @@ fn bring(passes: &Passes, list: &[i64], x_pixels: usize) -> bool {
     brought == list.iter().filter(|&&v| v >= 0).count()
 }
 
+/// Parts of an image that planes may take.
+const PARTS: usize = 4;
+
+/// Words of an image in the order of its columns, where these have more of them than the rows have: reads and writes step by one
+/// distance for longer then. Each part of the image by itself, so that planes that take one each are rows of the image apart.
+fn by_columns(words: &[u32], row_words: u32) -> Option<Vec<u32>> {
+    let rows: Vec<&[u32]> = words.chunk_by(|a, b| a / row_words == b / row_words).collect();
+    let (columns, part) = (rows.first()?.len(), rows.len() / PARTS);
+    if columns >= part || !rows.len().is_multiple_of(PARTS) || rows.iter().any(|r| r.len() != columns) {
+        return None;
+    }
+    let of_part = |part: &[&[u32]]| -> Vec<u32> { (0..columns).flat_map(|c| part.iter().map(move |r| r[c])).collect() };
+    Some(rows.chunks(part).flat_map(of_part).collect())
+}
+
 /// Plans a window. `None` where that would need too many sets of weights. `fills`: what lies outside counts, so that no word may have
-/// pixels inside and outside.
-pub(super) fn by_word(f: &Frame<'_>, fills: bool) -> Option<WindowPlan> {
+/// pixels inside and outside; `long_runs`: program text counts.
+pub(super) fn by_word(f: &Frame<'_>, fills: bool, long_runs: bool) -> Option<WindowPlan> {
     let Needs { key_of, of: need } = needs(f)?;
     let mut order: Vec<usize> = (0..need.len()).filter(|&w| need[w].iter().any(|&v| v != UNKNOWN)).collect();
     // Words at borders may take the weights of those inside.
@@ -72,8 +87,12 @@ pub(super) fn by_word(f: &Frame<'_>, fills: bool) -> Option<WindowPlan> {
         }
     }
     let inside = |w: &u32| need[*w as usize].iter().map(|&v| (v >= 0).then_some(v as u32)).collect();
+    // Where rows start words.
+    let pitch = f.out.pitches.iter().rev().nth(1).filter(|&&p| long_runs && p.is_multiple_of(f.out.pixels));
+    let row_words = pitch.map(|&p| (p / f.out.pixels) as u32);
     let classes = classes.into_iter().map(|(keys, mut words)| {
         words.sort_unstable();
+        words = row_words.and_then(|n| by_columns(&words, n)).unwrap_or(words);
         Class { pixels: words.iter().map(inside).collect(), words, keys }
     });
     Some(WindowPlan { classes: classes.collect(), key_of })
@@ -106,5 +125,23 @@ impl Select<'_> {
         axes.iter_mut().flat_map(|a| &mut a.digits).for_each(|d| (d.row, d.lane) = (d.row * pixels as i64, 0));
         axes.push(Axis::rows(inner.extent, 1));
         Some((View { tensor: x.tensor, axes, row0: x.row0 * pixels as i64 + x.lane0, lane0: 0 }, pixels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_columns;
+
+    #[test]
+    fn tall_images_go_column_by_column_in_each_quarter() {
+        // Words 1 and 2 of each of 12 rows of 5.
+        let words: Vec<u32> = (0..12).flat_map(|y| [5 * y + 1, 5 * y + 2]).collect();
+        let order = by_columns(&words, 5).expect("a tall image");
+        assert_eq!(order[..8], [1, 6, 11, 2, 7, 12, 16, 21]);
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, words);
+        assert_eq!(by_columns(&words[..8], 5), None, "as wide as a quarter is tall");
+        assert_eq!(by_columns(&words[1..], 5), None, "a row that lacks a word");
     }
 }

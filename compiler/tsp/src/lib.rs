@@ -8,6 +8,7 @@ mod emit;
 pub mod error;
 mod estimate;
 mod late_relu;
+mod polish;
 pub mod profile;
 mod sched;
 mod select;
@@ -22,6 +23,7 @@ use quadrille_compiler::ir::{Graph, TypeError};
 use quadrille_compiler::legalize::{Legal, legalize};
 use quadrille_isa::tsp::{Machine, Program};
 use rayon::prelude::*;
+use sched::Hints;
 pub use sched::waits::{Cause, Waits};
 use std::collections::HashMap;
 pub use tiled::TiledGraph;
@@ -164,6 +166,7 @@ const WAYS: [sched::Way; 4] = {
         by_wave: false,
         heavy: true,
         chunk: 640,
+        paired: false,
     };
     [
         way,
@@ -177,7 +180,8 @@ const WAYS: [sched::Way; 4] = {
 const LAST_WAY: sched::Way = sched::Way { open: 3, ..WAYS[0] };
 
 /// Ways to schedule other programs, and schedules after the first of each.
-const PLAIN_WAYS: [sched::Way; 2] = [WAYS[0], sched::Way { by_time: false, ..WAYS[0] }];
+const PLAIN_WAYS: [sched::Way; 3] =
+    [WAYS[0], sched::Way { by_time: false, ..WAYS[0] }, sched::Way { paired: true, ..WAYS[0] }];
 const ROUNDS: usize = 3;
 
 /// Rows of a chunk at most where text would be too long with those of the ways above.
@@ -228,8 +232,8 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
 
 /// Slices are chosen by the times of the schedule before; the last one goes all ways.
 fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
-    let first = sched::schedule(tiled, machine, plan, &WAYS[..1], None)
-        .or_else(|_| sched::schedule(tiled, machine, plan, &[LAST_WAY], None))?;
+    let first = sched::schedule(tiled, machine, plan, &WAYS[..1], &Hints::default())
+        .or_else(|_| sched::schedule(tiled, machine, plan, &[LAST_WAY], &Hints::default()))?;
     let mut best = Judged::new(first, machine);
     let instructions = best.instructions();
     if !best.schedule.refinable || instructions > TRIED {
@@ -244,7 +248,7 @@ fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
     }
     for ways in rounds {
         // What does not fit is no better.
-        let Ok(next) = sched::schedule(tiled, machine, plan, ways, Some(&times)) else { break };
+        let Ok(next) = sched::schedule(tiled, machine, plan, ways, &Hints::after(&times)) else { break };
         let next = Judged::new(next, machine);
         // What follows a branched schedule knows the times of the plain one before.
         if ways.len() == 1 {
@@ -260,26 +264,29 @@ fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
 /// The same without products of bytes: the best of the ways, each again with the times of the one before.
 fn best_of_plain(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
     let first = |way: &sched::Way| {
-        sched::schedule(tiled, machine, plan, std::slice::from_ref(way), None).map(|s| Judged::new(s, machine))
+        sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::default()).map(|s| Judged::new(s, machine))
     };
     let refined = |best, way| refined(best, tiled, machine, plan, way);
     let one = first(&PLAIN_WAYS[0]);
     if one.as_ref().is_ok_and(|s| !s.schedule.refinable || s.instructions() > TRIED) {
         return one;
     }
-    let other = || first(&PLAIN_WAYS[1]).map(|s| refined(s, &PLAIN_WAYS[1]));
-    match rayon::join(|| one.map(|s| refined(s, &PLAIN_WAYS[0])), other) {
+    let others = || -> Vec<Result<Judged, CompileError>> {
+        PLAIN_WAYS[1..].par_iter().map(|way| first(way).map(|s| refined(s, way))).collect()
+    };
+    let (one, others) = rayon::join(|| one.map(|s| refined(s, &PLAIN_WAYS[0])), others);
+    others.into_iter().fold(one, |best, other| match (best, other) {
         (Ok(a), Ok(b)) => Ok(if b.is_better(&a) { b } else { a }),
         (Err(_), Ok(s)) | (Ok(s), Err(_)) => Ok(s),
         (Err(e), Err(_)) => Err(e),
-    }
+    })
 }
 
 /// The same with long chunks, some as long as a bank.
 fn best_of_long(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
     let made = |&chunk: &u32| {
         let way = sched::Way { chunk, ..WAYS[0] };
-        let first = sched::schedule(tiled, machine, plan, &[way], None)?;
+        let first = sched::schedule(tiled, machine, plan, &[way], &Hints::default())?;
         Ok(refined(Judged::new(first, machine), tiled, machine, plan, &way))
     };
     let all: Vec<Result<Judged, CompileError>> = LONG_CHUNKS.par_iter().map(made).collect();
@@ -294,7 +301,7 @@ fn best_of_long(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Jud
 fn refined(mut best: Judged, tiled: &TiledGraph, machine: &Machine, plan: Plan, way: &sched::Way) -> Judged {
     let mut times = best.schedule.times.clone();
     for _ in 0..if best.schedule.refinable { ROUNDS } else { 0 } {
-        let Ok(next) = sched::schedule(tiled, machine, plan, std::slice::from_ref(way), Some(&times)) else { break };
+        let Ok(next) = sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::after(&times)) else { break };
         times = next.times.clone();
         let next = Judged::new(next, machine);
         if next.is_better(&best) {
@@ -307,7 +314,8 @@ fn refined(mut best: Judged, tiled: &TiledGraph, machine: &Machine, plan: Plan, 
 /// The program of a tiled graph.
 fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
     let best = best_schedule(&tiled, machine, plan)?;
-    finish(graph, tiled, machine, best.schedule)
+    let schedule = polish::polish(&tiled, machine, plan, best.schedule);
+    finish(graph, tiled, machine, schedule)
 }
 
 /// The program of a schedule.

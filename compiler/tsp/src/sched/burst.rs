@@ -227,6 +227,12 @@ impl Placements {
         self.idle.append(&mut more.idle);
     }
 
+    /// Cycles in which units but slices begin, added up.
+    pub(crate) fn begins(&self) -> u64 {
+        let units = self.insts.iter().filter(|i| !matches!(i.queue, QueueId::Mem(..)));
+        units.map(|i| u64::from(i.cycle)).sum()
+    }
+
     /// Cycle after the last issue.
     pub(crate) fn end(&self) -> u32 {
         self.insts.iter().map(|i| i.cycle + i.repeat.n * i.repeat.d + 1).max().unwrap_or(0)

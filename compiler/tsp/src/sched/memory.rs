@@ -8,22 +8,23 @@ mod bytes;
 mod cut;
 mod gathered;
 mod search;
+mod wished;
 
-use super::Way;
 use super::maps::Maps;
 use super::shortage::{constants, shortage};
 use super::split::{
     alone, cuts, first_half, int8_passes, map_cuts, mixed, plane_rows, product_runs, segment, shared_passes,
     wave_count, wave_of,
 };
-use super::times::Times;
 use super::traffic::{Access, Traffic};
+use super::{Hints, Way};
 use crate::error::CompileError;
 use crate::tiled::{FILL, Init, Kernel, Kind, NOTHING, RowTensor, Rows, Src, TensorId, TiledGraph};
 use cut::{Cut, Written};
 use quadrille_isa::tsp::{Hemisphere, Machine, Slice, ValueIx};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+pub(crate) use wished::Wish;
 
 /// A run of words of one slice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,6 +176,8 @@ pub(crate) struct Memory {
     beside: Vec<Option<TensorId>>,
     /// Rows of a chunk at most, so that rows read or written at once are in different slices.
     apart: Vec<u32>,
+    /// Where tensors are to lie, if they can.
+    wishes: Arc<Vec<Option<Wish>>>,
     /// Hemispheres that load a weights tensor, east last.
     loaders: Arc<Vec<Vec<Hemisphere>>>,
     /// Weights of second planes, which are loaded while the first ones are.
@@ -248,7 +251,8 @@ impl Memory {
         m: &Machine,
         sides: &Arc<Vec<Vec<Hemisphere>>>,
         plan: crate::Plan,
-        (way, before): (Way, Option<&Arc<Times>>),
+        way: Way,
+        hints: &Hints,
     ) -> Memory {
         let crate::Plan { compact, tight, .. } = plan;
         let n = g.tensors.len();
@@ -273,7 +277,7 @@ impl Memory {
             bytes: Vec::new(),
             opposite: vec![None; n],
             gathered: vec![false; n],
-            traffic: Traffic::new(g, m, sides, before),
+            traffic: Traffic::new(g, m, sides, hints.times.as_ref()),
             way,
             wave: wave_of(g, sides),
             waves: vec![0; n],
@@ -293,6 +297,7 @@ impl Memory {
             keeps_some: false,
             beside: vec![None; n],
             apart: vec![u32::MAX; n],
+            wishes: hints.wishes.clone(),
             loaders: Arc::new(vec![Vec::new(); n]),
             second: vec![false; n],
         };
@@ -767,9 +772,16 @@ impl Memory {
         let mut chunk_rows = if info.weights { info.rows } else { info.rows.min(most).max(1) };
         let (mut words, mut chunks, mut found) = (0, 0, None);
         let mut places = Vec::new();
+        let per_copy = if info.weights { weight_slices(&self.machine) } else { width };
+        if let Some(wish) = self.wishes.get(i).copied().flatten() {
+            chunk_rows = if info.weights { info.rows } else { info.rows.div_ceil(wish.chunks).clamp(1, most) };
+            words = if info.weights { info.rows.div_ceil(per_copy) * width } else { chunk_rows + extra };
+            chunks = if info.weights { 1 } else { info.rows.div_ceil(chunk_rows).max(1) };
+            found = self.wished(i, wish, (per_chunk / per_copy, per_copy, words, chunks));
+        }
         // In short chunks whose slices are chosen by time, if they can be.
         let first = self.tight && matches!(info.init, Init::Const(_));
-        if self.by_time && !info.weights && !info.table && !first {
+        if found.is_none() && self.by_time && !info.weights && !info.table && !first {
             let even = Cut::even(info.rows, chunk_rows.min(self.piece(i, info)).max(1));
             let passing = matches!(info.init, Init::Computed) && !g.outputs.iter().any(|o| o.tensor == t);
             let pieces = self.way.pieces * if self.by_map[i] { MAP_PIECES } else { 1 };
@@ -819,6 +831,10 @@ impl Memory {
                 break;
             }
         }
+        // What others wish for may leave no slice that meets nothing.
+        if found.is_none() && !self.wishes.is_empty() && !gathered && !info.table {
+            found = self.wished(i, Wish::at(Hemisphere::East, 0), (per_chunk / per_copy, per_copy, words, chunks));
+        }
         let regions = per_chunk * chunks;
         let lanes = self.machine.lanes() as u64;
         let need = u64::from(words) * u64::from(regions) * lanes;
@@ -853,9 +869,8 @@ impl Memory {
                 Some((base, at)) => (at, set.iter().map(|&(s, bank)| self.take_at(s, bank, base, words)).collect()),
                 None => (free_at, set.iter().map(|&(s, bank)| self.take(s, bank, words)).collect::<Vec<Region>>()),
             };
-            let per_copy = if info.weights { weight_slices(&self.machine) as usize } else { width as usize };
             self.now_bytes += u64::from(words) * taken.len() as u64 * lanes;
-            let copies = taken.chunks(per_copy).map(<[Region]>::to_vec).collect();
+            let copies = taken.chunks(per_copy as usize).map(<[Region]>::to_vec).collect();
             home.chunks.push(Chunk { copies, free_at });
         }
         home.note_sides();

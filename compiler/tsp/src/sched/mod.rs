@@ -38,6 +38,7 @@ use board::Board;
 use burst::{Burst, Landing, NoPlace};
 pub(crate) use burst::{PlacedNo, Placements};
 use memory::Memory;
+pub(crate) use memory::Wish;
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine};
 use rows::Effects;
 pub(crate) use split::first_half;
@@ -50,6 +51,25 @@ struct Plane {
     /// First cycle in which an activation may enter.
     act_free: u32,
     last_install: Option<u32>,
+}
+
+/// What is known before a program is scheduled.
+#[derive(Clone, Default)]
+pub(crate) struct Hints {
+    /// Of an earlier schedule.
+    times: Option<Arc<Times>>,
+    /// Where each tensor is to lie, if that is said.
+    wishes: Arc<Vec<Option<Wish>>>,
+}
+
+impl Hints {
+    pub(crate) fn after(times: &Arc<Times>) -> Hints {
+        Hints { times: Some(times.clone()), ..Hints::default() }
+    }
+
+    pub(crate) fn wishing(times: &Arc<Times>, wishes: Vec<Option<Wish>>) -> Hints {
+        Hints { times: Some(times.clone()), wishes: Arc::new(wishes) }
+    }
 }
 
 /// A scheduled tiled graph.
@@ -109,6 +129,8 @@ pub(crate) struct Way {
     pub(crate) heavy: bool,
     /// Rows of a chunk at most: longer ones take fewer instructions, shorter ones find more free ports.
     pub(crate) chunk: u32,
+    /// Bytes that move go two by two through the planes of a hemisphere, which are loaded together.
+    pub(crate) paired: bool,
 }
 
 /// True where some product is one of bytes.
@@ -116,20 +138,20 @@ pub(crate) fn has_byte_products(g: &TiledGraph) -> bool {
     g.kernels.iter().any(|k| split::int8_passes(g, k).is_some())
 }
 
-/// Schedules a tiled graph. Slices are chosen by when an earlier schedule used them, if there is one.
+/// Schedules a tiled graph. Slices are chosen by when an earlier schedule used them, if there is one, or as is wished.
 pub(crate) fn schedule(
     g: &TiledGraph,
     m: &Machine,
     plan: super::Plan,
     ways: &[Way],
-    before: Option<&Arc<Times>>,
+    hints: &Hints,
 ) -> Result<Schedule, CompileError> {
     let sides = Arc::new(split::sides(g, m));
     let way = ways[0];
     let mut s = Scheduler {
         g,
         m,
-        memory: Memory::new(g, m, &sides, plan, (way, before)),
+        memory: Memory::new(g, m, &sides, plan, way, hints),
         sides,
         board: Board::new(m),
         out: Placements::default(),

@@ -38,8 +38,13 @@ impl Scheduler<'_> {
         let mut first = 0;
         while first < n {
             let rows = first..n.min(first + block);
-            for byte in 0..width {
-                self.move_byte(k, passes, out, rows.clone(), byte)?;
+            for byte in (0..width).step_by(2) {
+                let two = self.way.paired && byte + 1 < width && self.m.geometry.planes_per_hemisphere == 2;
+                let bytes = MovedBytes { k, passes, out, rows: rows.clone(), byte };
+                self.move_bytes(&bytes, if two { 2 } else { 1 })?;
+                if !two && byte + 1 < width {
+                    self.move_bytes(&MovedBytes { byte: byte + 1, ..bytes }, 1)?;
+                }
             }
             first = rows.end;
         }
@@ -131,25 +136,28 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    fn move_byte(
-        &mut self,
-        k: &Kernel,
-        passes: &[MovePass],
-        out: &Rows,
-        rows: Range<usize>,
-        byte: u8,
-    ) -> Result<(), CompileError> {
-        let bytes = MovedBytes { k, passes, out, rows, byte };
-        let plane = self.first_plane(&bytes);
-        let mut left: Option<PlacedNo> = None;
+    /// Some bytes, each through a plane of its own; those of a hemisphere are loaded together.
+    fn move_bytes(&mut self, first: &MovedBytes<'_>, count: usize) -> Result<(), CompileError> {
+        let plane = self.first_plane(first);
+        let MovedBytes { k, passes, .. } = *first;
+        // The other plane of the hemisphere follows.
+        let planes: Vec<u8> = (0..count as u8).map(|n| plane ^ n).collect();
+        let mut left: Vec<Option<PlacedNo>> = vec![None; count];
         for (number, p) in passes.iter().enumerate() {
             let tile = Tile { tensor: p.weights, loads: &p.loads, slots: p.slots };
-            let free = self.planes[usize::from(plane)].act_free;
-            let install = self.install(k, plane, 0, &tile, free)?;
-            let (b, e, acc) = self.byte_burst(&bytes, number, plane, install, left);
-            let landing = self.place(k, b, e)?;
-            left = Some(landing.inst(acc));
-            self.takes_rows(k, plane, &landing, 0, bytes.rows.len() as u32);
+            let free = planes.iter().map(|&p| self.planes[usize::from(p)].act_free).max().unwrap_or(0);
+            let installs = if self.way.paired {
+                self.install_once(k, &planes, &tile, true)?
+            } else {
+                self.install_planes(k, &planes, 0, &tile, free, false)?
+            };
+            for (n, (&plane, &install)) in planes.iter().zip(&installs).enumerate() {
+                let bytes = MovedBytes { byte: first.byte + n as u8, rows: first.rows.clone(), ..*first };
+                let (b, e, acc) = self.byte_burst(&bytes, number, plane, install, left[n]);
+                let landing = self.place(k, b, e)?;
+                left[n] = Some(landing.inst(acc));
+                self.takes_rows(k, plane, &landing, 0, bytes.rows.len() as u32);
+            }
         }
         Ok(())
     }

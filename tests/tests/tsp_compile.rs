@@ -477,6 +477,30 @@ fn attention_with_two_heads() {
     prove(&attention(32, 2, 32), "tsp", F16);
 }
 
+/// What divides is the end of the product that takes the exponentials, and its two sums take the same rows of them.
+#[test]
+fn a_softmax_that_one_product_takes_is_divided_behind_it() {
+    let (c, _) = compile_on(&attention(32, 2, 32), "tsp");
+    let text = c.tiled.to_string();
+    let mut kernels: Vec<Vec<&str>> = Vec::new();
+    for line in text.lines() {
+        match kernels.last_mut() {
+            Some(kernel) if line.starts_with(' ') => kernel.push(line.trim()),
+            _ => kernels.push(vec![line]),
+        }
+    }
+    kernels.retain(|k| k.iter().any(|line| line.contains(" = recip.")));
+    assert!(!kernels.is_empty(), "{text}");
+    for kernel in kernels {
+        let rows = |chain: &str| -> Vec<&str> {
+            let passes = kernel.iter().filter_map(|line| line.strip_prefix(chain));
+            passes.filter_map(|pass| pass.split(" * ").next()).collect()
+        };
+        let (values, ones) = (rows("in0 += "), rows("in1 += "));
+        assert!(!values.is_empty() && values == ones, "{kernel:#?}");
+    }
+}
+
 /// Scores of 400 columns lie in two blocks of lanes.
 #[test]
 fn attention_over_more_positions_than_lanes() {

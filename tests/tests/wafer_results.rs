@@ -26,7 +26,10 @@ const HEAD: &str = "# Every model on the mesh\n\n\
 
 /// Models whose programs are not simulated here, and why.
 const LONG: [(&str, &str); 4] = [
-    ("resnet50-int8-qdq", "four images of it are: `--test wafer_models -- --ignored resnet50_on_four_images`, and docs/wafer-mapping.md"),
+    (
+        "resnet50-int8-qdq",
+        "four images of it are: `--test wafer_models -- --ignored resnet50_on_four_images`, and docs/wafer-mapping.md",
+    ),
     ("smart-turn-v3.2-int8", "rows of 400 places on few PEs: 139 million cycles are expected"),
     ("dnsmos", "millions of cycles are expected"),
     ("ppocrv4-det", "millions of cycles are expected"),

@@ -264,7 +264,8 @@ fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
 /// The same without products of bytes: the best of the ways, each again with the times of the one before.
 fn best_of_plain(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
     let first = |way: &sched::Way| {
-        sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::default()).map(|s| Judged::new(s, machine))
+        sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::default())
+            .map(|s| Judged::new(s, machine))
     };
     let refined = |best, way| refined(best, tiled, machine, plan, way);
     let one = first(&PLAIN_WAYS[0]);
@@ -301,7 +302,9 @@ fn best_of_long(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Jud
 fn refined(mut best: Judged, tiled: &TiledGraph, machine: &Machine, plan: Plan, way: &sched::Way) -> Judged {
     let mut times = best.schedule.times.clone();
     for _ in 0..if best.schedule.refinable { ROUNDS } else { 0 } {
-        let Ok(next) = sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::after(&times)) else { break };
+        let Ok(next) = sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::after(&times)) else {
+            break;
+        };
         times = next.times.clone();
         let next = Judged::new(next, machine);
         if next.is_better(&best) {

@@ -205,6 +205,10 @@ impl Select<'_> {
         }
         let tail_of = |s: &Self, r: &Rows| s.out.tensors[r.tensor.0 as usize].tail;
         let mut tails: Vec<u32> = vec![0; chains];
+        if lazy.mat.as_ref().is_some_and(|m| m.quotient) {
+            // Some sum, by which nothing is divided.
+            tails[1] = 1f32.to_bits();
+        }
         tails.extend(operands.iter().map(|r| tail_of(self, r)));
         let pieces = self.cut(&steps, chains, &types, &outs)?;
         let blocks = match &lazy.mat {

@@ -335,7 +335,7 @@ impl Select<'_> {
             .map(|(out_rows, drafts, sums)| {
                 let mut chains = self.dynamic_chains(b.tensor, drafts, inner);
                 if quotient {
-                    chains.push(self.spread_sums(sums, lanes));
+                    chains.push(self.spread_sums(sums));
                 }
                 MatBlock { out_rows, chains }
             })

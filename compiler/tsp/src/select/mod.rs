@@ -150,7 +150,7 @@ pub(crate) struct Select<'a> {
     node: NodeNo,
     maps: BTreeMap<Vec<(u16, u16)>, TensorId>,
     ones: BTreeMap<(lane_sums::Runs, u32), lane_sums::Ones>,
-    spreads: BTreeMap<(quotient::Spread, usize), lane_sums::Ones>,
+    spreads: BTreeMap<quotient::Spread, lane_sums::Ones>,
     /// Exponentials of softmaxes that one product takes.
     powers: BTreeMap<ValueId, View>,
     /// Ranges of tensors of which something is known.

@@ -10,6 +10,7 @@ use super::tiles::Draft;
 use super::view::View;
 use crate::tiled::{Pass, Rows};
 use quadrille_compiler::ir::{DType, Op, ValueDef, ValueId};
+use std::collections::BTreeSet;
 
 /// A plane row (lane of the activations), and the lanes that its sum goes to.
 pub(super) type Spread = Vec<(usize, Vec<usize>)>;
@@ -33,8 +34,9 @@ impl Select<'_> {
         self.powers.get(&v).cloned()
     }
 
-    /// Passes that spread the sums of rows; those that take the same rows are one.
-    pub(super) fn spread_sums(&mut self, parts: Vec<(Rows, Spread)>, lanes: usize) -> Vec<Pass> {
+    /// Passes that spread the sums of rows; those that take the same rows are one. Lanes that no sum goes to get one, too: what
+    /// is zero there is zero over it.
+    pub(super) fn spread_sums(&mut self, parts: Vec<(Rows, Spread)>) -> Vec<Pass> {
         let mut joined: Vec<(Rows, Spread)> = Vec::new();
         for (act, spread) in parts {
             match joined.iter_mut().find(|j| j.0 == act) {
@@ -42,29 +44,35 @@ impl Select<'_> {
                 None => joined.push((act, spread)),
             }
         }
+        let reached: BTreeSet<usize> = joined.iter().flat_map(|j| &j.1).flat_map(|(_, to)| to).copied().collect();
+        let rest: Vec<usize> = (0..self.lanes).filter(|l| !reached.contains(l)).collect();
+        let first: Vec<usize> = joined.first().and_then(|j| j.1.first()).map_or(Vec::new(), |s| s.1.clone());
+        if let Some(part) = joined.first_mut() {
+            part.1.iter_mut().filter(|s| s.1 == first).for_each(|s| s.1.extend(&rest));
+        }
         joined
             .into_iter()
             .flat_map(|(act, spread)| {
-                let ones = self.spread_ones(&act, spread, lanes);
+                let ones = self.spread_ones(&act, spread);
                 self.passes_of(act, &ones)
             })
             .collect()
     }
 
     /// Weights of ones from lanes to lanes, kept for all that need the same.
-    fn spread_ones(&mut self, act: &Rows, spread: Spread, lanes: usize) -> Ones {
-        if let Some(ones) = self.spreads.get(&(spread.clone(), lanes)) {
+    fn spread_ones(&mut self, act: &Rows, spread: Spread) -> Ones {
+        if let Some(ones) = self.spreads.get(&spread) {
             return ones.clone();
         }
         let row = |to: &[usize]| {
-            let mut row = vec![0f32; lanes];
+            let mut row = vec![0f32; self.lanes];
             to.iter().for_each(|&l| row[l] = 1.0);
             row
         };
         let weights = spread.iter().map(|(lane, to)| (*lane, row(to))).collect();
-        let pass = self.chain(&[Draft { act: act.clone(), weights }], lanes);
+        let pass = self.chain(&[Draft { act: act.clone(), weights }], self.lanes);
         let ones = (pass[0].weights, pass[0].loads.clone());
-        self.spreads.insert((spread, lanes), ones.clone());
+        self.spreads.insert(spread, ones.clone());
         ones
     }
 }

@@ -113,7 +113,16 @@ impl Select<'_> {
     ) -> Result<Vec<super::Form>, Why> {
         let (axes, rows) = Self::compact(like);
         let lanes = Self::reach(&axes, like.lane0);
-        let base = super::MatBase { blocks: Vec::new(), axes, lane0: like.lane0, rows, lanes, chains: 0, pixels: 1, quotient: false };
+        let base = super::MatBase {
+            blocks: Vec::new(),
+            axes,
+            lane0: like.lane0,
+            rows,
+            lanes,
+            chains: 0,
+            pixels: 1,
+            quotient: false,
+        };
         let template = View { tensor: like.tensor, axes: base.axes.clone(), row0: 0, lane0: like.lane0 };
         let out_rows = template.row_pairs(&[]).map(|p| p.0).unwrap_or_default();
         let blocks = vec![super::MatBlock { out_rows, chains: Vec::new() }];

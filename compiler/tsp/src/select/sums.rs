@@ -84,7 +84,16 @@ impl Select<'_> {
         }
         let blocks = vec![MatBlock { out_rows: own, chains: vec![chain] }];
         let mut lazy = self.start(self.graph.shape(node.output));
-        lazy.mat = Some(MatBase { blocks, axes: out_axes, lane0: x.lane0, rows, lanes, chains: 1, pixels: 1, quotient: false });
+        lazy.mat = Some(MatBase {
+            blocks,
+            axes: out_axes,
+            lane0: x.lane0,
+            rows,
+            lanes,
+            chains: 1,
+            pixels: 1,
+            quotient: false,
+        });
         self.joined(&mut lazy);
         lazy.ty = AluType::I32;
         Some(Val::Lazy(Box::new(lazy)))

@@ -168,7 +168,7 @@ fn attempt(
     for band in 0..bands.len() {
         let parts = (fabric, classes, shapes);
         let mut engine =
-            match Engine::new(program, machine, parts, &host, inputs, (bands, band), &data_end, (limit, apart)) {
+            match Engine::new(program, machine, parts, &host, (inputs, &data_end), (bands, band), (limit, apart)) {
                 Ok(engine) => engine,
                 Err(e) => return Some(Err(e)),
             };

@@ -195,15 +195,14 @@ impl Queues for SiteQueues<'_, '_> {
 }
 
 impl<'a> Engine<'a> {
-    /// The part of one band; its SRAM may take `limit` bytes. With `apart` it has no values: see `values`.
+    /// The part of one band; its SRAM may take `limit` bytes, and holds data up to `data_end` in each site among all. With `apart` it has no values: see `values`.
     pub(super) fn new(
         program: &'a Program,
         machine: &Machine,
         (fabric, classes, shapes): (&'a Fabric, &'a [LowClass], &'a [Shape]),
         host: &'a Mutex<Host<'a>>,
-        inputs: &[Tensor],
+        (inputs, data_end): (&[Tensor], &[u32]),
         (bands, band): (&Bands, usize),
-        data_end: &[u32],
         (limit, apart): (usize, bool),
     ) -> Result<Engine<'a>, SimError> {
         let invalid = |e: CheckError| SimError::Invalid(vec![e]);

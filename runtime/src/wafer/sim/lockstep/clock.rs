@@ -129,7 +129,7 @@ impl<'a> Clock<'a> {
         let data_end = engine::data_ends(program, &stage.some);
         let (parts, limits) = ((&stage.some, classes, shapes), (engine::MEMORY_LIMIT, true));
         let mut engine =
-            Engine::new(program, machine, parts, &stage.host, &[], (&stage.bands, 0), &data_end, limits).ok()?;
+            Engine::new(program, machine, parts, &stage.host, (&[], &data_end), (&stage.bands, 0), limits).ok()?;
         let live = stage.some.sites.len();
         let partition = Partition::new(stage.class_of.clone(), live, neighbours(fabric));
         for class in 0..live as u32 {

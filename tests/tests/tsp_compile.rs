@@ -501,6 +501,21 @@ fn a_softmax_that_one_product_takes_is_divided_behind_it() {
     }
 }
 
+/// The same weights for the values of two heads: their sums go to the lanes of both.
+#[test]
+fn one_softmax_mixes_the_values_of_two_heads() {
+    let mut b = Build::new();
+    let x = b.input(&[1, 1, 48, 48]);
+    let s = b.node(Op::Softmax { axis: 3 }, &[x]);
+    let v = b.input(&[1, 48, 64]);
+    let w = b.weights(&[64, 64], 0.3);
+    let v = b.node(Op::MatMul { epilogue: vec![] }, &[v, w]);
+    let v = b.node(Op::Reshape { shape: vec![1, 48, 2, 32] }, &[v]);
+    let v = b.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[v]);
+    let y = b.node(Op::MatMul { epilogue: vec![] }, &[s, v]);
+    prove(&b.out(&[y]), "tsp", F16);
+}
+
 /// Scores of 400 columns lie in two blocks of lanes.
 #[test]
 fn attention_over_more_positions_than_lanes() {

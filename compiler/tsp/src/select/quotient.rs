@@ -34,12 +34,13 @@ impl Select<'_> {
         self.powers.get(&v).cloned()
     }
 
-    /// Passes that spread the sums of rows; those that take the same rows are one. Lanes that no sum goes to get one, too: what
+    /// Passes that spread the sums of rows; those that take the same rows from other lanes are one. Lanes that no sum goes to get one, too: what
     /// is zero there is zero over it.
     pub(super) fn spread_sums(&mut self, parts: Vec<(Rows, Spread)>) -> Vec<Pass> {
         let mut joined: Vec<(Rows, Spread)> = Vec::new();
         for (act, spread) in parts {
-            match joined.iter_mut().find(|j| j.0 == act) {
+            let apart = |j: &(Rows, Spread)| j.0 == act && !j.1.iter().any(|s| spread.iter().any(|x| x.0 == s.0));
+            match joined.iter_mut().find(|j| apart(j)) {
                 Some(j) => j.1.extend(spread),
                 None => joined.push((act, spread)),
             }

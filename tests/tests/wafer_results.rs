@@ -28,7 +28,7 @@ const HEAD: &str = "# Every model on the mesh\n\n\
 const LONG: [(&str, &str); 4] = [
     (
         "resnet50-int8-qdq",
-        "four images of it are: `--test wafer_models -- --ignored resnet50_on_four_images`, and docs/wafer-mapping.md",
+        "half an hour of simulation or more; the plan for a batch of four images is in docs/wafer-mapping.md",
     ),
     ("smart-turn-v3.2-int8", "rows of 400 places on few PEs: 139 million cycles are expected"),
     ("dnsmos", "millions of cycles are expected"),

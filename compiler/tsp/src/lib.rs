@@ -219,6 +219,26 @@ impl Judged {
     }
 }
 
+/// A schedule in one of some ways, judged.
+fn judged(
+    tiled: &TiledGraph,
+    machine: &Machine,
+    plan: Plan,
+    ways: &[sched::Way],
+    hints: &Hints,
+) -> Result<Judged, CompileError> {
+    sched::schedule(tiled, machine, plan, ways, hints).map(|s| Judged::new(s, machine))
+}
+
+/// The better of two schedules; of two reasons the first.
+fn better(a: Result<Judged, CompileError>, b: Result<Judged, CompileError>) -> Result<Judged, CompileError> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok(if b.is_better(&a) { b } else { a }),
+        (Err(_), Ok(s)) | (Ok(s), Err(_)) => Ok(s),
+        (Err(e), Err(_)) => Err(e),
+    }
+}
+
 /// The best of some schedules.
 fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
     if plan.long_runs {
@@ -232,9 +252,8 @@ fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
 
 /// Slices are chosen by the times of the schedule before; the last one goes all ways.
 fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
-    let first = sched::schedule(tiled, machine, plan, &WAYS[..1], &Hints::default())
-        .or_else(|_| sched::schedule(tiled, machine, plan, &[LAST_WAY], &Hints::default()))?;
-    let mut best = Judged::new(first, machine);
+    let first = |ways: &[sched::Way]| judged(tiled, machine, plan, ways, &Hints::default());
+    let mut best = first(&WAYS[..1]).or_else(|_| first(&[LAST_WAY]))?;
     let instructions = best.instructions();
     if !best.schedule.refinable || instructions > TRIED {
         return Ok(best);
@@ -248,8 +267,7 @@ fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
     }
     for ways in rounds {
         // What does not fit is no better.
-        let Ok(next) = sched::schedule(tiled, machine, plan, ways, &Hints::after(&times)) else { break };
-        let next = Judged::new(next, machine);
+        let Ok(next) = judged(tiled, machine, plan, ways, &Hints::after(&times)) else { break };
         // What follows a branched schedule knows the times of the plain one before.
         if ways.len() == 1 {
             times = next.schedule.times.clone();
@@ -263,10 +281,7 @@ fn best_of_bytes(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
 
 /// The same without products of bytes: the best of the ways, each again with the times of the one before.
 fn best_of_plain(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
-    let first = |way: &sched::Way| {
-        sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::default())
-            .map(|s| Judged::new(s, machine))
-    };
+    let first = |way: &sched::Way| judged(tiled, machine, plan, std::slice::from_ref(way), &Hints::default());
     let refined = |best, way| refined(best, tiled, machine, plan, way);
     let one = first(&PLAIN_WAYS[0]);
     if one.as_ref().is_ok_and(|s| !s.schedule.refinable || s.instructions() > TRIED) {
@@ -276,37 +291,29 @@ fn best_of_plain(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Ju
         PLAIN_WAYS[1..].par_iter().map(|way| first(way).map(|s| refined(s, way))).collect()
     };
     let (one, others) = rayon::join(|| one.map(|s| refined(s, &PLAIN_WAYS[0])), others);
-    others.into_iter().fold(one, |best, other| match (best, other) {
-        (Ok(a), Ok(b)) => Ok(if b.is_better(&a) { b } else { a }),
-        (Err(_), Ok(s)) | (Ok(s), Err(_)) => Ok(s),
-        (Err(e), Err(_)) => Err(e),
-    })
+    others.into_iter().fold(one, better)
 }
 
 /// The same with long chunks, some as long as a bank.
 fn best_of_long(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
-    let made = |&chunk: &u32| {
+    let made = |chunk: u32| {
         let way = sched::Way { chunk, ..WAYS[0] };
-        let first = sched::schedule(tiled, machine, plan, &[way], &Hints::default())?;
-        Ok(refined(Judged::new(first, machine), tiled, machine, plan, &way))
+        let first = judged(tiled, machine, plan, &[way], &Hints::default())?;
+        Ok(refined(first, tiled, machine, plan, &way))
     };
-    let all: Vec<Result<Judged, CompileError>> = LONG_CHUNKS.par_iter().map(made).collect();
-    let better = |a: Result<Judged, _>, b: Result<Judged, _>| match (a, b) {
-        (Ok(a), Ok(b)) => Ok(if b.is_better(&a) { b } else { a }),
-        (a, b) => a.or(b),
-    };
-    all.into_iter().reduce(better).unwrap_or_else(|| best_of_plain(tiled, machine, plan))
+    let [one, others @ ..] = LONG_CHUNKS;
+    let others = || -> Vec<Result<Judged, CompileError>> { others.par_iter().map(|&chunk| made(chunk)).collect() };
+    let (one, others) = rayon::join(|| made(one), others);
+    others.into_iter().fold(one, better)
 }
 
 /// A schedule, or a better one of those that follow, each with the times of the one before.
 fn refined(mut best: Judged, tiled: &TiledGraph, machine: &Machine, plan: Plan, way: &sched::Way) -> Judged {
     let mut times = best.schedule.times.clone();
     for _ in 0..if best.schedule.refinable { ROUNDS } else { 0 } {
-        let Ok(next) = sched::schedule(tiled, machine, plan, std::slice::from_ref(way), &Hints::after(&times)) else {
-            break;
-        };
-        times = next.times.clone();
-        let next = Judged::new(next, machine);
+        let way = std::slice::from_ref(way);
+        let Ok(next) = judged(tiled, machine, plan, way, &Hints::after(&times)) else { break };
+        times = next.schedule.times.clone();
         if next.is_better(&best) {
             best = next;
         }

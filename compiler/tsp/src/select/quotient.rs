@@ -6,7 +6,7 @@
 
 use super::Select;
 use super::lane_sums::Ones;
-use super::tiles::Draft;
+use super::tiles::{Draft, joined_rows};
 use super::view::View;
 use crate::tiled::{Pass, Rows};
 use quadrille_compiler::ir::{DType, Op, ValueDef, ValueId};
@@ -34,17 +34,10 @@ impl Select<'_> {
         self.powers.get(&v).cloned()
     }
 
-    /// Passes that spread the sums of rows; those that take the same rows from other lanes are one. Lanes that no sum goes to get one, too: what
-    /// is zero there is zero over it.
+    /// Passes that spread the sums of rows; those that take the same rows from other lanes are one. Lanes that no sum goes
+    /// to get one, too: what is zero there is zero over it.
     pub(super) fn spread_sums(&mut self, parts: Vec<(Rows, Spread)>) -> Vec<Pass> {
-        let mut joined: Vec<(Rows, Spread)> = Vec::new();
-        for (act, spread) in parts {
-            let apart = |j: &(Rows, Spread)| j.0 == act && !j.1.iter().any(|s| spread.iter().any(|x| x.0 == s.0));
-            match joined.iter_mut().find(|j| apart(j)) {
-                Some(j) => j.1.extend(spread),
-                None => joined.push((act, spread)),
-            }
-        }
+        let mut joined = joined_rows(parts, |s| s.0);
         let reached: BTreeSet<usize> = joined.iter().flat_map(|j| &j.1).flat_map(|(_, to)| to).copied().collect();
         let rest: Vec<usize> = (0..self.lanes).filter(|l| !reached.contains(l)).collect();
         let first: Vec<usize> = joined.first().and_then(|j| j.1.first()).map_or(Vec::new(), |s| s.1.clone());

@@ -128,12 +128,7 @@ impl Select<'_> {
         if self.is_mixed(output, axis) {
             let e = self.finish(lazy, vec![AluType::F16])?[0].view.clone();
             self.powers.insert(output, e.clone());
-            let mut lazy = self.run_sum(&e, vec![e.clone()], [1.0, 1.0], axis);
-            let r = lazy.expr.f1(AluOp::Recip, lazy.result);
-            let a = add_in(&mut lazy, LazyIn::View(e));
-            let a = lazy.expr.cast(AluType::F16, AluType::F32, a);
-            lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
-            return Ok(Val::Lazy(Box::new(lazy)));
+            return Ok(Val::Lazy(Box::new(self.normalised(e.clone(), vec![e], axis))));
         }
         let high = lazy.expr.cast(AluType::F32, AluType::F16, lazy.result);
         let mut halves = vec![(high, AluType::F16)];
@@ -266,7 +261,9 @@ impl Select<'_> {
     fn normalised(&mut self, e: View, halves: Vec<View>, axis: usize) -> Lazy {
         let mut lazy = self.run_sum(&e, halves, [1.0, 1.0], axis);
         let r = lazy.expr.f1(AluOp::Recip, lazy.result);
+        let ty = self.out.tensors[e.tensor.0 as usize].ty;
         let a = add_in(&mut lazy, LazyIn::View(e));
+        let a = lazy.expr.cast(ty, AluType::F32, a);
         lazy.result = lazy.expr.f2(AluOp::Mul, a, r);
         lazy
     }

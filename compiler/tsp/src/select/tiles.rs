@@ -249,12 +249,21 @@ fn groups_of(d: &DynamicDraft) -> Vec<usize> {
 
 /// Drafts that take the same activations by different plane rows are one.
 pub(super) fn joined_drafts(drafts: Vec<DynamicDraft>) -> Vec<DynamicDraft> {
-    let mut out: Vec<DynamicDraft> = Vec::new();
-    for d in drafts {
-        let apart = |o: &DynamicDraft| o.act == d.act && !o.rows.iter().any(|r| d.rows.iter().any(|x| x.0 == r.0));
-        match out.iter_mut().find(|o| apart(o)) {
-            Some(o) => o.rows.extend(d.rows),
-            None => out.push(d),
+    let parts = drafts.into_iter().map(|d| (d.act, d.rows));
+    joined_rows(parts, |r| r.0).into_iter().map(|(act, rows)| DynamicDraft { act, rows }).collect()
+}
+
+/// The same of plane rows with whatever belongs to them.
+pub(super) fn joined_rows<R>(
+    parts: impl IntoIterator<Item = (Rows, Vec<R>)>,
+    plane_row: impl Fn(&R) -> usize,
+) -> Vec<(Rows, Vec<R>)> {
+    let mut out: Vec<(Rows, Vec<R>)> = Vec::new();
+    for (act, rows) in parts {
+        let differ = |own: &[R]| !own.iter().any(|r| rows.iter().any(|x| plane_row(x) == plane_row(r)));
+        match out.iter_mut().find(|o| o.0 == act && differ(&o.1)) {
+            Some(o) => o.1.extend(rows),
+            None => out.push((act, rows)),
         }
     }
     out

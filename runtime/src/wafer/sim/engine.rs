@@ -195,7 +195,8 @@ impl Queues for SiteQueues<'_, '_> {
 }
 
 impl<'a> Engine<'a> {
-    /// The part of one band; its SRAM may take `limit` bytes, and holds data up to `data_end` in each site among all. With `apart` it has no values: see `values`.
+    /// The part of one band; its SRAM may take `limit` bytes, and holds data up to `data_end` in each site among all. With
+    /// `apart` it has no values: see `values`.
     pub(super) fn new(
         program: &'a Program,
         machine: &Machine,
@@ -512,7 +513,7 @@ impl<'a> Engine<'a> {
         self.wheel[(cycle % WHEEL as u64) as usize].push(event);
     }
 
-    pub(super) fn next_event(&self) -> Option<u64> {
+    fn next_event(&self) -> Option<u64> {
         let later = self.later.peek().map(|&Reverse((at, _))| at);
         if self.wheel_count == 0 {
             return later;

@@ -129,9 +129,10 @@ pub(super) fn run(
     threads: usize,
     follow: &(impl Fn(&mut Vec<Record>) + Sync),
 ) -> End {
-    // Without threads of its own it goes on with this one.
-    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-        Ok(pool) if threads > 1 => pool.install(|| rounds(engines, limit, threads, follow)),
+    // One band needs no threads; several share as many as were asked for, else those that there are.
+    let pool = (engines.len() > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
+    match pool {
+        Some(Ok(pool)) => pool.install(|| rounds(engines, limit, threads, follow)),
         _ => rounds(engines, limit, threads, follow),
     }
 }

@@ -26,7 +26,7 @@ impl Engine<'_> {
     }
 
     /// True when something may happen in the next cycle.
-    pub(in super::super) fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.network.busy() || !self.next_active.is_empty()
     }
 

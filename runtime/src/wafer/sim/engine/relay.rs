@@ -8,7 +8,7 @@
 use super::super::super::lower::Access;
 use super::super::shape::Shape;
 use super::super::vector::{Flight, SYNC};
-use super::{Control, Engine, NONE};
+use super::{Control, Engine};
 
 /// In `Engine::listens`: words are relayed.
 pub(super) const RELAYS: u16 = 1 << 15;
@@ -20,7 +20,6 @@ pub(super) struct Relay {
     pub(super) left: u32,
     /// Words relayed that the operation does not know of yet.
     pub(super) done: u32,
-    per_word: u8,
     /// A bit each.
     from: u8,
     /// Output queue, or one that there is not.
@@ -56,12 +55,12 @@ impl Relay {
         };
         let whole = op.rate >= per && flight.done.is_multiple_of(u64::from(per));
         let left = u32::try_from((flight.n - flight.done).div_ceil(u64::from(per))).ok()?;
-        (whole && op.on_done.is_empty()).then_some(Relay { left, done: 0, per_word: per as u8, from, to })
+        (whole && op.on_done.is_empty()).then_some(Relay { left, done: 0, from, to })
     }
 
     pub(super) fn describe(&self, out: &mut Vec<u64>) {
         out.push(u64::from(self.left) << 32 | u64::from(self.done));
-        out.push(u64::from(self.per_word) << 16 | u64::from(self.from) << 8 | u64::from(self.to));
+        out.push(u64::from(self.from) << 8 | u64::from(self.to));
     }
 }
 
@@ -125,17 +124,19 @@ impl Engine<'_> {
 
     /// Tells the operation in flight what was relayed; from now on its core does it.
     pub(super) fn close_relay(&mut self, i: usize) {
-        let Relay { done, per_word, .. } = std::mem::take(&mut self.relays[i]);
-        if done > 0
-            && let Some(flight) = self.cores[i].flights.first_mut()
-        {
-            flight.skip(u64::from(done) * u64::from(per_word));
+        // Mostly nothing is relayed, and nothing is written.
+        if self.relays[i].left == 0 {
+            return;
+        }
+        let done = std::mem::take(&mut self.relays[i]).done;
+        if let Some(flight) = self.cores[i].flights.first_mut() {
+            let op = &self.plan.shapes[flight.shape as usize];
+            flight.skip(u64::from(done) * u64::from(flight.per_word(op)));
         }
     }
 
     /// The only operation in flight, which starts nothing, does its last step in cycle `at`.
     pub(super) fn end_alone(&mut self, core: u32, at: u64) {
-        debug_assert_ne!(core, NONE);
         let c = &mut self.cores[core as usize];
         c.flights.clear();
         c.queues_in_use = 0;

@@ -178,14 +178,8 @@ impl<'a> Clock<'a> {
             if self.live > self.most {
                 return None;
             }
-            let next = if told || self.engine.is_busy() {
-                self.engine.cycle + 1
-            } else {
-                match self.engine.next_event() {
-                    Some(next) => next,
-                    None => break,
-                }
-            };
+            let next = if told { Some(self.engine.cycle + 1) } else { self.engine.next() };
+            let Some(next) = next else { break };
             if next >= limit {
                 return None;
             }

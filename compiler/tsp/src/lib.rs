@@ -146,7 +146,7 @@ fn compile_with((graph, legal): (&Graph, &Graph), machine: &Machine, plan: Plan)
     {
         return Ok(made);
     }
-    finish(graph, tiled, machine, best.schedule)
+    finish(graph, tiled, machine, plan, best)
 }
 
 /// Kernels over rows of lanes.
@@ -324,17 +324,18 @@ fn refined(mut best: Judged, tiled: &TiledGraph, machine: &Machine, plan: Plan, 
 /// The program of a tiled graph.
 fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
     let best = best_schedule(&tiled, machine, plan)?;
-    let schedule = polish::polish(&tiled, machine, plan, best.schedule);
-    finish(graph, tiled, machine, schedule)
+    finish(graph, tiled, machine, plan, best)
 }
 
-/// The program of a schedule.
+/// The program of the best of some schedules, polished.
 fn finish(
     graph: &Graph,
     tiled: TiledGraph,
     machine: &Machine,
-    schedule: sched::Schedule,
+    plan: Plan,
+    best: Judged,
 ) -> Result<Compiled, CompileError> {
+    let schedule = polish::polish(&tiled, machine, plan, best.schedule);
     let program = emit::emit(&tiled, machine, &schedule)?;
     let estimate = estimate::estimate(graph, &tiled, machine, &schedule, &program);
     let idle = schedule.placements.idle;

@@ -9,10 +9,10 @@
 //! wait for. The columns of the products with constant matrices that queries, keys and values come from are shared out; all sums
 //! stay as they are. Knows nothing of kernels.
 
-use super::partition::{Attended, attentions};
+use super::partition::{Attended, attentions, on_one};
 use quadrille_compiler::ir::builder::{live_nodes, remove_dead, use_counts};
 use quadrille_compiler::ir::eval::eval_op;
-use quadrille_compiler::ir::{Binary, Graph, Node, NodeId, Op, Tensor, ValueDef, ValueId};
+use quadrille_compiler::ir::{Graph, Node, NodeId, Op, Tensor, ValueDef, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups that one kernel can join.
@@ -22,7 +22,7 @@ pub(crate) const MOST: usize = crate::kernels::MAX_INPUTS;
 struct Chain {
     dense: NodeId,
     first: usize,
-    /// From the product on: reshapes, transposes, multiplications by a number.
+    /// From the product on: reshapes, transposes, and what is done to each element, with a number or a value a column.
     then: Vec<NodeId>,
 }
 
@@ -89,16 +89,18 @@ fn parted(g: &Graph, uses: &[usize], f: &Attended, groups: usize) -> Option<Part
 /// The way back from heads to the product with a constant matrix whose columns they are.
 fn chain(g: &Graph, uses: &[usize], v: ValueId, [heads, size]: [usize; 2]) -> Option<Chain> {
     let (mut at, mut then, mut first, mut split) = (v, Vec::new(), 0, false);
+    // Columns that constants were met for.
+    let mut of_columns = None;
     loop {
         let ValueDef::Node(id) = g.value(at).def else { return None };
         let node = g.node(id);
-        let number = |v: ValueId| g.constant(v).is_some_and(|t| t.shape.iter().product::<usize>() == 1);
         let alone = uses[at.0 as usize] == 1;
         match &node.op {
             Op::MatMul { .. } => {
                 let columns = g.shape(node.output).last().copied()?;
                 let constant = (1..node.inputs.len()).all(|i| g.constant(node.inputs[i]).is_some());
                 let whole = alone || columns > heads * size;
+                let constant = constant && of_columns.is_none_or(|n| n == columns);
                 then.reverse();
                 return (split && constant && whole && first + heads * size <= columns).then_some(Chain {
                     dense: id,
@@ -108,8 +110,14 @@ fn chain(g: &Graph, uses: &[usize], v: ValueId, [heads, size]: [usize; 2]) -> Op
             }
             Op::Reshape { shape } if alone && !split && shape[shape.len() - 2..] == [heads, size] => split = true,
             Op::Transpose { .. } if alone && !split => {}
-            Op::Binary(Binary::Mul) if alone => {
-                let x = node.inputs.iter().position(|&v| !number(v))?;
+            Op::Binary(_) if alone && split && on_one(g, node).is_none() => {
+                let x = node.inputs.iter().position(|&v| g.constant(v).is_none())?;
+                let constant = g.constant(node.inputs[1 - x])?;
+                let columns = constant.shape.last().copied()?;
+                if columns != constant.shape.iter().product() || of_columns.is_some_and(|n| n != columns) {
+                    return None;
+                }
+                of_columns = Some(columns);
                 then.push(id);
                 at = node.inputs[x];
                 continue;
@@ -125,7 +133,11 @@ fn chain(g: &Graph, uses: &[usize], v: ValueId, [heads, size]: [usize; 2]) -> Op
                 at = node.inputs[0];
                 continue;
             }
-            _ => return None,
+            _ => {
+                at = on_one(g, node).filter(|_| alone)?;
+                then.push(id);
+                continue;
+            }
         }
         then.push(id);
         at = node.inputs[0];
@@ -212,7 +224,11 @@ impl Weaver<'_> {
             };
             let mut inputs = Vec::new();
             for &v in &node.inputs {
-                inputs.push(if self.old.constant(v).is_some() { self.value(v)? } else { x });
+                inputs.push(match (self.old.constant(v).is_some(), self.old.shape(v).len()) {
+                    (false, _) => x,
+                    (true, 0) => self.value(v)?,
+                    (true, rank) => self.part(v, rank - 1, columns)?,
+                });
             }
             x = self.new.add_node(op, &inputs, node.origin).ok()?;
         }

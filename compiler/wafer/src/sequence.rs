@@ -122,13 +122,15 @@ pub(crate) fn in_parts(g: &Graph, parts: usize) -> Option<InParts> {
         live: live_nodes(g),
         whole: vec![None; g.values().len()],
         cut: vec![None; g.values().len()],
+        sliced: BTreeMap::new(),
+        wanted: Vec::new(),
         nodes: Vec::new(),
         inputs: Vec::new(),
     };
     g.origins().iter().for_each(|o| _ = w.new.push_origin(o.name.clone()));
-    let wanted = w.wanted();
+    w.wanted = w.wanted();
     for (i, &v) in g.inputs.iter().enumerate() {
-        if let Some(axis) = wanted[v.0 as usize] {
+        if let Some(axis) = w.wanted[v.0 as usize] {
             w.input(i, v, axis);
         }
     }
@@ -169,6 +171,10 @@ struct Weaver<'a> {
     /// By old value: all of it, and its parts along an axis.
     whole: Vec<Option<ValueId>>,
     cut: Vec<Option<(usize, Vec<ValueId>)>>,
+    /// Parts taken out of what is there whole: by old value, axis and part.
+    sliced: BTreeMap<(ValueId, usize, usize), ValueId>,
+    /// The axis of each value that its readers want in parts.
+    wanted: Vec<Option<usize>>,
     nodes: Vec<Option<usize>>,
     inputs: Vec<Edge>,
 }
@@ -221,7 +227,7 @@ impl Weaver<'_> {
             let known = node.inputs.first().is_some_and(constant);
             (!known && dense_rows(self.old, node) == Some(self.all)).then(|| self.old.shape(node.output).len() - 2)
         };
-        let Some(out) = (0..node.inputs.len()).find_map(rows).or_else(dense) else {
+        let Some(out) = (0..node.inputs.len()).find_map(rows).or_else(dense).or_else(|| self.begins(node)) else {
             // What is made of constants alone, or of whole values.
             let inputs: Vec<ValueId> = node.inputs.iter().map(|&v| self.whole(v)).collect::<Option<_>>()?;
             self.whole[node.output.0 as usize] = Some(self.add(node.op.clone(), &inputs, node, None)?);
@@ -229,6 +235,14 @@ impl Weaver<'_> {
         };
         self.on_parts(node, out)?;
         Some(true)
+    }
+
+    /// The axis of a node's result along which it is done on parts, where its operands are there whole: those who read it want it
+    /// so, and rows are made of rows.
+    fn begins(&self, node: &Node) -> Option<usize> {
+        let out = self.wanted[node.output.0 as usize]?;
+        let of_rows = |i: usize| self.old.constant(node.inputs[i]).is_none() && self.from(node, i, out).is_some();
+        (0..node.inputs.len()).any(of_rows).then_some(out)
     }
 
     /// A node on parts, along that axis of its result.
@@ -307,8 +321,13 @@ impl Weaver<'_> {
             let t = eval_op(&slice, &[t]).ok()?;
             return Some(self.new.add_const(self.old.value(v).name.clone(), t));
         }
+        if let Some(&part) = self.sliced.get(&(v, axis, p)) {
+            return Some(part);
+        }
         let whole = self.whole(v)?;
-        self.add(slice, &[whole], node, Some(p))
+        let part = self.add(slice, &[whole], node, Some(p))?;
+        self.sliced.insert((v, axis, p), part);
+        Some(part)
     }
 
     /// All rows of a value.
@@ -339,15 +358,23 @@ impl Weaver<'_> {
         Some(made)
     }
 
-    /// The rows of all parts in their order: one of each part, then the next of each.
+    /// The rows of all parts in their order: one of each part, then the next of each. They come row by row, whatever axis theirs
+    /// is: for that it is seen as the first.
     fn joined(&mut self, v: ValueId, node: &Node) -> Option<ValueId> {
         let (axis, some) = self.cut[v.0 as usize].clone()?;
         let shape = self.old.shape(v).to_vec();
-        let inner: usize = shape[axis + 1..].iter().product();
-        let outer = shape[..axis].iter().product::<usize>() * self.all / self.parts;
+        let first: Vec<usize> = [axis].into_iter().chain((0..shape.len()).filter(|&a| a != axis)).collect();
+        let ahead: usize = shape[..axis].iter().product();
+        let turned = |w: &mut Self, v: ValueId, perm: Vec<usize>| match ahead {
+            1 => Some(v),
+            _ => w.add(Op::Transpose { perm }, &[v], node, None),
+        };
+        let inner = shape.iter().product::<usize>() / self.all;
         let mut open = Vec::new();
         for part in some {
-            open.push((self.add(Op::Reshape { shape: vec![outer, 1, inner] }, &[part], node, None)?, 1));
+            let rows = turned(self, part, first.clone())?;
+            let shape = vec![self.all / self.parts, 1, inner];
+            open.push((self.add(Op::Reshape { shape }, &[rows], node, None)?, 1));
         }
         while open.len() > 1 {
             let mut next = Vec::new();
@@ -361,7 +388,13 @@ impl Weaver<'_> {
             }
             open = next;
         }
-        self.add(Op::Reshape { shape }, &[open.first()?.0], node, None)
+        let all = open.first()?.0;
+        if ahead == 1 {
+            return self.add(Op::Reshape { shape }, &[all], node, None);
+        }
+        let rows = self.add(Op::Reshape { shape: first.iter().map(|&a| shape[a]).collect() }, &[all], node, None)?;
+        let back = (0..shape.len()).filter_map(|a| first.iter().position(|&f| f == a)).collect();
+        turned(self, rows, back)
     }
 }
 

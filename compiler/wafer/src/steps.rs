@@ -386,6 +386,14 @@ impl Step {
         step
     }
 
+    /// What it does, with the number where it is one product with one.
+    pub(crate) fn about(&self) -> String {
+        match &self.micros[..] {
+            [Micro { dst: 0, op: PeOp::Mul, args }] if let [X, Arg::Imm(v)] = args[..] => format!("times {v}"),
+            _ => self.name.clone(),
+        }
+    }
+
     /// The constant operands.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> {
         self.micros.iter().flat_map(|m| &m.args).filter_map(|a| match a {
@@ -462,20 +470,19 @@ pub(crate) fn values(steps: &[Step]) -> Option<Vec<f32>> {
         let rounds = micros[i + 2..].iter().zip(&rounding).filter(|(a, b)| **a == *b).count() == rounding.len();
         rounds.then_some((i + 2, lo, hi))
     })?;
-    let all: Option<Vec<f32>> = (lo..=hi).map(|v| constant(&micros[at..], v as f32)).collect();
+    let all: Option<Vec<f32>> = (lo..=hi).map(|v| constant(micros[at..].iter().copied(), v as f32)).collect();
     let mut all = all?;
-    all.push(constant(&micros[at - 2..], f32::NAN)?);
+    all.push(constant(micros[at - 2..].iter().copied(), f32::NAN)?);
     Some(all)
 }
 
 /// True when steps leave all of these values as they are, bit for bit.
 pub(crate) fn keep(steps: &[Step], values: &[f32]) -> bool {
-    let micros: Vec<&Micro> = steps.iter().flat_map(|s| &s.micros).collect();
-    values.iter().all(|&v| constant(&micros, v).is_some_and(|r| r.to_bits() == v.to_bits()))
+    values.iter().all(|&v| of_number(steps, v).is_some_and(|r| r.to_bits() == v.to_bits()))
 }
 
 /// The result of operations on one value; `None` when an operand is a table.
-fn constant(micros: &[&Micro], v: f32) -> Option<f32> {
+fn constant<'a>(micros: impl IntoIterator<Item = &'a Micro>, v: f32) -> Option<f32> {
     let mut regs = [0f32; 8];
     regs[0] = v;
     for m in micros {
@@ -490,6 +497,11 @@ fn constant(micros: &[&Micro], v: f32) -> Option<f32> {
         regs[usize::from(m.dst)] = scalar(m.op, args[0], args[1], args[2]);
     }
     Some(regs[0])
+}
+
+/// The result of steps on one value; `None` when an operand is a table.
+pub(crate) fn of_number(steps: &[Step], v: f32) -> Option<f32> {
+    constant(steps.iter().flat_map(|s| &s.micros), v)
 }
 
 /// The meaning of one vector operation on f32 operands.

@@ -5,7 +5,7 @@ use crate::bound::{Resource, Work};
 use crate::compare::Precision;
 use crate::failure::{Cause, Failure, Problem};
 use crate::machine::{Machine, Target};
-use crate::pipeline;
+use crate::pipeline::{self, Busiest};
 use quadrille_compiler::import::Survey;
 use quadrille_compiler::ir::Graph;
 use quadrille_onnx::Model;
@@ -77,6 +77,8 @@ pub struct TargetSupport {
     pub program_bytes: Option<u64>,
     /// PEs used.
     pub pes: Option<u64>,
+    /// What binds a pipeline on a mesh, the busiest first; `null` where it was not compiled, and on a chip.
+    pub busiest: Option<Vec<Busiest>>,
 }
 
 /// SRAM for data on the chip, or of one PE, and number of such memories.
@@ -122,6 +124,7 @@ pub(super) fn ask(
         sram_capacity_bytes: capacity,
         program_bytes: None,
         pes: None,
+        busiest: None,
     };
     let outcome = match (graph, refused) {
         (Some(g), None) => {
@@ -156,13 +159,15 @@ fn attempt(
     let cheap = imported.nodes().len() <= CHEAP_PRIMITIVES && work.macs <= CHEAP_MACS;
     if q.estimate == Estimate::Compile || q.estimate == Estimate::Auto && cheap {
         let graph = pipeline::prepare(imported, machine, q.preparation)?;
-        let e = pipeline::compile_as(&graph, machine, precision, &q.preparation.mapping)?.estimate;
+        let compiled = pipeline::compile_as(&graph, machine, precision, &q.preparation.mapping)?;
+        let e = compiled.estimate;
         s.estimated_by = Some(Estimated::Compiled);
         s.cycles = Some(e.cycles);
         s.mapping_bound_cycles = Some(e.mapping_bound_cycles);
         s.sram_bytes = Some(e.sram_bytes);
         s.program_bytes = Some(e.program_bytes);
         s.pes = e.pes;
+        s.busiest = Some(compiled.busiest).filter(|b| !b.is_empty());
         return Ok(());
     }
     s.estimated_by = Some(Estimated::Bound);

@@ -106,6 +106,9 @@ fn target(t: &TargetSupport, r: &CheckReport) -> String {
         };
         rows.push(("  estimate", format!("{} cycles, {} (compiled){ratio}", grouped(c), micros(c, t.clock_mhz))));
     }
+    for (number, b) in t.busiest.iter().flatten().enumerate() {
+        rows.push((if number == 0 { "  binds" } else { "" }, b.to_string()));
+    }
     if let (Some(b), Some(by)) = (t.bound_cycles, t.bound_by) {
         let time = micros(b, t.clock_mhz);
         rows.push(("  bound", format!("{} cycles, {time}: no program is faster, for {}", grouped(b), by.name())));

@@ -7,13 +7,14 @@
 //!  values  ====+========+========+====
 //! ```
 //!
-//! For a row: sums over the head's elements from zero, ascending, of f16 operands; times the scale, plus the mask; a softmax
-//! (maximum, 2^((x - max) log2 e), ascending sum, times its reciprocal), rounded to f16; sums over places from zero, ascending.
+//! For a row: sums over the head's elements from zero, ascending, of f16 operands; what is done to each score, such as a
+//! scale; plus the mask; a softmax (maximum, 2^((x - max) log2 e), ascending sum, times its reciprocal); what is done to each
+//! weight; rounded to f16; sums over places from zero, ascending.
 
 use super::{Core, Format, InputUse, PeContext, conv::rounded, discard, in_queue, size};
 use crate::code::{Builder, fabric, imm, mem, mov, num, op, stepped};
 use crate::layout::Layout;
-use crate::steps::{self, scalar};
+use crate::steps::{self, Step, scalar};
 use quadrille_isa::numerics::{canonical, f16_to_f32, f32_to_f16, fma_f32};
 use quadrille_isa::wafer::{Dst, ElemType, Mem, PeOp, Src, VecOp};
 use rayon::prelude::*;
@@ -45,7 +46,9 @@ pub(crate) struct Extents {
 #[derive(Debug)]
 pub(crate) struct Attention {
     x: Extents,
-    scale: Option<f32>,
+    /// Done to each score before the mask is added, and to each weight. No operand is a table.
+    on_scores: Vec<Step>,
+    on_weights: Vec<Step>,
     mask: Mask,
     /// What weights are where all scores are minus infinity.
     dead: Option<f32>,
@@ -54,9 +57,14 @@ pub(crate) struct Attention {
 
 impl Attention {
     /// Of heads of an even number of elements.
-    pub(crate) fn new(x: Extents, scale: Option<f32>, mask: Mask, dead: Option<f32>) -> Attention {
+    pub(crate) fn new(
+        x: Extents,
+        (on_scores, on_weights): (Vec<Step>, Vec<Step>),
+        mask: Mask,
+        dead: Option<f32>,
+    ) -> Attention {
         let layout = Layout::new(&[(x.rows, x.size), (x.heads, x.rows * x.size), (x.size, 1)]);
-        Attention { x, scale, mask, dead, layout }
+        Attention { x, on_scores, on_weights, mask, dead, layout }
     }
 
     /// The orders of queries, keys, values and mask, over row-major indices of [heads, rows, size], [heads, size, places],
@@ -124,14 +132,15 @@ impl Core for Attention {
 
     fn describe(&self) -> String {
         let Extents { heads, rows, places, size } = self.x;
-        let scale = self.scale.map_or(String::new(), |s| format!(", times {s}"));
+        let told = |steps: &[Step]| steps.iter().map(|s| format!(", {}", s.about())).collect::<String>();
+        let (scores, weights) = (told(&self.on_scores), told(&self.on_weights));
         let mask = match &self.mask {
             Mask::None => "",
             Mask::Constant(..) => ", plus a constant",
             Mask::Once | Mask::EachRow => ", plus a mask",
         };
         format!(
-            "{heads} heads of {size}, {rows} rows, {places} places; scores: zero, k{scale}{mask}; softmax; zero, place"
+            "{heads} heads of {size}, {rows} rows, {places} places; scores: zero, k{scores}{mask}; softmax{weights}; zero, place"
         )
     }
 
@@ -205,6 +214,7 @@ impl Core for Attention {
         let of_head = |base: u32, h: usize| base + (h * d) as u32 * size(ElemType::F16);
         let on_scores = |o, y| op(o, num(1), num(places), Dst::Mem(f32s(s)), [Src::Mem(f32s(s)), y, Src::None]);
         let one = |base| Src::Mem(mem(ElemType::F32, base, 0, 0));
+        let row = steps::Block { base: s, pitch: places, rows: 0..1, cols: 0..places };
         for h in 0..n {
             let out = f32s(acc.base + (h * acc.pitch) as u32 * size(ElemType::F32));
             let key = mem(ElemType::F16, of_head(keys, h), 1, own);
@@ -212,7 +222,7 @@ impl Core for Attention {
             body.push(mov(num(1), num(places), Dst::Mem(f32s(s)), imm(0.0)));
             let args = [Src::Mem(key), Src::RowScalar(query), Src::Mem(f32s(s))];
             body.push(op(PeOp::Fma, num(d), num(places), Dst::Mem(f32s(s)), args));
-            body.extend(self.scale.map(|v| on_scores(PeOp::Mul, imm(v))));
+            body.extend(steps::emit(&self.on_scores, b, &row));
             body.extend(masks.get(h).or(masks.first()).map(|m| on_scores(PeOp::Add, Src::Mem(*m))));
             body.extend(self.fold(PeOp::Max, s, max));
             body.push(on_scores(PeOp::Sub, one(max)));
@@ -228,6 +238,7 @@ impl Core for Attention {
                 let (scores, all) = (f32s(s), (num(1), num(places)));
                 body.push(op(PeOp::Select, all.0, all.1, Dst::Mem(scores), [one(max), imm(v), Src::Mem(scores)]));
             }
+            body.extend(steps::emit(&self.on_weights, b, &row));
             body.push(mov(num(1), num(places), Dst::Mem(mem(ElemType::F16, p, 0, 1)), Src::Mem(f32s(s))));
             body.push(mov(num(1), num(d), Dst::Mem(out), imm(0.0)));
             let value = mem(ElemType::F16, of_head(values, h), own, 1);
@@ -250,6 +261,8 @@ impl Core for Attention {
             Mask::Once => Some(inputs[3][p]),
             Mask::EachRow => Some(inputs[3][r * places + p]),
         };
+        // No operand is a table.
+        let each = |steps: &[Step], v: f32| steps::of_number(steps, v).unwrap_or(v);
         let mut out = vec![0f32; heads * rows * size];
         out.par_chunks_mut(size.max(1)).enumerate().for_each(|(i, out)| {
             let (h, r) = (i / rows, i % rows);
@@ -261,7 +274,7 @@ impl Core for Attention {
                 }
             }
             for (p, s) in s.iter_mut().enumerate() {
-                *s = self.scale.map_or(canonical(*s), |v| scalar(PeOp::Mul, *s, v, 0.0));
+                *s = each(&self.on_scores, canonical(*s));
                 *s = mask(h, r, p).map_or(*s, |m| scalar(PeOp::Add, *s, m, 0.0));
             }
             let max = s[1..].iter().fold(s[0], |m, &x| scalar(PeOp::Max, m, x, 0.0));
@@ -273,6 +286,7 @@ impl Core for Attention {
             let by = scalar(PeOp::Recip, sum, 0.0, 0.0);
             for (p, &s) in s.iter().enumerate() {
                 let weight = self.dead.filter(|_| max == f32::NEG_INFINITY).unwrap_or(scalar(PeOp::Mul, s, by, 0.0));
+                let weight = each(&self.on_weights, weight);
                 let weight = f16_to_f32(f32_to_f16(weight));
                 for (o, &v) in out.iter_mut().zip(&v[(h * places + p) * size..]) {
                     *o = fma_f32(v, weight, *o);

@@ -1,7 +1,7 @@
 //! Elementwise work on one stream, in the stream's own order: blocks go into SRAM, the steps
 //! run over them, blocks go out; PEs share the rows of a block. Without steps it is a copy or a cast from port to port.
 
-use super::{BandInput, Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue, lane_blocks};
+use super::{BandInput, Core, Format, InputUse, LaneInput, PeContext, in_queue, lane_blocks, shared_blocks};
 use crate::code::{Builder, fabric, mem, mov, num, to_fabric};
 use crate::layout::Layout;
 use crate::steps::{self, Step};
@@ -20,7 +20,7 @@ pub(crate) struct Copy {
 impl Copy {
     /// For a stream of that order.
     pub(crate) fn new(order: &Layout) -> Copy {
-        Copy { layout: blocks(order, BLOCK) }
+        Copy { layout: shared_blocks(order, BLOCK) }
     }
 
     /// The same in one block a pass over the two innermost loops: each PE holds constants of its own rows only.
@@ -29,7 +29,7 @@ impl Copy {
         let (rows, run) = order.loops.split_at(order.loops.len().saturating_sub(1));
         let mut loops = Layout { loops: rows.to_vec() }.normalized();
         loops.extend(run);
-        Copy { layout: blocks(&Layout { loops }, order.elements().max(1)) }
+        Copy { layout: shared_blocks(&Layout { loops }, order.elements().max(1)) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Elementwise work on two streams of one order: a residual sum, a gate.
 
-use super::{BandInput, Core, Format, InputUse, LaneInput, PeContext, blocks, in_queue, lane_blocks};
+use super::{BandInput, Core, Format, InputUse, LaneInput, PeContext, in_queue, lane_blocks, shared_blocks};
 use crate::code::{Builder, fabric, mem, mov, num, op, to_fabric};
 use crate::layout::Layout;
 use crate::steps::{self, Step, scalar};
@@ -33,7 +33,8 @@ impl Join {
             Binary::Min => (PeOp::Min, false),
             _ => return None,
         };
-        Some(Join { layout: blocks(order, BLOCK), op, divide, name: b.name() })
+        let order = Layout { loops: order.normalized() };
+        Some(Join { layout: shared_blocks(&order, BLOCK), op, divide, name: b.name() })
     }
 }
 

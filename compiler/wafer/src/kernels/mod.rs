@@ -459,6 +459,26 @@ pub(crate) fn blocks(layout: &Layout, max: usize) -> Layout {
     Layout { loops }
 }
 
+/// Rows of a block that PEs can share well, and the shortest run worth a row of its own.
+const SHARED_ROWS: usize = 8;
+const SHORT_RUN: usize = 32;
+
+/// Blocks of work that is the same for every element: a long run is cut into rows, so that PEs may share them.
+pub(crate) fn shared_blocks(layout: &Layout, max: usize) -> Layout {
+    let mut blocks = blocks(layout, max);
+    let inner = blocks.loops.len() - 1;
+    let (rows, Loop { count: run, step }) = (blocks.loops[inner - 1].count, blocks.loops[inner]);
+    let short = (SHORT_RUN..=run / SHARED_ROWS).find(|d| run.is_multiple_of(*d));
+    if let Some(short) = short.filter(|_| rows < SHARED_ROWS) {
+        blocks.loops[inner] = Loop { count: run / short, step: step * short };
+        blocks.loops.push(Loop { count: short, step });
+        if rows == 1 {
+            blocks.loops.remove(inner - 1);
+        }
+    }
+    blocks
+}
+
 /// Blocks of a lane: where it is one column wide, of channels as rows, so that PEs may share them.
 pub(crate) fn lane_blocks(layout: &Layout, max: usize) -> Layout {
     let mut blocks = blocks(layout, max);

@@ -52,13 +52,18 @@ impl Slice {
         if rows.obstacle().is_none() { rows } else { self }
     }
 
+    /// Blocks that go together for one index of an outer axis.
+    fn blocks_within(&self, a: usize) -> usize {
+        self.outer().iter().rev().take_while(|&&b| b != a).map(|&b| self.shape[b]).product()
+    }
+
     /// Why it cannot be done in one kernel, if so.
     pub(crate) fn obstacle(&self) -> Option<&'static str> {
         let cut: Vec<usize> = self.outer().iter().copied().filter(|&a| !self.is_whole(a)).collect();
         match cut[..] {
             [] => None,
-            [a] if self.step[a] == 1 => None,
-            [_] => Some("it takes every k-th or reversed blocks of an outer axis"),
+            [a] if self.step[a] == 1 || self.step[a] > 0 && self.blocks_within(a) == 1 => None,
+            [_] => Some("it takes reversed blocks of an outer axis, or every k-th of several together"),
             _ => Some("it cuts more than one outer axis of the stream"),
         }
     }
@@ -140,19 +145,26 @@ impl Core for Slice {
             mov(num(o1), num(o0), Dst::Mem(pack), Src::Mem(pick)),
             mov(num(o1), num(out.pitch), to_fabric(super::OUT, out.elem), Src::Mem(pack)),
         ];
-        let drop = || vec![discard(q, f, num(c1), f.pitch, scratch)];
+        let drop_blocks = |n: usize| discard(q, f, num(n * c1), f.pitch, scratch);
+        let drop = || vec![drop_blocks(1)];
         let outer = self.outer();
         let blocks = |axes: &[usize]| axes.iter().map(|&a| self.shape[a]).product::<usize>();
         let parts = match outer.iter().position(|&a| !self.is_whole(a)) {
             None => vec![("block".to_string(), blocks(outer), body)],
             Some(i) => {
-                let (a, inner) = (outer[i], blocks(&outer[i + 1..]));
-                let (start, keep) = (self.start[a], self.out_shape[a]);
-                vec![
-                    ("before".to_string(), start * inner, drop()),
-                    ("block".to_string(), keep * inner, body),
-                    ("after".to_string(), (self.shape[a] - start - keep) * inner, drop()),
-                ]
+                let (a, inner) = (outer[i], self.blocks_within(outer[i]));
+                let (start, keep, step) = (self.start[a], self.out_shape[a], self.step[a].unsigned_abs());
+                let after = self.shape[a] - start - (keep - 1) * step - 1;
+                let mut parts = vec![("before".to_string(), start * inner, drop())];
+                if step > 1 {
+                    let next = body.iter().cloned().chain([drop_blocks(step - 1)]).collect();
+                    parts.push(("blocks".to_string(), keep - 1, next));
+                    parts.push(("last".to_string(), 1, body));
+                } else {
+                    parts.push(("block".to_string(), keep * inner, body));
+                }
+                parts.push(("after".to_string(), after * inner, drop()));
+                parts
             }
         };
         b.sequence(q, parts);

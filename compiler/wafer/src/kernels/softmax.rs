@@ -1,5 +1,6 @@
 //! Normalised exponentials along one loop of the stream: the rows or the columns of a block.
-//! Maximum, then 2^((x - max) log2 e), their sum in ascending order, times its reciprocal.
+//! Maximum, then 2^((x - max) log2 e), their sum in ascending order, times its reciprocal. PEs share the rows of a block
+//! where it goes along columns.
 
 use super::{BandInput, Core, InputUse, LaneInput, PeContext, in_queue};
 use crate::code::{Builder, fabric, imm, mem, mov, num, op};
@@ -23,9 +24,9 @@ impl Softmax {
         (l[l.len() - 2].count, l[l.len() - 1].count)
     }
 
-    /// Folds the block into one value a lane: the first element, then the others in order.
-    fn fold(&self, by: PeOp, x: Mem, at: u32, pitch: usize) -> Vec<VecOp> {
-        let (rows, cols) = self.block();
+    /// Folds some rows of the block into one value a lane: the first element, then the others in order.
+    fn fold(&self, by: PeOp, (x, rows): (Mem, usize), at: u32, pitch: usize) -> Vec<VecOp> {
+        let cols = self.block().1;
         let base = match x.base {
             quadrille_isa::wafer::Val::Const(c) => c as u32,
             quadrille_isa::wafer::Val::Param(_) => 0,
@@ -57,6 +58,14 @@ impl Core for Softmax {
         &self.layout
     }
 
+    fn units(&self) -> usize {
+        if self.over_rows { 1 } else { self.block().0 }
+    }
+
+    fn unit_name(&self) -> &'static str {
+        "rows of a block"
+    }
+
     fn lead(&self, _: usize) -> f64 {
         let (rows, columns) = self.block();
         (rows * columns) as f64 / self.layout.elements().max(1) as f64
@@ -79,10 +88,12 @@ impl Core for Softmax {
     }
 
     fn code(&self, cx: &PeContext<'_>, b: &mut Builder) {
-        let (rows, cols) = self.block();
+        let (all_rows, cols) = self.block();
+        let own = if self.over_rows { 0..all_rows } else { cx.units.clone() };
+        let rows = own.len();
         let outer = &self.layout.loops[..self.layout.loops.len() - 2];
         let repeat = outer.iter().map(|l| l.count).product();
-        let x = cx.block(b, 0..rows, 0..cols);
+        let x = cx.block(b, own.clone(), 0..cols);
         let lanes = if self.over_rows { cols } else { rows };
         let (max, sum) = (b.zeros(ElemType::F32, lanes), b.zeros(ElemType::F32, lanes));
         let at = mem(ElemType::F32, x.base, x.pitch, 1);
@@ -93,12 +104,16 @@ impl Core for Softmax {
         let (n1, n0) = (num(rows), num(cols));
         let all = |o, a, b| op(o, n1, n0, Dst::Mem(at), [a, b, Src::None]);
         let sum_at = mem(ElemType::F32, sum, 0, 1);
-        let mut body = vec![mov(n1, n0, Dst::Mem(at), fabric(in_queue(0), ElemType::F32))];
-        body.extend(self.fold(PeOp::Max, at, max, x.pitch));
+        let take = |n1, to| mov(n1, n0, to, fabric(in_queue(0), ElemType::F32));
+        let drop = |b: &mut Builder, n: usize| (n > 0).then(|| take(b.param(n), Dst::None));
+        let mut body: Vec<VecOp> = drop(b, own.start).into_iter().collect();
+        body.push(take(n1, Dst::Mem(at)));
+        body.extend(drop(b, all_rows - own.end));
+        body.extend(self.fold(PeOp::Max, (at, rows), max, x.pitch));
         body.push(all(PeOp::Sub, Src::Mem(at), lane(max)));
         body.push(all(PeOp::Mul, Src::Mem(at), imm(std::f32::consts::LOG2_E)));
         body.push(all(PeOp::Exp2, Src::Mem(at), Src::None));
-        body.extend(self.fold(PeOp::Add, at, sum, x.pitch));
+        body.extend(self.fold(PeOp::Add, (at, rows), sum, x.pitch));
         body.push(op(PeOp::Recip, num(1), num(lanes), Dst::Mem(sum_at), [Src::Mem(sum_at), Src::None, Src::None]));
         body.push(all(PeOp::Mul, Src::Mem(at), lane(sum)));
         body.extend(steps::emit(cx.steps, b, &x));

@@ -1,7 +1,9 @@
-//! Softmax(q k, scaled and masked) v as one kernel, when nothing else reads what lies between.
+//! Softmax(q k, scaled and masked) v as one kernel, when nothing else reads what lies between. Scores and weights may be
+//! quantised, or worked on by whatever else is the same for each of them.
 
 use super::{Obstacle, Partitioner, Source};
 use crate::kernels::{Attention, Extents, Mask};
+use crate::steps::{self, Arg, Step};
 use crate::streams::Operand;
 use quadrille_compiler::ir::{Binary, DType, EpilogueStep, Graph, Node, NodeId, Op, Reduce, Tensor, ValueDef, ValueId};
 use std::collections::BTreeMap;
@@ -16,7 +18,11 @@ pub(crate) struct Attended {
     pub(crate) q: ValueId,
     pub(crate) k: ValueId,
     pub(crate) v: ValueId,
+    /// Of the product of queries and keys: by which scores are multiplied.
     scale: Option<ValueId>,
+    /// What is done to each score before the mask is added, and to each weight, in order.
+    on_scores: Vec<NodeId>,
+    on_weights: Vec<NodeId>,
     mask: Option<ValueId>,
     /// What weights are where all scores are minus infinity.
     dead: Option<f32>,
@@ -44,6 +50,11 @@ fn found(g: &Graph, uses: &[usize], last: &Node) -> Option<Attended> {
         })
     };
     let mut at = read(last.inputs[0], 1)?;
+    let mut on_weights = Vec::new();
+    while let Some(x) = on_one(g, at) {
+        on_weights.push(at);
+        at = read(x, 1)?;
+    }
     let along = g.shape(last.inputs[0]).len() - 1;
     let mut dead = None;
     if at.op == Op::Select {
@@ -63,34 +74,50 @@ fn found(g: &Graph, uses: &[usize], last: &Node) -> Option<Attended> {
         return None;
     }
     at = read(at.inputs[0], 1 + usize::from(dead.is_some()))?;
-    let mut made = |v: ValueId| read(v, 1);
-    let (mut scale, mut mask) = (None, None);
-    if at.op == Op::Binary(Binary::Add) {
+    let (mut scale, mut mask, mut on_scores) = (None, None, Vec::new());
+    if at.op == Op::Binary(Binary::Add) && on_one(g, at).is_none() {
         let shape = g.shape(at.output);
         let scores = |v: ValueId| g.shape(v) == shape && matches!(g.value(v).def, ValueDef::Node(_));
         let x = at.inputs.iter().position(|&v| scores(v) && uses[v.0 as usize] == 1)?;
         mask = Some(at.inputs[1 - x]);
-        at = made(at.inputs[x])?;
+        at = read(at.inputs[x], 1)?;
     }
-    if at.op == Op::Binary(Binary::Mul) {
-        let x = at.inputs.iter().position(|&v| g.constant(v).is_none())?;
-        scale = Some(at.inputs[1 - x]);
-        at = made(at.inputs[x])?;
+    while let Some(x) = on_one(g, at) {
+        on_scores.push(at);
+        at = read(x, 1)?;
     }
     match &at.op {
         Op::MatMul { epilogue } if epilogue.is_empty() => {}
-        Op::MatMul { epilogue } if scale.is_none() && mask.is_none() => match epilogue[..] {
-            [EpilogueStep::Mul] => scale = Some(at.inputs[2]),
+        Op::MatMul { epilogue } if epilogue[..] == [EpilogueStep::Mul] => scale = Some(at.inputs[2]),
+        Op::MatMul { epilogue } if on_scores.is_empty() && mask.is_none() => match epilogue[..] {
             [EpilogueStep::Add] => mask = Some(at.inputs[2]),
             [EpilogueStep::Mul, EpilogueStep::Add] => (scale, mask) = (Some(at.inputs[2]), Some(at.inputs[3])),
             _ => return None,
         },
-        Op::MatMul { epilogue } if scale.is_none() && epilogue[..] == [EpilogueStep::Mul] => scale = Some(at.inputs[2]),
         _ => return None,
     }
     let (q, k, v) = (at.inputs[0], at.inputs[1], last.inputs[1]);
     inner.sort();
-    Some(Attended { q, k, v, scale, mask, dead, inner })
+    let in_order = |nodes: Vec<&Node>| -> Vec<NodeId> {
+        let id = |n: &Node| match g.value(n.output).def {
+            ValueDef::Node(id) => Some(id),
+            _ => None,
+        };
+        nodes.into_iter().rev().filter_map(id).collect()
+    };
+    let (on_scores, on_weights) = (in_order(on_scores), in_order(on_weights));
+    Some(Attended { q, k, v, scale, on_scores, on_weights, mask, dead, inner })
+}
+
+/// The operand of a node that does the same to each of its elements, with no other operand but a number.
+pub(crate) fn on_one(g: &Graph, node: &Node) -> Option<ValueId> {
+    let number = |v: ValueId| g.constant(v).is_some_and(|t| t.shape.iter().product::<usize>() == 1);
+    match (&node.op, &node.inputs[..]) {
+        (Op::Unary(_) | Op::Cast(_), &[x]) => Some(x),
+        (Op::Binary(_), &[x, y]) if number(y) && !number(x) => Some(x),
+        (Op::Binary(_), &[x, y]) if number(x) && !number(y) => Some(y),
+        _ => None,
+    }
 }
 
 impl Partitioner<'_> {
@@ -98,14 +125,18 @@ impl Partitioner<'_> {
     pub(super) fn attention(&mut self, node: &Node, f: &Attended) -> Result<Source, Obstacle> {
         let no = |reason: &str| Obstacle::new(reason, "use --target tsp");
         let x = self.extents(f).ok_or_else(|| no("heads of these extents have no kernel of their own"))?;
-        let scale = match f.scale {
-            None => None,
-            Some(v) => {
-                Some(self.constant_f32(v).filter(|c| c.len() == 1).ok_or_else(|| no("a scale for each score"))?[0])
-            }
-        };
+        let number = |v: ValueId| self.constant_f32(v).filter(|c| c.len() == 1).map(|c| c[0]);
+        let mut on_scores = Vec::new();
+        if let Some(scale) = f.scale {
+            let by = number(scale).ok_or_else(|| no("a scale for each score"))?;
+            on_scores.extend(Step::binary(Binary::Mul, Arg::Imm(by), false));
+        }
+        let steps = |nodes: &[NodeId]| self.on_each(nodes).ok_or_else(|| no("an operation that no PE has"));
+        on_scores.extend(steps(&f.on_scores)?);
+        let mut on_weights = steps(&f.on_weights)?;
+        [&mut on_scores, &mut on_weights].into_iter().for_each(steps::clamp_before_rounding);
         let mask = f.mask.map_or(Some(Mask::None), |m| self.mask(m, x)).ok_or_else(|| no("a mask of this shape"))?;
-        let core = Attention::new(x, scale, mask.clone(), f.dead);
+        let core = Attention::new(x, (on_scores, on_weights), mask.clone(), f.dead);
         if core.bytes() > MOST {
             return Err(no("a head's keys and values do not fit a PE"));
         }
@@ -124,6 +155,25 @@ impl Partitioner<'_> {
             inputs.push(Operand { layout: order, ..operand });
         }
         Ok(self.add(node, Box::new(core), inputs).1)
+    }
+
+    /// Nodes that do the same to each element, as steps.
+    fn on_each(&self, nodes: &[NodeId]) -> Option<Vec<Step>> {
+        let mut steps = Vec::new();
+        for &id in nodes {
+            let node = self.g.node(id);
+            match node.op {
+                Op::Cast(to) => self.cast_is_view(node, to).then_some(())?,
+                Op::Unary(u) => steps.push(Step::unary(u)?),
+                Op::Binary(b) => {
+                    let at = node.inputs.iter().position(|&v| self.constant(v).is_some())?;
+                    let by = self.constant_f32(node.inputs[at])?;
+                    steps.push(Step::binary(b, Arg::Imm(*by.first()?), at == 0)?);
+                }
+                _ => return None,
+            }
+        }
+        Some(steps)
     }
 
     /// Of an attention of one image, every head with keys and values of its own.

@@ -18,7 +18,7 @@ use super::kernels::{Copy, Core, Reorder};
 use super::lane::{is_plain, lane};
 use super::layout::{Layout, Part};
 use super::streams::{Exit, KernelId, Lane, Operand, Producer, StreamId, WaferGraph};
-pub(crate) use attention::{Attended, attentions};
+pub(crate) use attention::{Attended, attentions, on_one};
 pub(crate) use general::range::ranges;
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
 use quadrille_compiler::ir::eval::eval_op;

@@ -105,7 +105,8 @@ impl Partitioner<'_> {
         }
         let mut input = self.any_order(v)?;
         if let Wanted::With(_, constant, _) = &wanted {
-            input.layout = along(&input.layout, self.g.shape(*constant), self.g.shape(node.output));
+            let order = Layout { loops: input.layout.normalized() };
+            input.layout = along(&order, self.g.shape(*constant), self.g.shape(node.output));
         }
         let mut core = Copy::new(&input.layout);
         if self.is_large(&wanted) || self.repeats(&wanted, node.output, core.layout()) {

@@ -9,6 +9,11 @@ use quadrille_compiler::ir::{Node, Reduce as IrReduce, ValueDef};
 /// Largest block of a softmax, elements of f32.
 const SOFTMAX_BLOCK: usize = 8192;
 
+/// Rows of a block of a softmax along them: so many elements, or rows that PEs can share in a block of so many.
+const SHORT_BLOCK: usize = 256;
+const SHARED_ROWS: usize = 16;
+const SHARED_BLOCK: usize = 4096;
+
 impl Partitioner<'_> {
     pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Result<Source, Obstacle> {
         let x = node.inputs[0];
@@ -196,7 +201,8 @@ fn softmax_over(shape: &[usize], order: &[usize], axis: usize) -> Option<Softmax
                     outer.truncate(i);
                     // Images of a batch do not wait for each other.
                     let images = i == 0 && l.count == shape[0] && shape.len() > 1;
-                    let most = if images { 1 } else { (256 / along.count).max(1) };
+                    let shared = (SHARED_BLOCK / along.count).min(SHARED_ROWS);
+                    let most = if images { 1 } else { (SHORT_BLOCK / along.count).max(shared).max(1) };
                     let n = (1..=l.count.min(most)).rev().find(|d| l.count.is_multiple_of(*d)).unwrap_or(1);
                     outer.push(Loop { count: l.count / n, step: l.step * n });
                     Loop { count: n, step: l.step }

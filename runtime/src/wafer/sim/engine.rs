@@ -24,6 +24,7 @@ use super::vector::{Flight, Queues, Room, SYNC};
 use super::{Peek, SimError, TaskSpan, WaitingPe, unsupported_machine};
 use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program, TaskIx};
 use quadrille_isa::{Tensor, wafer};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,7 +74,7 @@ struct Sink {
     per_word: u32,
 }
 
-/// What is looked at in most cycles, in two lines of the cache.
+/// What is looked at in most cycles, in neighbouring lines of the cache.
 #[repr(align(64))]
 struct Core {
     pe: Pe,
@@ -86,7 +87,8 @@ struct Core {
     repeats_left: u32,
     /// The datapath is taken by a launch or a task switch until then.
     busy_until: u64,
-    flights: Vec<Flight>,
+    /// Mostly one, which lies in the core itself.
+    flights: SmallVec<[Flight; 1]>,
     /// Queues used by flights, as in [`LowOp::queues`].
     queues_in_use: u16,
     next_slot: u8,
@@ -241,7 +243,7 @@ impl<'a> Engine<'a> {
                 op: 0,
                 repeats_left: 0,
                 busy_until: 0,
-                flights: Vec::new(),
+                flights: SmallVec::new(),
                 queues_in_use: 0,
                 next_slot: 0,
                 bulk: None,
@@ -424,7 +426,6 @@ impl<'a> Engine<'a> {
                 ahead::fetch(&self.site_of, later as usize);
             }
             if let Some(&later) = active.get(k + 4) {
-                ahead::fetch_all(&self.cores[later as usize].flights, 0);
                 self.network.fetch_queues(self.site_of[later as usize]);
             }
             self.core_cycle(core).map_err(|e| (Part::Cores, e))?;

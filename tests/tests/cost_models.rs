@@ -227,7 +227,7 @@ fn on_tsp(g: &Graph) -> Vec<Pair> {
     let mut pairs = Vec::new();
     let mut seen = None;
     for (packing, name) in [(Packing::Never, "a pixel a word"), (Packing::Always, "pixels packed, of one a word")] {
-        let options = quadrille_tsp::Options { packing, ..Default::default() };
+        let options = quadrille_tsp::Options { packing, quick: true, ..Default::default() };
         let Ok(c) = quadrille_tsp::compile(g, &machine, &options) else { continue };
         // Where nothing can be packed the two are one.
         if seen.as_ref() == Some(&c.tiled) {
@@ -256,7 +256,7 @@ fn products_on_tsp(g: &Graph, model: &quadrille_tsp::Cost, machine: &quadrille_i
         // Inputs come with their last axes on lanes.
         let ways = [format!("{name}, right operand with its last axis on lanes"), name.clone()];
         let Some(cycles) = ways.iter().find_map(|w| predicted(model, g, w)) else { continue };
-        let options = quadrille_tsp::Options { product: Some(way), ..Default::default() };
+        let options = quadrille_tsp::Options { product: Some(way), quick: true, ..Default::default() };
         let Ok(c) = quadrille_tsp::compile(g, machine, &options) else { continue };
         let what = format!("{name}: {}", key(g));
         pairs.push(Pair { what, predicted: cycles.alone(), scheduled: c.estimate.cycles });

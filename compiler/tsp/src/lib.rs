@@ -36,6 +36,9 @@ pub struct Options {
     pub packing: Packing,
     /// How matrix products are mapped, where that is possible; `None` leaves it to the cost model.
     pub product: Option<ProductWay>,
+    /// Small programs are left as they were scheduled at first, instead of their tensors being tried in other places: compiled in
+    /// less time, and up to half longer.
+    pub quick: bool,
 }
 
 /// Several pixels a word, or one.
@@ -81,7 +84,14 @@ pub fn compile(graph: &Graph, machine: &Machine, options: &Options) -> Result<Co
     let legal = legal(graph)?;
     let bytes = unsigned::unsigned(&legal.graph).and_then(late_relu::late_relu).map_err(|e| ill_typed(graph, e))?;
     let graphs = (graph, &bytes);
-    let plan = Plan { packing: true, tight: false, compact: false, long_runs: false, product: options.product };
+    let plan = Plan {
+        packing: true,
+        tight: false,
+        compact: false,
+        long_runs: false,
+        product: options.product,
+        quick: options.quick,
+    };
     let plain = Plan { packing: false, ..plan };
     if options.packing == Packing::Always {
         return compile_with(graphs, machine, plan);
@@ -134,6 +144,8 @@ pub(crate) struct Plan {
     pub(crate) long_runs: bool,
     /// How products are mapped, if not as the cost model says.
     pub(crate) product: Option<ProductWay>,
+    /// Small programs are not polished.
+    pub(crate) quick: bool,
 }
 
 /// `graph` is the user's, `legal` what is selected from.
@@ -335,7 +347,10 @@ fn finish(
     plan: Plan,
     best: Judged,
 ) -> Result<Compiled, CompileError> {
-    let schedule = polish::polish(&tiled, machine, plan, best.schedule);
+    let schedule = match plan.quick {
+        true => best.schedule,
+        false => polish::polish(&tiled, machine, plan, best.schedule),
+    };
     let program = emit::emit(&tiled, machine, &schedule)?;
     let estimate = estimate::estimate(graph, &tiled, machine, &schedule, &program);
     let idle = schedule.placements.idle;
@@ -361,7 +376,7 @@ fn ill_typed(graph: &Graph, e: TypeError) -> CompileError {
 pub fn check(graph: &Graph, machine: &Machine) -> Vec<NodeSupport> {
     let last = graph.nodes().len().saturating_sub(1);
     let selection = legal(graph).and_then(|legal| {
-        let plan = Plan { packing: true, tight: false, compact: false, long_runs: false, product: None };
+        let plan = Plan { packing: true, tight: false, compact: false, long_runs: false, product: None, quick: true };
         let s = select::select(&legal.graph, machine, plan)?;
         // Several nodes may serve one of the user's; the first that fails says why.
         Ok(s.failed.into_iter().map(|(n, why)| (legal.from[n], why)).collect::<Vec<_>>())

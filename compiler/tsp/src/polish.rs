@@ -31,8 +31,8 @@ fn score(s: &Schedule) -> Score {
     (s.placements.end(), s.placements.begins())
 }
 
-/// The shortest schedule found from a first one within [`BUDGET`]; the first one where the program is not small, or that would
-/// not do to try all tensors.
+/// The shortest schedule found from a first one within [`BUDGET`]; the first one where the program is not small, where it looks up, or
+/// where that would not do to try all tensors.
 pub(crate) fn polish(g: &TiledGraph, m: &Machine, plan: crate::Plan, first: Schedule) -> Schedule {
     let all = (0..g.tensors.len() as u32).map(TensorId);
     let tensors: Vec<TensorId> = all.filter(|&t| first.memory.may_lie_anywhere(g, t)).collect();
@@ -45,7 +45,9 @@ pub(crate) fn polish(g: &TiledGraph, m: &Machine, plan: crate::Plan, first: Sche
     // Sides, and slices of each.
     let places = [0, last / 2, last].map(|slice| [Hemisphere::East, Hemisphere::West].map(|side| (side, slice)));
     let places = places.concat();
-    if best.placements.insts.len() > SMALL || tensors.len() * (places.len() + 1) > left {
+    // Rows at addresses that are made in the run: what lies beside a table decides which bursts meet.
+    let looks_up = g.tensors.iter().any(|t| t.table);
+    if best.placements.insts.len() > SMALL || looks_up || tensors.len() * (places.len() + 1) > left {
         return best;
     }
     loop {

@@ -1,6 +1,7 @@
 //! What works on streams element by element, and all that the general kernel does.
 
 use super::{Cost, Kernel, Micros, binary, unary};
+use crate::partition::shared_rows;
 use quadrille_compiler::ir::{Op, TensorType};
 use quadrille_compiler::rewrite::{Cycles, Operand};
 
@@ -42,6 +43,22 @@ impl Cost {
             wavelets: n,
             bytes: blocks * 8 * own * (2 + micros.slow + micros.fast),
         })
+    }
+
+    /// Along the innermost axis PEs share the rows of a block; else one has all of it.
+    fn softmax(&self, result: &TensorType, axis: usize, most: u64) -> Cycles {
+        let n = result.elements() as u64;
+        let (blocks, rows) = Cost::blocks(result);
+        let along = result.shape.get(axis).map_or(1, |&d| d as u64).max(1);
+        let (own, pes) = match axis + 1 == result.rank() {
+            true => (along, shared_rows(along as usize) as u64),
+            false => (n / blocks.max(1), 1),
+        };
+        let pes = pes.min(rows).min(most).max(1);
+        let others = if pes > 1 { 2 * self.launch + 2 * (pes - 1) * own } else { 0 };
+        let once = self.switch + 8 * self.vector(own, 1) + others;
+        let turns = n.div_ceil((own * pes).max(1));
+        self.kernel(Kernel { pes, cycles: turns * once, wavelets: n, bytes: 64 * n / pes })
     }
 
     /// The general kernel: operands arrive, `work` operations an element of the result, the result leaves.
@@ -87,12 +104,7 @@ impl Cost {
                 let micros = binary(*b, false);
                 self.general(inputs, result, micros.slow + micros.fast, most)
             }
-            Op::Softmax { .. } => {
-                let (blocks, _) = Cost::blocks(result);
-                let block = n / blocks.max(1);
-                let once = self.switch + 8 * self.vector(block, 1);
-                self.kernel(Kernel { pes: 1, cycles: blocks * once, wavelets: n, bytes: 64 * n })
-            }
+            Op::Softmax { axis } => self.softmax(result, *axis, most),
             Op::Reduce { axes, .. } => {
                 let arrives = Cost::arrives(inputs);
                 let (blocks, rows) = inputs.first().map_or((1, 1), |i| Cost::blocks(i.ty));

@@ -33,8 +33,7 @@ impl Join {
             Binary::Min => (PeOp::Min, false),
             _ => return None,
         };
-        let order = Layout { loops: order.normalized() };
-        Some(Join { layout: shared_blocks(&order, BLOCK), op, divide, name: b.name() })
+        Some(Join { layout: shared_blocks(order, BLOCK), op, divide, name: b.name() })
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) use general::range::ranges;
 use quadrille_compiler::ir::builder::{live_nodes, use_counts};
 use quadrille_compiler::ir::eval::eval_op;
 use quadrille_compiler::ir::{DType, Graph, Node, NodeId, Op, Tensor, ValueDef, ValueId};
+pub(crate) use shape::shared_rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -105,11 +105,15 @@ impl Partitioner<'_> {
         }
         let mut input = self.any_order(v)?;
         if let Wanted::With(_, constant, _) = &wanted {
-            let order = Layout { loops: input.layout.normalized() };
-            input.layout = along(&order, self.g.shape(*constant), self.g.shape(node.output));
+            input.layout = along(&input.layout, self.g.shape(*constant), self.g.shape(node.output));
         }
         let mut core = Copy::new(&input.layout);
         if self.is_large(&wanted) || self.repeats(&wanted, node.output, core.layout()) {
+            if let Wanted::With(_, constant, _) = &wanted {
+                // Rows that were cut for the kernel before are whole here.
+                let order = Layout { loops: input.layout.normalized() };
+                input.layout = along(&order, self.g.shape(*constant), self.g.shape(node.output));
+            }
             core = Copy::in_large_blocks(&input.layout);
         }
         let (k, source) = self.add(node, Box::new(core), vec![input]);

@@ -14,6 +14,11 @@ const SHORT_BLOCK: usize = 256;
 const SHARED_ROWS: usize = 16;
 const SHARED_BLOCK: usize = 4096;
 
+/// Rows of so many elements that PEs share in a block of a softmax along them.
+pub(crate) fn shared_rows(along: usize) -> usize {
+    (SHARED_BLOCK / along.max(1)).clamp(1, SHARED_ROWS)
+}
+
 impl Partitioner<'_> {
     pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Result<Source, Obstacle> {
         let x = node.inputs[0];
@@ -201,8 +206,7 @@ fn softmax_over(shape: &[usize], order: &[usize], axis: usize) -> Option<Softmax
                     outer.truncate(i);
                     // Images of a batch do not wait for each other.
                     let images = i == 0 && l.count == shape[0] && shape.len() > 1;
-                    let shared = (SHARED_BLOCK / along.count).min(SHARED_ROWS);
-                    let most = if images { 1 } else { (SHORT_BLOCK / along.count).max(shared).max(1) };
+                    let most = if images { 1 } else { (SHORT_BLOCK / along.count).max(shared_rows(along.count)) };
                     let n = (1..=l.count.min(most)).rev().find(|d| l.count.is_multiple_of(*d)).unwrap_or(1);
                     outer.push(Loop { count: l.count / n, step: l.step * n });
                     Loop { count: n, step: l.step }

@@ -30,7 +30,7 @@ const LONG: [(&str, &str); 4] = [
         "resnet50-int8-qdq",
         "half an hour of simulation or more; the plan for a batch of four images is in docs/wafer-mapping.md",
     ),
-    ("smart-turn-v3.2-int8", "rows of 400 places on few PEs: 139 million cycles are expected"),
+    ("smart-turn-v3.2-int8", "millions of cycles are expected"),
     ("dnsmos", "millions of cycles are expected"),
     ("ppocrv4-det", "millions of cycles are expected"),
 ];

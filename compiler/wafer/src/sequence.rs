@@ -363,11 +363,15 @@ impl Weaver<'_> {
     fn joined(&mut self, v: ValueId, node: &Node) -> Option<ValueId> {
         let (axis, some) = self.cut[v.0 as usize].clone()?;
         let shape = self.old.shape(v).to_vec();
-        let first: Vec<usize> = [axis].into_iter().chain((0..shape.len()).filter(|&a| a != axis)).collect();
-        let ahead: usize = shape[..axis].iter().product();
-        let turned = |w: &mut Self, v: ValueId, perm: Vec<usize>| match ahead {
-            1 => Some(v),
-            _ => w.add(Op::Transpose { perm }, &[v], node, None),
+        let others = (0..shape.len()).filter(|&a| a != axis);
+        // Behind axes of one element it is the first as it is.
+        let first: Vec<usize> = match shape[..axis].iter().product() {
+            1 => (0..shape.len()).collect(),
+            _ => [axis].into_iter().chain(others).collect(),
+        };
+        let turned = |w: &mut Self, v: ValueId, perm: Vec<usize>| match perm.is_sorted() {
+            true => Some(v),
+            false => w.add(Op::Transpose { perm }, &[v], node, None),
         };
         let inner = shape.iter().product::<usize>() / self.all;
         let mut open = Vec::new();
@@ -388,11 +392,8 @@ impl Weaver<'_> {
             }
             open = next;
         }
-        let all = open.first()?.0;
-        if ahead == 1 {
-            return self.add(Op::Reshape { shape }, &[all], node, None);
-        }
-        let rows = self.add(Op::Reshape { shape: first.iter().map(|&a| shape[a]).collect() }, &[all], node, None)?;
+        let by_rows = first.iter().map(|&a| shape[a]).collect();
+        let rows = self.add(Op::Reshape { shape: by_rows }, &[open.first()?.0], node, None)?;
         let back = (0..shape.len()).filter_map(|a| first.iter().position(|&f| f == a)).collect();
         turned(self, rows, back)
     }

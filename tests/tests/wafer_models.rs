@@ -7,11 +7,12 @@ use quadrille_compiler::import::{self, ImportOptions};
 use quadrille_compiler::ir::Tensor;
 use quadrille_compiler::ir::{DType, Graph, eval};
 use quadrille_compiler::rewrite::{self, RewriteOptions};
-use quadrille_isa::wafer::Machine;
+use quadrille_isa::wafer::{Machine, Program};
 use quadrille_onnx::{Dim, ValueInfo, ValueType};
 use quadrille_runtime::wafer as rt;
 use quadrille_tests::corpus;
 use quadrille_wafer::{self as wafer, Options};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 fn tensors(data: &Path, stem: &str) -> Vec<Tensor> {
@@ -113,6 +114,21 @@ fn resnet50_for_four_images_fills_three_fifths_of_the_mesh_and_is_sound() {
     println!("checked: {} PEs with programs or routes, {} operations", report.pes, report.operations);
 }
 
+/// What PEs did from a cycle on, by node: percent of them that worked, waited for words, for room, for a task.
+fn print_samples(program: &Program, samples: &[rt::Sample], from: u64, cycles: u64) {
+    let mut by_node: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
+    for s in samples.iter().filter(|s| (from..from + cycles).contains(&s.cycle)) {
+        let counts = by_node.entry(program.regions[s.region as usize].node.0).or_default();
+        let seen = [s.works, s.waits_for_words, s.waits_for_room, s.idle];
+        counts.iter_mut().zip(seen).for_each(|(all, n)| *all += u64::from(n));
+    }
+    for (node, counts) in by_node {
+        let all = counts.iter().sum::<u64>().max(1);
+        let [works, words, room, idle] = counts.map(|n| 100 * n / all);
+        println!("{works:4} {words:4} {room:4} {idle:4}  {}", program.nodes[node as usize]);
+    }
+}
+
 /// Four images of so many rows and columns, simulated: bits of the tiled graph, near the oracle, and an image every twice the
 /// bound's time at most.
 fn keeps_twice_its_bound(side: usize, options: &Options) {
@@ -130,9 +146,14 @@ fn keeps_twice_its_bound(side: usize, options: &Options) {
         .collect();
     let inputs = [Tensor::from_f32(&[4, 3, side, side], &values)];
     let start = std::time::Instant::now();
-    let sim = rt::simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("{e}"));
+    let options = rt::Options { sample_every: Some(2048), ..rt::Options::default() };
+    let sim = rt::simulate_with(&c.program, &m, &inputs, &options).unwrap_or_else(|e| panic!("{e}"));
     let interval = sim.interval_cycles.expect("four images");
     println!("{} cycles, interval {interval}, simulated in {:.0?}", sim.cycles, start.elapsed());
+    for images in (1..=3).rev() {
+        println!("in the last interval but {images}:");
+        print_samples(&c.program, &sim.samples, sim.cycles.saturating_sub((images + 1) * interval), interval);
+    }
     let tiled = c.tiled.eval(&inputs).expect("inputs fit");
     assert!(sim.outputs[0].dtype == DType::F32 && sim.outputs[0].data == tiled[0].data, "not the tiled graph's bits");
     let oracle = eval::eval(&graph, &inputs).expect("the oracle evaluates");

@@ -274,6 +274,7 @@ fn said(b: &Builder, inputs: &[Tensor], peeks: &[Peek], stepwise: bool, threads:
     let options = Options {
         peeks: peeks.to_vec(),
         record_spans: true,
+        sample_every: None,
         record_links: true,
         stepwise,
         max_cycles: Some(100_000),

@@ -17,4 +17,4 @@ mod typing;
 
 pub use check::{CheckReport, check, check_stepwise};
 pub use rule::{CheckError, Rule};
-pub use sim::{LinkLoad, Options, Peek, SimError, SimResult, TaskSpan, WaitingPe, simulate, simulate_with};
+pub use sim::{LinkLoad, Options, Peek, Sample, SimError, SimResult, TaskSpan, WaitingPe, simulate, simulate_with};

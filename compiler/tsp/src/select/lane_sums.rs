@@ -12,7 +12,7 @@ use quadrille_isa::numerics::f32_to_f16;
 use quadrille_isa::tsp::{AluOp, AluType};
 
 /// Lanes from which on a plane is worth it.
-const FEWEST_LANES: usize = 4;
+pub(super) const FEWEST_LANES: usize = 4;
 
 /// What the larger part of a value is divided by.
 const SCALE: f32 = 2048.0;
@@ -53,6 +53,11 @@ impl Expr {
     }
 }
 
+/// A value of which f16 keeps enough.
+pub(super) fn rough_part(expr: &mut Expr, x: Src) -> [Src; 1] {
+    [expr.cast(AluType::F32, AluType::F16, x)]
+}
+
 /// Lanes that are summed: the first of each run, their number and their distance.
 pub(super) type Runs = (Vec<i64>, usize, i64);
 
@@ -81,33 +86,61 @@ impl Select<'_> {
 
     /// True when [`Select::lane_sum`] takes an axis.
     pub(super) fn sums_on_planes(&self, v: &View, axis: usize) -> bool {
+        self.out.tensors[v.tensor.0 as usize].ty == AluType::F32 && self.lies_in_parts(v, axis)
+    }
+
+    fn lies_in_parts(&self, v: &View, axis: usize) -> bool {
         let (info, a) = (&self.out.tensors[v.tensor.0 as usize], &v.axes[axis]);
         let exact = a.digits.iter().map(|d| d.extent).product::<usize>() == a.extent;
         let rows: usize = a.digits.iter().filter(|d| d.lane == 0).map(|d| d.extent).product();
         let lanes: Vec<_> = a.digits.iter().filter(|d| d.extent > 1 && d.lane != 0).collect();
         let run = matches!(lanes[..], [d] if d.extent >= FEWEST_LANES && d.lane > 0 && d.row == 0);
-        info.ty == AluType::F32 && info.pixels == 1 && exact && run && rows <= self.fold
+        info.pixels == 1 && exact && run && rows <= self.fold
     }
 
     /// The sum of an axis as an unfinished product, the axis left with extent 1; nothing where it does not lie on one run of
     /// lanes in each row (and a few rows). `squares`: of the squares.
     pub(super) fn lane_sum(&mut self, v: &View, axis: usize, squares: bool) -> Option<Lazy> {
+        self.lane_sum_of(v, axis, squares, Expr::halves, HALF_WEIGHTS)
+    }
+
+    /// The same of values of which f16 keeps enough.
+    pub(super) fn rough_lane_sum(&mut self, v: &View, axis: usize) -> Option<Lazy> {
+        self.lane_sum_of(v, axis, false, rough_part, [1.0])
+    }
+
+    /// The same of values in some parts of f16, with weights.
+    fn lane_sum_of<const N: usize>(
+        &mut self,
+        v: &View,
+        axis: usize,
+        squares: bool,
+        halves: impl Fn(&mut Expr, Src) -> [Src; N],
+        weights: [f32; N],
+    ) -> Option<Lazy> {
         let parts = self.parts_of(v, axis)?;
         let tail = self.out.tensors[v.tensor.0 as usize].tail;
         let mut expr = Expr::default();
         let all: Vec<Src> = (0..parts.theirs.len() as u16).map(Src::In).collect();
         let x = expr.folded(&all, squares);
-        let halves = expr.halves(x);
+        let halves = halves(&mut expr, x);
         let tails = super::finish::tails_of(&expr.steps, &vec![tail; all.len()]);
         let (outs, halves) = self.half_rows(halves, &tails, &parts);
         let ins = parts.theirs.iter().map(|rows| Rows { tensor: v.tensor, rows: rows.clone() }).collect();
         self.kernel(parts.own.len(), Kind::Map { ins, steps: expr.steps, outs });
-        Some(self.sum_of_halves(&parts, axis, halves))
+        let mut lazy = self.sums_of(&parts, axis, halves, weights);
+        self.joined(&mut lazy);
+        Some(lazy)
     }
 
-    /// The parts of a view whose axis takes a run of lanes in each of a few rows; nothing for other views.
+    /// The parts of a view of floats whose axis takes a run of lanes in each of a few rows; nothing for other views.
     pub(super) fn parts_of(&self, v: &View, axis: usize) -> Option<Parts> {
-        if !self.sums_on_planes(v, axis) {
+        self.sums_on_planes(v, axis).then(|| self.parts(v, axis)).flatten()
+    }
+
+    /// The same of any type.
+    pub(super) fn parts(&self, v: &View, axis: usize) -> Option<Parts> {
+        if !self.lies_in_parts(v, axis) {
             return None;
         }
         let a = &v.axes[axis];
@@ -127,13 +160,13 @@ impl Select<'_> {
         Some(Parts { template, run, rows, lanes, own, theirs })
     }
 
-    /// Row tensors for the two halves of one row a part.
-    pub(super) fn half_rows(
+    /// Row tensors for the halves of one row a part.
+    pub(super) fn half_rows<const N: usize>(
         &mut self,
-        halves: [Src; 2],
+        halves: [Src; N],
         tails: &[u32],
         parts: &Parts,
-    ) -> (Vec<(Src, Rows)>, [TensorId; 2]) {
+    ) -> (Vec<(Src, Rows)>, [TensorId; N]) {
         let mut outs = Vec::new();
         let tensors = halves.map(|src| {
             let t = self.tensor("", AluType::F16, parts.rows, parts.lanes, Init::Computed);
@@ -148,18 +181,18 @@ impl Select<'_> {
 
     /// The sum over the run of each row of halves, the axis left with extent 1.
     pub(super) fn sum_of_halves(&mut self, parts: &Parts, axis: usize, halves: [TensorId; 2]) -> Lazy {
-        let mut lazy = self.sums_of_two(parts, axis, halves, HALF_WEIGHTS);
+        let mut lazy = self.sums_of(parts, axis, halves, HALF_WEIGHTS);
         self.joined(&mut lazy);
         lazy
     }
 
-    /// The sums over the run of each row of two tensors, with weights, as two chains that nothing joins yet.
-    pub(super) fn sums_of_two(
+    /// The sums over the run of each row of some tensors, with weights, as chains that nothing joins yet.
+    pub(super) fn sums_of<const N: usize>(
         &mut self,
         parts: &Parts,
         axis: usize,
-        tensors: [TensorId; 2],
-        weights: [f32; 2],
+        tensors: [TensorId; N],
+        weights: [f32; N],
     ) -> Lazy {
         let Parts { template, run, rows, lanes, own, .. } = parts;
         let runs = (Self::first_lanes(&template.axes, template.lane0, axis, 0), run.extent, run.lane);

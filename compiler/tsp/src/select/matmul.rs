@@ -355,13 +355,16 @@ impl Select<'_> {
         let shape = b.shape();
         let rank = shape.len();
         let (mut axes, rows, _) = layout(&shape, Some(rank - 1), self.lanes);
-        let Some(axis) = shared else { return self.relayout(b, axes, 0, rows) };
-        axes[axis].digits.iter_mut().for_each(|d| d.lane = shape[rank - 1] as i64);
+        if let Some(axis) = shared {
+            axes[axis].digits.iter_mut().for_each(|d| d.lane = shape[rank - 1] as i64);
+        }
         if let Some(v) = self.turned_weights(b, &axes, rows) {
             return Ok(v);
         }
         let v = self.relayout(b, axes, 0, rows)?;
-        self.out.tensors[v.tensor.0 as usize].weights = true;
+        if shared.is_some() {
+            self.out.tensors[v.tensor.0 as usize].weights = true;
+        }
         Ok(v)
     }
 }

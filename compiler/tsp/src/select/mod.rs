@@ -36,6 +36,7 @@ mod quotient;
 mod reduce;
 mod shorten;
 mod softmax;
+mod softmax_words;
 mod sums;
 mod tiles;
 mod turned;

@@ -47,7 +47,7 @@ impl Select<'_> {
         let ins = parts.theirs.iter().map(|rows| Rows { tensor: v.tensor, rows: rows.clone() }).collect();
         self.kernel(parts.own.len(), Kind::Map { ins, steps: expr.steps, outs });
 
-        let mut lazy = self.sums_of_two(parts, n.axis, halves, [1.0, 1.0]);
+        let mut lazy = self.sums_of(parts, n.axis, halves, [1.0, 1.0]);
         let count = v.axes[n.axis].extent as f32;
         let [sum, squares] = scales.map(|s| 1.0 / (count * s));
         let e = &mut lazy.expr;

@@ -30,6 +30,8 @@ fn identity(kind: Reduce, ty: AluType) -> u32 {
         Reduce::Max if float => f32::NEG_INFINITY.to_bits(),
         Reduce::Min if float => f32::INFINITY.to_bits(),
         Reduce::Prod if float => 1f32.to_bits(),
+        Reduce::Max if ty == AluType::I8 => i8::MIN as u8 as u32,
+        Reduce::Max if ty == AluType::U8 => 0,
         Reduce::Max => i32::MIN as u32,
         Reduce::Min => i32::MAX as u32,
         Reduce::Prod => 1,

@@ -24,7 +24,7 @@ const STEP: f32 = 8.0;
 const MOST: f32 = 127.0 * STEP;
 
 /// Width of a range of arguments at most whose exponentials f16 holds, half of it on each side of one.
-const NARROW: f32 = 18.0;
+pub(super) const NARROW: f32 = 18.0;
 
 /// A mask has at most one in so many elements of what it is added to.
 const MASK_PART: usize = 8;
@@ -32,11 +32,22 @@ const MASK_PART: usize = 8;
 /// Lanes from which on it is worth it.
 const FEWEST_LANES: usize = 8;
 
+/// How the axis of a softmax lies.
+enum Lies {
+    /// On one run of lanes.
+    Run,
+    /// On one run in each of some words.
+    Words,
+}
+
 impl Select<'_> {
     /// Normalised exponentials: max, exp(x - max), sum, product with its reciprocal.
     pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Result<Val, Why> {
-        if let Some(val) = self.softmax_on_lanes(node.inputs[0], node.output, axis)? {
-            return Ok(val);
+        if let Some((lazy, lies)) = self.arguments(node.inputs[0], axis)? {
+            return match lies {
+                Lies::Run => self.softmax_on_lanes(lazy, node.output, axis),
+                Lies::Words => self.softmax_in_words(lazy, node.output, axis),
+            };
         }
         let shape = self.graph.shape(node.output).to_vec();
         let x = self.lanes_of_pixels(node.inputs[0], &[axis])?;
@@ -65,39 +76,59 @@ impl Select<'_> {
             && axes.iter().all(|a| a.copies.is_empty())
     }
 
-    fn softmax_on_lanes(&mut self, x: ValueId, output: ValueId, axis: usize) -> Result<Option<Val>, Why> {
-        let i = x.0 as usize;
+    /// The arguments of a softmax, still unfinished where they may end here, and how the axis lies; nothing where it lies otherwise.
+    fn arguments(&mut self, x: ValueId, axis: usize) -> Result<Option<(Lazy, Lies)>, Why> {
         let shape = self.graph.shape(x).to_vec();
         if self.ty(x) != AluType::F32 {
             return Ok(None);
         }
-        // The arguments may still be unfinished; then they end here.
+        let i = x.0 as usize;
         let open = match &self.vals[i] {
-            Val::Lazy(l) => {
-                let base = l.mat.as_ref();
-                base.is_some_and(|m| m.pixels == 1 && l.ty == AluType::F32 && self.run_of(None, &m.axes, axis))
+            Val::Lazy(l) if l.ty == AluType::F32 => {
+                l.mat.as_ref().filter(|m| m.pixels == 1).and_then(|m| self.lies(None, &m.axes, axis))
             }
-            _ => false,
+            _ => None,
         };
-        let mut lazy = if open {
-            match std::mem::replace(&mut self.vals[i], Val::None) {
-                Val::Lazy(l) => *l,
-                _ => return Ok(None),
+        let (mut lazy, lies) = match (open, &mut self.vals[i]) {
+            (Some(lies), Val::Lazy(l)) => {
+                let lazy = (**l).clone();
+                self.vals[i] = Val::None;
+                (lazy, lies)
             }
-        } else {
-            let v = self.any_form(x, AluType::F32)?;
-            if !self.run_of(Some(v.tensor), &v.axes, axis) || !Self::serves(&v, &shape) {
-                return Ok(None);
+            _ => {
+                let v = self.any_form(x, AluType::F32)?;
+                let Some(lies) = self.lies(Some(v.tensor), &v.axes, axis).filter(|_| Self::serves(&v, &shape)) else {
+                    return Ok(None);
+                };
+                let mut lazy = self.start(&shape);
+                lazy.result = add_in(&mut lazy, LazyIn::View(v));
+                (lazy, lies)
             }
-            let mut lazy = self.start(&shape);
-            lazy.result = add_in(&mut lazy, LazyIn::View(v));
-            lazy
         };
         lazy.node = self.node;
+        Ok(Some((lazy, lies)))
+    }
+
+    fn lies(&self, tensor: Option<TensorId>, axes: &[Axis], axis: usize) -> Option<Lies> {
+        if self.run_of(tensor, axes, axis) {
+            Some(Lies::Run)
+        } else {
+            self.in_words(tensor, axes, axis).then_some(Lies::Words)
+        }
+    }
+
+    fn softmax_on_lanes(&mut self, mut lazy: Lazy, output: ValueId, axis: usize) -> Result<Val, Why> {
         if let Some(power) = self.bounded(&mut lazy, axis)? {
             lazy.result = power;
-            return self.exponentials(lazy, output, axis).map(Some);
+        } else {
+            lazy = self.keyed(lazy, axis)?;
         }
+        self.exponentials(lazy, output, axis)
+    }
+
+    /// Exponents to base two of arguments less their maximum along an axis, or a little less than that.
+    pub(super) fn keyed(&mut self, mut lazy: Lazy, axis: usize) -> Result<Lazy, Why> {
+        let shape = lazy.shape.clone();
         let over = lazy.expr.f2(AluOp::Max, lazy.result, Src::Imm((-MOST).to_bits()));
         lazy.result = lazy.expr.f2(AluOp::Min, over, Src::Imm(MOST.to_bits()));
         // Half a step below rounds to the step below.
@@ -119,7 +150,7 @@ impl Select<'_> {
         let m = lazy.expr.cast(AluType::I8, AluType::F32, m);
         let d = lazy.expr.op(AluOp::Fma, AluType::F32, m, Src::Imm((-STEP * log2e).to_bits()), scaled);
         lazy.result = d;
-        self.exponentials(lazy, output, axis).map(Some)
+        Ok(lazy)
     }
 
     /// The powers of two of the result of a sequence, over their sum.
@@ -143,7 +174,7 @@ impl Select<'_> {
     }
 
     /// Exponents to base two, near zero in some lane, of arguments that lie in a narrow range, a mask apart; nothing for others.
-    fn bounded(&mut self, lazy: &mut Lazy, axis: usize) -> Result<Option<Src>, Why> {
+    pub(super) fn bounded(&mut self, lazy: &mut Lazy, axis: usize) -> Result<Option<Src>, Why> {
         let log2e = std::f32::consts::LOG2_E;
         let ranges = self.ranges_of(lazy);
         let known = |k: u16| ranges.get(usize::from(k)).copied().unwrap_or(super::shorten::ANY);

@@ -13,10 +13,11 @@ use super::lockstep;
 use super::shape::{self, Shape};
 use super::tiles::{self, End};
 use super::values::{Part, Record, Values};
-use super::{HOTTEST, LinkLoad, Options, SimError, SimResult, WaitingPe};
+use super::{HOTTEST, LinkLoad, Options, Sample, SimError, SimResult, WaitingPe};
 use quadrille_isa::wafer::{Machine, Pe, Program};
 use quadrille_isa::{DType, Tensor};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
@@ -176,12 +177,16 @@ fn attempt(
         engine.first_core = first_core;
         first_core += engine.pes() as u32;
         engine.record_spans = options.record_spans;
+        engine.sample_every = options.sample_every.filter(|&n| n > 0);
         engine.stepwise = options.stepwise;
         if options.record_links {
             engine.network.count_links();
         }
         if apart {
             engine.network.stream();
+        }
+        if fabric.sites.len() >= WORTH_IT {
+            engine.enlarge_pages();
         }
         engines.push(engine);
     }
@@ -239,6 +244,20 @@ fn finished(fabric: &Fabric, engines: &[Engine<'_>], host: &Host<'_>) -> Result<
     Err(SimError::Deadlock { cycle, waiting })
 }
 
+/// What the PEs of all bands were seen to do, by cycle and region.
+fn samples(engines: &[Engine<'_>]) -> Vec<Sample> {
+    let mut joined: BTreeMap<(u64, u32), Sample> = BTreeMap::new();
+    for s in engines.iter().flat_map(|e| &e.samples) {
+        let none = Sample { works: 0, waits_for_words: 0, waits_for_room: 0, idle: 0, ..*s };
+        let all = joined.entry((s.cycle, s.region)).or_insert(none);
+        all.works += s.works;
+        all.waits_for_words += s.waits_for_words;
+        all.waits_for_room += s.waits_for_room;
+        all.idle += s.idle;
+    }
+    joined.into_values().collect()
+}
+
 /// Outputs and figures of a finished run.
 fn finish(
     program: &Program,
@@ -287,6 +306,7 @@ fn finish(
         peeked,
         links,
         spans: engines.iter().flat_map(Engine::spans).collect(),
+        samples: samples(engines),
         core_cycles: engines.iter().map(|e| e.core_cycles).sum(),
         router_cycles: engines.iter().map(|e| e.network.router_cycles).sum(),
         classes: None,

@@ -6,6 +6,7 @@
 
 mod copies;
 mod relay;
+mod samples;
 
 use self::relay::{RELAYS, Relay};
 use super::super::fabric::{Fabric, NONE};
@@ -16,12 +17,13 @@ use super::ahead;
 use super::bands::Bands;
 use super::host::Host;
 use super::network::{Effects, Event, Message, Network};
+use super::pages;
 use super::shape::Shape;
 use super::sites::Sites;
 use super::tiles::Part;
 use super::values::{self, Record};
 use super::vector::{Flight, Queues, Room, SYNC};
-use super::{Peek, SimError, TaskSpan, WaitingPe, unsupported_machine};
+use super::{Peek, Sample, SimError, TaskSpan, WaitingPe, unsupported_machine};
 use quadrille_isa::wafer::{Action, IssueMode, Machine, Pe, Program, TaskIx};
 use quadrille_isa::{Tensor, wafer};
 use smallvec::SmallVec;
@@ -164,6 +166,10 @@ pub(super) struct Engine<'a> {
     pub(super) core_cycles: u64,
     /// Whether [`SimResult::spans`] is wanted.
     pub(super) record_spans: bool,
+    /// Cycles between looks at what PEs do, the next of them, and what was seen.
+    pub(super) sample_every: Option<u64>,
+    next_sample: u64,
+    pub(super) samples: Vec<Sample>,
     /// One step of one operation at a time.
     pub(super) stepwise: bool,
     /// What was launched, when values are apart, and how many cores are in the bands before.
@@ -307,6 +313,9 @@ impl<'a> Engine<'a> {
             first_launch: None,
             core_cycles: 0,
             record_spans: false,
+            sample_every: None,
+            next_sample: 0,
+            samples: Vec::new(),
             stepwise: false,
             records: apart.then(Vec::new),
             first_core: 0,
@@ -327,6 +336,18 @@ impl<'a> Engine<'a> {
             }
         }
         Ok(engine)
+    }
+
+    /// Asks for large pages for all that changes.
+    pub(super) fn enlarge_pages(&self) {
+        pages::enlarge(&self.cores);
+        pages::enlarge(&self.core_of);
+        pages::enlarge(&self.site_of);
+        pages::enlarge(&self.memory);
+        pages::enlarge(&self.sinks);
+        pages::enlarge(&self.relays);
+        pages::enlarge(&self.listens);
+        self.network.enlarge_pages();
     }
 
     /// Core of a PE of this band.
@@ -371,6 +392,9 @@ impl<'a> Engine<'a> {
     /// Does a cycle, after what the bands beside this one sent in the one before, if anything is to be done.
     pub(super) fn go_to(&mut self, cycle: u64, messages: &mut Vec<Message>) -> Result<(), (Part, SimError)> {
         self.cycle = cycle;
+        if self.sample_every.is_some() {
+            self.sample();
+        }
         let idle = messages.is_empty() && !self.is_busy() && self.wheel[(cycle % WHEEL as u64) as usize].is_empty();
         if idle && self.later.peek().is_none_or(|l| l.0.0 > cycle) {
             return Ok(());

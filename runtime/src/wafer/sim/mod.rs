@@ -13,6 +13,7 @@ mod engine;
 mod host;
 mod lockstep;
 mod network;
+mod pages;
 mod products;
 mod shape;
 mod sites;
@@ -48,6 +49,8 @@ pub struct Options {
     pub peeks: Vec<Peek>,
     /// Record when tasks ran ([`SimResult::spans`]).
     pub record_spans: bool,
+    /// Look every so many cycles at what PEs do ([`SimResult::samples`]).
+    pub sample_every: Option<u64>,
     /// Count the wavelets of every link ([`SimResult::links`]).
     pub record_links: bool,
     /// Decide every step of every operation in its own cycle: the definition, and slow. By default steps that
@@ -88,6 +91,23 @@ pub struct LinkLoad {
     pub colors: u32,
 }
 
+/// What the PEs of a region were seen to do: their numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// A multiple of [`Options::sample_every`]. PEs are looked at in that cycle, or in the first one after it in which anything happens.
+    pub cycle: u64,
+    /// Region of the program.
+    pub region: u32,
+    /// The datapath works, or a launch or a task switch is under way.
+    pub works: u32,
+    /// All operations in flight wait, for words of an input queue.
+    pub waits_for_words: u32,
+    /// The same, one at least for room in an output queue.
+    pub waits_for_room: u32,
+    /// No task runs.
+    pub idle: u32,
+}
+
 /// Links that a run names at most.
 const HOTTEST: usize = 64;
 
@@ -109,6 +129,8 @@ pub struct SimResult {
     pub links: Vec<LinkLoad>,
     /// With [`Options::record_spans`], when tasks ran: by region and PE, then in time.
     pub spans: Vec<TaskSpan>,
+    /// With [`Options::sample_every`], what PEs did, by cycle and region; regions without a PE that is looked at are left out.
+    pub samples: Vec<Sample>,
     /// PE-cycles in which a datapath worked (steps, launches and task switches).
     pub core_cycles: u64,
     /// PE-cycles in which a router moved at least one wavelet.

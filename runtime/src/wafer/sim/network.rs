@@ -13,6 +13,7 @@ use super::super::fabric::{Fabric, From, NONE, PORTS, To, opposite};
 use super::LinkLoad;
 use super::ahead;
 use super::bands::Bands;
+use super::pages;
 use super::sites::Sites;
 use quadrille_isa::wafer::{Machine, Pe, Port, Program};
 
@@ -473,6 +474,15 @@ impl<'a> Network<'a> {
             sent: Vec::new(),
             streams: Streams::default(),
         }
+    }
+
+    /// Asks for large pages for all that changes.
+    pub(super) fn enlarge_pages(&self) {
+        pages::enlarge(&self.nodes);
+        pages::enlarge(&self.routers);
+        pages::enlarge(&self.queues);
+        pages::enlarge(&self.arena);
+        self.streams.enlarge_pages();
     }
 
     /// The row of a site's PE.

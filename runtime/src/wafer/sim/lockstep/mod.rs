@@ -66,7 +66,8 @@ pub(super) fn run(
     let sites = fabric.sites.len();
     let wanted = options.lockstep.unwrap_or(sites >= WORTH_IT);
     let possible = program.in_ports.is_empty() && program.out_ports.is_empty();
-    if !wanted || !possible || options.stepwise || options.record_spans || options.record_links || sites == 0 {
+    let watched = options.record_spans || options.record_links || options.sample_every.is_some();
+    if !wanted || !possible || options.stepwise || watched || sites == 0 {
         return None;
     }
     let most = if options.lockstep.is_some() { sites } else { ALWAYS.max(sites / SHARE) };
@@ -105,6 +106,7 @@ pub(super) fn run(
         peeked,
         links: Vec::new(),
         spans: Vec::new(),
+        samples: Vec::new(),
         core_cycles: figures.core_cycles,
         router_cycles: figures.router_cycles,
         classes: Some(figures.classes),

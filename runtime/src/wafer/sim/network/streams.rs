@@ -12,6 +12,7 @@
 //! So the first wavelet of a burst and the last decide each node's cycles, and those between cost nothing. Knows counts only:
 //! words have no values here.
 
+use super::super::pages;
 use super::{AWAY, Effects, Goal, NONE, Network, NodeState, Port};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,6 +47,12 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    pub(super) fn enlarge_pages(&self) {
+        pages::enlarge(&self.since);
+        pages::enlarge(&self.sent);
+        pages::enlarge(&self.from);
+    }
+
     pub(super) fn busy(&self) -> bool {
         !self.fed.is_empty() || !self.watched.is_empty()
     }

@@ -318,14 +318,18 @@ impl Sequence<'_> {
         let a = self.user(e)?;
         let one = with_constant(&self.steps[a], AluOp::Add).is_some_and(|(_, c)| c == 1.0);
         let (mut end, mut scale) = if one {
-            let m = self.user(a)?;
+            // The half may stand before x.
+            let (mut sum, mut scale, mut m) = (a, 1.0, self.user(a)?);
+            while let Some((_, c)) = with_constant(&self.steps[m], AluOp::Mul) {
+                (sum, scale, m) = (m, scale * c, self.user(m)?);
+            }
             let product = &self.steps[m];
             let of = |p: Src, q: Src| product.src == [p, q, Src::None];
-            let sum = Src::Op(a as u16);
+            let sum = Src::Op(sum as u16);
             if product.op != AluOp::Mul || product.ty != F || !(of(sum, x) || of(x, sum)) {
                 return None;
             }
-            (m, 1.0)
+            (m, scale)
         } else {
             let fused = &self.steps[a];
             let [h, by, plus] = fused.src;
@@ -497,23 +501,42 @@ mod tests {
         assert_eq!(values(&e, &[y], f32::NAN), values(&short, &roots, f32::NAN));
     }
 
-    fn gelu(e: &mut Expr, spelled: bool) -> Src {
+    /// Ways to write a gelu.
+    #[derive(Clone, Copy)]
+    enum Gelu {
+        /// `x (1 + erf) / 2`.
+        Spelled,
+        /// `x ((1 + erf) / 2)`.
+        HalfFirst,
+        /// `x / 2 erf + x / 2`.
+        Fused,
+    }
+
+    fn gelu(e: &mut Expr, way: Gelu) -> Src {
         let y = e.f2(AluOp::Mul, Src::In(0), Src::Imm(std::f32::consts::FRAC_1_SQRT_2.to_bits()));
         let y = e.erf(y);
-        if spelled {
-            let y = e.f2(AluOp::Add, y, Src::Imm(1f32.to_bits()));
-            let y = e.f2(AluOp::Mul, Src::In(0), y);
-            return e.f2(AluOp::Mul, y, Src::Imm(0.5f32.to_bits()));
+        let half = Src::Imm(0.5f32.to_bits());
+        if let Gelu::Fused = way {
+            let h = e.f2(AluOp::Mul, Src::In(0), half);
+            return e.op(AluOp::Fma, F, h, y, h);
         }
-        let h = e.f2(AluOp::Mul, Src::In(0), Src::Imm(0.5f32.to_bits()));
-        e.op(AluOp::Fma, F, h, y, h)
+        let y = e.f2(AluOp::Add, y, Src::Imm(1f32.to_bits()));
+        if let Gelu::HalfFirst = way {
+            let y = e.f2(AluOp::Mul, half, y);
+            return e.f2(AluOp::Mul, Src::In(0), y);
+        }
+        let y = e.f2(AluOp::Mul, Src::In(0), y);
+        e.f2(AluOp::Mul, y, half)
     }
 
     #[test]
     fn gelus_of_few_bits_are_tangents() {
-        for (spelled, known, steps) in [(true, (-FAR, FAR), 10), (false, (-FAR, FAR), 10), (true, ANY, 11)] {
+        let near = (-FAR, FAR);
+        for (way, known, steps) in
+            [(Gelu::Spelled, near, 10), (Gelu::HalfFirst, near, 10), (Gelu::Fused, near, 10), (Gelu::Spelled, ANY, 11)]
+        {
             let mut e = Expr::default();
-            let exact = gelu(&mut e, spelled);
+            let exact = gelu(&mut e, way);
             // Bytes for which the coarse one would not do.
             let y = quantised(&mut e, exact, 74.0, -119.0);
             let (mut short, mut roots) = (e.clone(), [y]);
@@ -531,9 +554,9 @@ mod tests {
 
     #[test]
     fn gelus_of_coarse_bytes_take_a_shorter_polynomial() {
-        for (spelled, zero, steps) in [(true, -119.0, 8), (false, -119.0, 8), (true, 0.0, 7)] {
+        for (way, zero, steps) in [(Gelu::Spelled, -119.0, 8), (Gelu::Fused, -119.0, 8), (Gelu::HalfFirst, 0.0, 7)] {
             let mut e = Expr::default();
-            let exact = gelu(&mut e, spelled);
+            let exact = gelu(&mut e, way);
             let y = quantised(&mut e, exact, 51.0, zero);
             let (mut short, mut roots) = (e.clone(), [y]);
             shorten(&mut short, &mut roots, &|_| ANY, false);
@@ -551,7 +574,7 @@ mod tests {
     #[test]
     fn wide_gelus_stay() {
         let mut e = Expr::default();
-        let y = gelu(&mut e, true);
+        let y = gelu(&mut e, Gelu::Spelled);
         let (mut short, mut roots) = (e.clone(), [y]);
         shorten(&mut short, &mut roots, &|_| (-6.0, 6.0), false);
         assert_eq!(short.steps, e.steps);

@@ -8,6 +8,7 @@ mod emit;
 pub mod error;
 mod estimate;
 mod late_relu;
+mod order;
 mod polish;
 pub mod profile;
 mod sched;
@@ -150,8 +151,7 @@ pub(crate) struct Plan {
 
 /// `graph` is the user's, `legal` what is selected from.
 fn compile_with((graph, legal): (&Graph, &Graph), machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
-    let tiled = tile(legal, machine, plan)?;
-    let best = best_schedule(&tiled, machine, plan)?;
+    let (tiled, best) = best_order(tile(legal, machine, plan)?, machine, plan)?;
     if best.excess > 0
         && !plan.long_runs
         && let Ok(made) = compile_with((graph, legal), machine, Plan { long_runs: true, ..plan })
@@ -251,6 +251,24 @@ fn better(a: Result<Judged, CompileError>, b: Result<Judged, CompileError>) -> R
     }
 }
 
+/// The best schedule of a graph's kernels in their order, or, where no products of bytes choose theirs, in that of [`order::by_start`].
+fn best_order(tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<(TiledGraph, Judged), CompileError> {
+    let sorted = match sched::has_byte_products(&tiled) || plan.long_runs {
+        true => None,
+        false => order::by_start(&tiled),
+    };
+    let Some(sorted) = sorted else {
+        let best = best_schedule(&tiled, machine, plan)?;
+        return Ok((tiled, best));
+    };
+    let (made, other) = rayon::join(|| best_schedule(&tiled, machine, plan), || best_schedule(&sorted, machine, plan));
+    match (made, other) {
+        (Ok(made), Ok(other)) if other.is_better(&made) => Ok((sorted, other)),
+        (Err(_), Ok(other)) => Ok((sorted, other)),
+        (made, _) => made.map(|best| (tiled, best)),
+    }
+}
+
 /// The best of some schedules.
 fn best_schedule(tiled: &TiledGraph, machine: &Machine, plan: Plan) -> Result<Judged, CompileError> {
     if plan.long_runs {
@@ -335,7 +353,7 @@ fn refined(mut best: Judged, tiled: &TiledGraph, machine: &Machine, plan: Plan, 
 
 /// The program of a tiled graph.
 fn build(graph: &Graph, tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<Compiled, CompileError> {
-    let best = best_schedule(&tiled, machine, plan)?;
+    let (tiled, best) = best_order(tiled, machine, plan)?;
     finish(graph, tiled, machine, plan, best)
 }
 

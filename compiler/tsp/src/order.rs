@@ -1,0 +1,96 @@
+//! Kernels in the order in which they could begin.
+//!
+//! Planes take kernels in the order in which the graph has them. A branch that waits for nothing, as a mask that is spread for the
+//! last sum, then stands where its result is used, and the planes that were idle at the beginning have it to do at the end.
+
+use crate::tiled::{Kernel, Kind, TiledGraph};
+
+/// Cycles from the first row that a kernel reads to the first that it gives, roughly.
+const LATENCY: u64 = 60;
+
+/// Planes or pairs of them that share rows.
+const PLANES: u64 = 4;
+const PAIRS: u64 = 2;
+
+/// The same graph, its kernels by the first cycle in which all that they read could be there; nothing where that is their order.
+pub(crate) fn by_start(g: &TiledGraph) -> Option<TiledGraph> {
+    let mut there = vec![0u64; g.tensors.len()];
+    let mut starts = Vec::with_capacity(g.kernels.len());
+    for k in &g.kernels {
+        let mut start = 0;
+        k.each_read(|r| start = start.max(there[g.stored(r.tensor).0 as usize]));
+        k.each_whole(|t| start = start.max(there[g.stored(t).0 as usize]));
+        let end = start + cycles(g, k);
+        k.each_write(|t| {
+            let t = &mut there[t.0 as usize];
+            *t = (*t).max(end);
+        });
+        starts.push(start);
+    }
+    if starts.is_sorted() {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..starts.len()).collect();
+    order.sort_by_key(|&k| starts[k]);
+    Some(TiledGraph { kernels: order.into_iter().map(|k| g.kernels[k].clone()).collect(), ..g.clone() })
+}
+
+/// Cycles of a kernel that has all units to itself, roughly; at least one.
+fn cycles(g: &TiledGraph, k: &Kernel) -> u64 {
+    let n = u64::from(k.n);
+    let bytes = |t| u64::from(g.tensor(t).ty.bytes());
+    LATENCY
+        + match &k.kind {
+            Kind::Map { .. } | Kind::Gather { .. } | Kind::Transpose { .. } => n,
+            Kind::MatMul { chains, .. } => {
+                let wide = |c: &Vec<crate::tiled::Pass>| c.iter().map(|p| bytes(p.act.tensor)).sum::<u64>();
+                n * chains.iter().map(wide).sum::<u64>() / PAIRS
+            }
+            Kind::Move { passes, .. } => n * passes.iter().map(|p| bytes(p.from.tensor)).sum::<u64>() / PLANES,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_start;
+    use crate::tiled::{Init, InputDef, Kernel, Kind, NodeNo, RowTensor, Rows, TensorId, TiledGraph};
+    use quadrille_isa::DType;
+    use quadrille_isa::tsp::AluType;
+
+    fn tensor(init: Init) -> RowTensor {
+        RowTensor {
+            name: String::new(),
+            node: NodeNo(0),
+            rows: 8,
+            lanes: 16,
+            ty: AluType::F32,
+            init,
+            fill: None,
+            tail: 0,
+            weights: false,
+            table: false,
+            pixels: 1,
+        }
+    }
+
+    fn map(from: &[u32], to: u32) -> Kernel {
+        let rows = |t: u32| Rows { tensor: TensorId(t), rows: (0..8).collect() };
+        let ins: Vec<Rows> = from.iter().map(|&t| rows(t)).collect();
+        let outs = vec![(crate::tiled::Src::In(0), rows(to))];
+        Kernel { node: NodeNo(to), n: 8, kind: Kind::Map { ins, steps: Vec::new(), outs } }
+    }
+
+    #[test]
+    fn a_branch_that_waits_for_nothing_goes_first_and_all_come_behind_what_they_read() {
+        let mut tensors = vec![tensor(Init::Input { index: 0, pieces: Vec::new() })];
+        tensors.extend((0..5).map(|_| tensor(Init::Computed)));
+        let inputs = vec![InputDef { name: "x".into(), dtype: DType::F32, shape: vec![8, 16] }];
+        // A chain of three, a branch, and what takes both.
+        let kernels = vec![map(&[0], 1), map(&[1], 2), map(&[2], 3), map(&[0], 4), map(&[3, 4], 5)];
+        let g = TiledGraph { tensors, kernels, inputs, nodes: vec![String::new(); 6], ..TiledGraph::default() };
+        let sorted = by_start(&g).expect("another order");
+        let order: Vec<u32> = sorted.kernels.iter().map(|k| k.node.0).collect();
+        assert_eq!(order, [1, 4, 2, 3, 5]);
+        assert_eq!(by_start(&sorted), None);
+    }
+}

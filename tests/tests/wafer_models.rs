@@ -118,7 +118,7 @@ fn resnet50_for_four_images_fills_three_fifths_of_the_mesh_and_is_sound() {
 fn print_samples(program: &Program, samples: &[rt::Sample], from: u64, cycles: u64) {
     let mut by_node: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
     for s in samples.iter().filter(|s| (from..from + cycles).contains(&s.cycle)) {
-        let counts = by_node.entry(program.regions[s.region as usize].node.0).or_default();
+        let counts = by_node.entry(s.node).or_default();
         let seen = [s.works, s.waits_for_words, s.waits_for_room, s.idle];
         counts.iter_mut().zip(seen).for_each(|(all, n)| *all += u64::from(n));
     }

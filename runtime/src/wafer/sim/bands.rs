@@ -244,12 +244,12 @@ fn finished(fabric: &Fabric, engines: &[Engine<'_>], host: &Host<'_>) -> Result<
     Err(SimError::Deadlock { cycle, waiting })
 }
 
-/// What the PEs of all bands were seen to do, by cycle and region.
+/// What the PEs of all bands were seen to do, by cycle and node.
 fn samples(engines: &[Engine<'_>]) -> Vec<Sample> {
     let mut joined: BTreeMap<(u64, u32), Sample> = BTreeMap::new();
     for s in engines.iter().flat_map(|e| &e.samples) {
         let none = Sample { works: 0, waits_for_words: 0, waits_for_room: 0, idle: 0, ..*s };
-        let all = joined.entry((s.cycle, s.region)).or_insert(none);
+        let all = joined.entry((s.cycle, s.node)).or_insert(none);
         all.works += s.works;
         all.waits_for_words += s.waits_for_words;
         all.waits_for_room += s.waits_for_room;

@@ -91,13 +91,13 @@ pub struct LinkLoad {
     pub colors: u32,
 }
 
-/// What the PEs of a region were seen to do: their numbers.
+/// What the PEs of a node were seen to do: their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sample {
     /// A multiple of [`Options::sample_every`]. PEs are looked at in that cycle, or in the first one after it in which anything happens.
     pub cycle: u64,
-    /// Region of the program.
-    pub region: u32,
+    /// Node of the program.
+    pub node: u32,
     /// The datapath works, or a launch or a task switch is under way.
     pub works: u32,
     /// All operations in flight wait, for words of an input queue.
@@ -129,7 +129,7 @@ pub struct SimResult {
     pub links: Vec<LinkLoad>,
     /// With [`Options::record_spans`], when tasks ran: by region and PE, then in time.
     pub spans: Vec<TaskSpan>,
-    /// With [`Options::sample_every`], what PEs did, by cycle and region; regions without a PE that is looked at are left out.
+    /// With [`Options::sample_every`], what PEs did, by cycle and node.
     pub samples: Vec<Sample>,
     /// PE-cycles in which a datapath worked (steps, launches and task switches).
     pub core_cycles: u64,

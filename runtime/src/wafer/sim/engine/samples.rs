@@ -29,10 +29,11 @@ impl Engine<'_> {
         for (i, core) in self.cores.iter().enumerate() {
             let site = self.site_of[i];
             let region = self.plan.fabric.sites[self.plan.first_site + site as usize].region;
+            let node = self.plan.program.regions[region as usize].node.0;
             // Bands look in the same cycle, or the first after it in which something happens.
             let cycle = self.cycle / every * every;
-            let none = Sample { cycle, region, works: 0, waits_for_words: 0, waits_for_room: 0, idle: 0 };
-            let sample = found.entry(region).or_insert(none);
+            let none = Sample { cycle, node, works: 0, waits_for_words: 0, waits_for_room: 0, idle: 0 };
+            let sample = found.entry(node).or_insert(none);
             *match self.doing(core, site) {
                 Doing::Works => &mut sample.works,
                 Doing::WaitsForWords => &mut sample.waits_for_words,

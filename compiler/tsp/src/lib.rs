@@ -253,7 +253,7 @@ fn better(a: Result<Judged, CompileError>, b: Result<Judged, CompileError>) -> R
 
 /// The best schedule of a graph's kernels in their order, or, where no products of bytes choose theirs, in that of [`order::by_start`].
 fn best_order(tiled: TiledGraph, machine: &Machine, plan: Plan) -> Result<(TiledGraph, Judged), CompileError> {
-    let sorted = match sched::has_byte_products(&tiled) || plan.long_runs {
+    let sorted = match sched::has_byte_products(&tiled) || plan.long_runs || plan.quick {
         true => None,
         false => order::by_start(&tiled),
     };

@@ -522,6 +522,45 @@ fn attention_over_more_positions_than_lanes() {
     prove(&attention(400, 2, 32), "tsp", F16);
 }
 
+/// Columns that fill no whole superlanes.
+#[test]
+fn attention_over_an_odd_number_of_positions() {
+    prove(&attention(100, 3, 32), "tsp", F16);
+    prove(&attention(37, 2, 16), "tsp", F16);
+}
+
+/// Rows of several words: arguments of any range, of a narrow one, and of one for which a sum stands for the maximum.
+#[test]
+fn softmax_over_several_words() {
+    for (columns, range) in [(400, None), (400, Some(16.0)), (400, Some(50.0)), (960, Some(40.0)), (640, Some(90.0))] {
+        for taken in [false, true] {
+            let mut b = Build::new();
+            let x = b.input(&[5, columns]);
+            // Steps of a quantised tensor, some at both ends.
+            let s = range.map_or(x, |range: f32| {
+                let [step, ends, scale] = [300.0, 127.0, range / 255.0].map(|v| b.scalar(v));
+                let low = b.scalar(-128.0);
+                let s = b.node(binary(Binary::Mul), &[x, step]);
+                let s = b.node(unary(Unary::Round), &[s]);
+                let s = b.node(binary(Binary::Max), &[s, low]);
+                let s = b.node(binary(Binary::Min), &[s, ends]);
+                b.node(binary(Binary::Mul), &[s, scale])
+            });
+            let far = b.scalar(if range.is_none() { 300.0 } else { 1.0 });
+            let s = b.node(binary(Binary::Mul), &[s, far]);
+            let y = b.node(Op::Softmax { axis: 1 }, &[s]);
+            let y = if taken {
+                let w = b.weights(&[columns, 48], 1.0);
+                b.node(Op::MatMul { epilogue: vec![] }, &[y, w])
+            } else {
+                y
+            };
+            // Arguments of 300 times log2 e have steps of 3e-5.
+            prove(&b.out(&[y]), "tsp", if taken { 1e-3 } else { 1e-5 });
+        }
+    }
+}
+
 /// A constant along the last axis meets an input whose other axis is on lanes.
 #[test]
 fn one_hot_rows_enter_a_product() {

@@ -11,6 +11,7 @@ use quadrille_runtime::wafer::{Options, Peek, simulate_with};
 use wafer_support::*;
 
 use ElemType::{F16, F32, I8, I16, I32};
+use std::collections::BTreeMap;
 
 struct Random(u64);
 
@@ -296,6 +297,39 @@ fn said(b: &Builder, inputs: &[Tensor], peeks: &[Peek], stepwise: bool, threads:
         ),
         Err(e) => format!("{e:?}"),
     }
+}
+
+/// Whoever looks at PEs sees each of them once at a time, and changes nothing.
+#[test]
+fn samples_count_every_pe_and_change_nothing() {
+    let mut looked = 0;
+    for seed in 0..200 {
+        let (b, inputs, peeks) = random_mesh(seed);
+        let run = |sample_every, threads| {
+            let options = Options { peeks: peeks.clone(), sample_every, threads: Some(threads), ..Options::default() };
+            simulate_with(&b.program, &b.machine, &inputs, &options)
+        };
+        let Ok(plain) = run(None, 1) else { continue };
+        assert!(plain.samples.is_empty());
+        let pes: u64 = b.program.regions.iter().map(|r| r.rect.pes().count() as u64).sum();
+        for threads in [1, 2] {
+            let watched = run(Some(16), threads).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            assert_eq!((watched.cycles, watched.core_cycles), (plain.cycles, plain.core_cycles), "seed {seed}");
+            assert_eq!((&watched.outputs, &watched.peeked), (&plain.outputs, &plain.peeked), "seed {seed}");
+            let mut at: BTreeMap<u64, u64> = BTreeMap::new();
+            for s in &watched.samples {
+                let seen = [s.works, s.waits_for_words, s.waits_for_room, s.idle];
+                *at.entry(s.cycle).or_default() += seen.iter().map(|&n| u64::from(n)).sum::<u64>();
+            }
+            // Bands in which nothing happens any more are not looked at.
+            let first = at.get(&0).copied().unwrap_or(0);
+            assert!(at.values().all(|&n| n <= pes) && first == pes, "seed {seed}: {at:?} of {pes}");
+            // A core may wake once more when all is done.
+            assert!(at.keys().all(|c| c % 16 == 0 && *c < watched.cycles + 16), "seed {seed}: {at:?}");
+            looked += at.len();
+        }
+    }
+    assert!(looked > 400, "{looked} looks");
 }
 
 #[test]

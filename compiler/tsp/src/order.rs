@@ -82,19 +82,7 @@ mod tests {
     use quadrille_isa::tsp::AluType;
 
     fn tensor(init: Init) -> RowTensor {
-        RowTensor {
-            name: String::new(),
-            node: NodeNo(0),
-            rows: 8,
-            lanes: 16,
-            ty: AluType::F32,
-            init,
-            fill: None,
-            tail: 0,
-            weights: false,
-            table: false,
-            pixels: 1,
-        }
+        RowTensor::new(String::new(), NodeNo(0), AluType::F32, (8, 16), init)
     }
 
     fn map(from: &[u32], to: u32) -> Kernel {

@@ -336,19 +336,7 @@ impl Select<'_> {
     /// A new row tensor.
     fn tensor(&mut self, name: &str, ty: AluType, rows: usize, lanes: usize, init: Init) -> TensorId {
         let name = if name.is_empty() { self.out.nodes[self.node.0 as usize].clone() } else { name.to_string() };
-        self.out.tensors.push(RowTensor {
-            name,
-            node: self.node,
-            rows: rows as u32,
-            lanes: lanes as u32,
-            ty,
-            init,
-            fill: None,
-            tail: 0,
-            weights: false,
-            table: false,
-            pixels: 1,
-        });
+        self.out.tensors.push(RowTensor::new(name, self.node, ty, (rows, lanes), init));
         TensorId(self.out.tensors.len() as u32 - 1)
     }
 

@@ -12,7 +12,6 @@ use super::lane_sums::{FEWEST_LANES, HALF_WEIGHTS, rough_part};
 use super::shorten::{ANY, range};
 use super::softmax::NARROW;
 use super::view::{Axis, View};
-
 use super::{Lazy, LazyIn, Select, Val};
 use crate::sched::vxm;
 use crate::tiled::{Init, Kind, Rows, Src, Step, TensorId};
@@ -42,7 +41,7 @@ struct Tempered {
 
 impl Tempered {
     fn new((lo, hi): (f32, f32), extent: usize) -> Option<Tempered> {
-        let by = (hi - lo) / NARROW;
+        let by = ((hi - lo) / NARROW).max(1.0);
         (by.is_finite() && by * (extent as f32).ln() <= NARROW).then_some(Tempered { middle: (lo + hi) / 2.0, by })
     }
 }

@@ -99,6 +99,25 @@ pub struct RowTensor {
     pub pixels: u32,
 }
 
+impl RowTensor {
+    /// Ordinary rows, zero beyond their lanes.
+    pub(crate) fn new(name: String, node: NodeNo, ty: AluType, (rows, lanes): (usize, usize), init: Init) -> RowTensor {
+        RowTensor {
+            name,
+            node,
+            rows: rows as u32,
+            lanes: lanes as u32,
+            ty,
+            init,
+            fill: None,
+            tail: 0,
+            weights: false,
+            table: false,
+            pixels: 1,
+        }
+    }
+}
+
 /// Rows of one tensor, one for each row of a kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]

@@ -28,7 +28,7 @@ const HEAD: &str = "# Every model on the mesh\n\n\
 const LONG: [(&str, &str); 4] = [
     (
         "resnet50-int8-qdq",
-        "two hours of simulation or more; the plan for a batch of four images is in docs/wafer-mapping.md",
+        "half an hour of simulation for a batch of four images: its figures are in docs/wafer-mapping.md",
     ),
     ("smart-turn-v3.2-int8", "millions of cycles are expected"),
     ("dnsmos", "millions of cycles are expected"),

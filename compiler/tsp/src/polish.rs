@@ -15,9 +15,6 @@ const BUDGET: usize = 300_000;
 /// Instructions of a program at most: schedules of longer ones take more time for each.
 const SMALL: usize = 1_000;
 
-/// Rows of all its kernels at most: they take time, too.
-const FEW_ROWS: usize = 20_000;
-
 /// What a schedule costs however few its instructions are, in instructions.
 const SET_UP: usize = 100;
 
@@ -50,8 +47,7 @@ pub(crate) fn polish(g: &TiledGraph, m: &Machine, plan: crate::Plan, first: Sche
     let places = places.concat();
     // Rows at addresses that are made in the run: what lies beside a table decides which bursts meet.
     let looks_up = g.tensors.iter().any(|t| t.table);
-    let rows: usize = g.kernels.iter().map(|k| k.n as usize).sum();
-    if best.placements.insts.len() > SMALL || rows > FEW_ROWS || looks_up || tensors.len() * (places.len() + 1) > left {
+    if best.placements.insts.len() > SMALL || looks_up || tensors.len() * (places.len() + 1) > left {
         return best;
     }
     loop {

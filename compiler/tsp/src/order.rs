@@ -3,7 +3,7 @@
 //! Planes take kernels in the order in which the graph has them. A branch that waits for nothing, as a mask that is spread for the
 //! last sum, then stands where its result is used, and the planes that were idle at the beginning have it to do at the end.
 
-use crate::tiled::{Kernel, Kind, TiledGraph};
+use crate::tiled::{Kernel, Kind, Pass, TiledGraph};
 
 /// Cycles from the first row that a kernel reads to the first that it gives, roughly.
 const LATENCY: u64 = 60;
@@ -67,7 +67,7 @@ fn cycles(g: &TiledGraph, k: &Kernel) -> u64 {
     1 + match &k.kind {
         Kind::Map { .. } | Kind::Gather { .. } | Kind::Transpose { .. } => n,
         Kind::MatMul { chains, .. } => {
-            let wide = |c: &Vec<crate::tiled::Pass>| c.iter().map(|p| bytes(p.act.tensor)).sum::<u64>();
+            let wide = |c: &Vec<Pass>| c.iter().map(|p| bytes(p.act.tensor)).sum::<u64>();
             n * chains.iter().map(wide).sum::<u64>() / PAIRS
         }
         Kind::Move { passes, .. } => n * passes.iter().map(|p| bytes(p.from.tensor)).sum::<u64>() / PLANES,
@@ -77,8 +77,7 @@ fn cycles(g: &TiledGraph, k: &Kernel) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::by_start;
-    use crate::tiled::{Init, InputDef, Kernel, Kind, NodeNo, RowTensor, Rows, TensorId, TiledGraph};
-    use quadrille_isa::DType;
+    use crate::tiled::{Init, Kernel, Kind, NodeNo, RowTensor, Rows, Src, TensorId, TiledGraph};
     use quadrille_isa::tsp::AluType;
 
     fn tensor(init: Init) -> RowTensor {
@@ -88,7 +87,7 @@ mod tests {
     fn map(from: &[u32], to: u32) -> Kernel {
         let rows = |t: u32| Rows { tensor: TensorId(t), rows: (0..8).collect() };
         let ins: Vec<Rows> = from.iter().map(|&t| rows(t)).collect();
-        let outs = vec![(crate::tiled::Src::In(0), rows(to))];
+        let outs = vec![(Src::In(0), rows(to))];
         Kernel { node: NodeNo(to), n: 8, kind: Kind::Map { ins, steps: Vec::new(), outs } }
     }
 
@@ -96,11 +95,10 @@ mod tests {
     fn a_branch_that_waits_for_nothing_goes_first_and_all_come_behind_what_they_read() {
         let mut tensors = vec![tensor(Init::Input { index: 0, pieces: Vec::new() })];
         tensors.extend((0..66).map(|_| tensor(Init::Computed)));
-        let inputs = vec![InputDef { name: "x".into(), dtype: DType::F32, shape: vec![8, 16] }];
         // A chain of thirty, a branch of thirty, and what takes both.
         let chain = |from: u32| (from..from + 30).map(move |t| map(&[if t == 31 { 0 } else { t - 1 }], t));
         let kernels: Vec<Kernel> = chain(1).chain(chain(31)).chain([map(&[30, 60], 61)]).collect();
-        let g = TiledGraph { tensors, kernels, inputs, nodes: vec![String::new(); 67], ..TiledGraph::default() };
+        let g = TiledGraph { tensors, kernels, nodes: vec![String::new(); 67], ..TiledGraph::default() };
         let sorted = by_start(&g).expect("another order");
         let order: Vec<u32> = sorted.kernels.iter().map(|k| k.node.0).collect();
         let want: Vec<u32> = (1..=30).flat_map(|t| [t, t + 30]).chain([61]).collect();

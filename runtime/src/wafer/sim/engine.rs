@@ -392,8 +392,10 @@ impl<'a> Engine<'a> {
     /// Does a cycle, after what the bands beside this one sent in the one before, if anything is to be done.
     pub(super) fn go_to(&mut self, cycle: u64, messages: &mut Vec<Message>) -> Result<(), (Part, SimError)> {
         self.cycle = cycle;
-        if self.sample_every.is_some() {
-            self.sample();
+        if let Some(every) = self.sample_every
+            && cycle >= self.next_sample
+        {
+            self.sample(every);
         }
         let idle = messages.is_empty() && !self.is_busy() && self.wheel[(cycle % WHEEL as u64) as usize].is_empty();
         if idle && self.later.peek().is_none_or(|l| l.0.0 > cycle) {

@@ -13,17 +13,9 @@ enum Doing {
 }
 
 impl Engine<'_> {
-    /// Looks at all PEs, where it is time.
-    #[inline]
-    pub(super) fn sample(&mut self) {
-        if self.cycle >= self.next_sample {
-            self.look();
-        }
-    }
-
+    /// Looks at all PEs.
     #[cold]
-    fn look(&mut self) {
-        let Some(every) = self.sample_every else { return };
+    pub(super) fn sample(&mut self, every: u64) {
         self.next_sample = (self.cycle / every + 1) * every;
         let mut found: BTreeMap<u32, Sample> = BTreeMap::new();
         for (i, core) in self.cores.iter().enumerate() {

@@ -24,10 +24,17 @@ pub(super) struct Flow {
 pub(super) struct Board {
     columns: u32,
     slices: usize,
-    queues: Bits,
-    banks: Bits,
+    /// Queues, then banks.
+    units: Bits,
     streams: Bits,
 }
+
+/// Queues of ALUs, planes and the two switching modules.
+const OTHER_QUEUES: usize = 16 + 12 + 2 * 33 * 2;
+
+/// A queue or bank of the chip.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unit(usize);
 
 fn hemi(h: Hemisphere) -> usize {
     usize::from(h == Hemisphere::East)
@@ -39,16 +46,15 @@ impl Board {
         Board {
             columns: u32::from(m.columns()),
             slices,
-            queues: Bits::new(4 * slices + 16 + 12 + 2 * 33 * 2),
-            banks: Bits::new(4 * slices),
+            units: Bits::new(4 * slices + OTHER_QUEUES + 4 * slices),
             streams: Bits::new(64 * usize::from(m.columns())),
         }
     }
 
     /// Units with one issue a cycle over two queues are one book.
-    fn queue(&self, q: QueueId) -> usize {
+    pub(super) fn queue(&self, q: QueueId) -> Unit {
         let base = 4 * self.slices;
-        match q {
+        Unit(match q {
             QueueId::Mem(s, t) => {
                 (hemi(s.hemisphere) * self.slices + usize::from(s.index)) * 2 + usize::from(t == Thread::Write)
             }
@@ -69,31 +75,21 @@ impl Board {
                 };
                 base + 28 + hemi(h) * 33 + unit
             }
-        }
+        })
     }
 
-    /// The last cycle of `start .. start + len` in which the queue is taken.
-    pub(super) fn queue_taken(&self, q: QueueId, start: u32, len: u32) -> Option<u32> {
-        self.queues.last_in(self.queue(q), start, len)
+    pub(super) fn bank(&self, s: Slice, bank: u8) -> Unit {
+        let base = 4 * self.slices + OTHER_QUEUES;
+        Unit(base + (hemi(s.hemisphere) * self.slices + usize::from(s.index)) * 2 + usize::from(bank))
     }
 
-    pub(super) fn take_queue(&mut self, q: QueueId, start: u32, len: u32) {
-        let i = self.queue(q);
-        self.queues.set(i..i + 1, start, len, 1, true);
+    /// The last cycle of `start .. start + len` in which the unit is taken.
+    pub(super) fn taken(&self, unit: Unit, start: u32, len: u32) -> Option<u32> {
+        self.units.last_in(unit.0, start, len)
     }
 
-    fn bank(&self, s: Slice, bank: u8) -> usize {
-        (hemi(s.hemisphere) * self.slices + usize::from(s.index)) * 2 + usize::from(bank)
-    }
-
-    /// The last cycle of `start .. start + len` in which the bank is in use.
-    pub(super) fn bank_taken(&self, s: Slice, bank: u8, start: u32, len: u32) -> Option<u32> {
-        self.banks.last_in(self.bank(s, bank), start, len)
-    }
-
-    pub(super) fn take_bank(&mut self, s: Slice, bank: u8, start: u32, len: u32) {
-        let i = self.bank(s, bank);
-        self.banks.set(i..i + 1, start, len, 1, true);
+    pub(super) fn take(&mut self, unit: Unit, start: u32, len: u32) {
+        self.units.set(unit.0..unit.0 + 1, start, len, 1, true);
     }
 
     /// Columns crossed, as sets of diagonals, and the first diagonal.

@@ -4,7 +4,7 @@
 //! which every queue, bank and stream it needs is free, books them, and names the streams and
 //! ALUs. Knows the chip's resources; knows nothing of kernels.
 
-use super::board::{Board, Flow};
+use super::board::{Board, Flow, Unit};
 use super::waits::{Cause, Idle, Waits};
 use quadrille_isa::tsp::{
     AccMode, ActType, AluOp, AluType, Column, Dir, Inst, Machine, NodeIx, OUT_CHAIN, Operand, QueueId, Repeat, Slice,
@@ -254,6 +254,38 @@ struct Found {
     waits: Waits,
 }
 
+/// A queue or bank for some cycles from `t` on, counted from the start of the burst.
+struct Want {
+    unit: Unit,
+    t: i64,
+    len: u32,
+}
+
+/// All that a burst wants, and which of it is looked at next: what was taken last is likely to be taken again.
+struct Wants {
+    list: Vec<Want>,
+    next: usize,
+}
+
+impl Wants {
+    /// The earliest start, from `start` on, at which all are free.
+    fn free_from(&mut self, board: &Board, mut start: i64) -> i64 {
+        let mut free = 0;
+        while free < self.list.len() {
+            let want = &self.list[self.next];
+            // Whatever begins before the last cycle that is taken has that cycle in it.
+            if let Some(last) = board.taken(want.unit, (start + want.t) as u32, want.len) {
+                start = i64::from(last) + 1 - want.t;
+                free = 0;
+            } else {
+                free += 1;
+                self.next = if self.next + 1 < self.list.len() { self.next + 1 } else { 0 };
+            }
+        }
+        start
+    }
+}
+
 fn span(i: &BurstInst) -> u32 {
     i.repeat.n * i.repeat.d + 1
 }
@@ -387,18 +419,18 @@ impl Burst {
         if let Some(what) = self.collides() {
             return Err(NoPlace { what });
         }
+        let mut wants = Wants { list: self.wants(board), next: 0 };
+        let alus: Vec<Unit> = (0..m.geometry.alus as u8).map(|a| board.queue(QueueId::Vxm(a))).collect();
         let mut tries = 0u32;
         loop {
             tries += 1;
             if tries > 2_000_000 {
                 return Err(NoPlace { what: "streams or ALUs: more than the chip has".into() });
             }
-            if let Some(jump) = self.blocked(board, start) {
-                start += i64::from(jump);
-                waits.add(Cause::Port, jump);
-                continue;
-            }
-            let Some(alus) = self.pick_alus(m, board, start) else {
+            let free = wants.free_from(board, start);
+            waits.add(Cause::Port, (free - start) as u32);
+            start = free;
+            let Some(alus) = self.pick_alus(&alus, board, start) else {
                 start += 1;
                 waits.add(Cause::Vxm, 1);
                 continue;
@@ -413,36 +445,31 @@ impl Burst {
         }
     }
 
-    /// Cycles by which the start must move at least, if a queue or bank is taken.
-    fn blocked(&self, board: &Board, start: i64) -> Option<u32> {
-        let mut jump = 0;
+    /// The queues and banks that the burst needs: from when on, and for how long.
+    fn wants(&self, board: &Board) -> Vec<Want> {
+        let mut wants = Vec::with_capacity(2 * self.insts.len());
         for i in &self.insts {
-            let (t, len) = ((start + i.t) as u32, span(i));
-            if let At::Queue(q) = i.at
-                && !matches!(i.proto, Proto::Install)
-                && let Some(last) = board.queue_taken(q, t, len)
-            {
-                jump = jump.max(last - t + 1);
+            let mut want = |unit| wants.push(Want { unit, t: i.t, len: span(i) });
+            if let (At::Queue(q), false) = (i.at, matches!(i.proto, Proto::Install)) {
+                want(board.queue(q));
             }
-            if let Some(touch) = i.touch
-                && let Some(last) = board.bank_taken(touch.slice, touch.bank, t, len)
-            {
-                jump = jump.max(last - t + 1);
+            if let Some(touch) = i.touch {
+                want(board.bank(touch.slice, touch.bank));
             }
         }
-        (jump > 0).then_some(jump)
+        wants
     }
 
-    fn pick_alus(&self, m: &Machine, board: &Board, start: i64) -> Option<Vec<Option<u8>>> {
+    fn pick_alus(&self, alus: &[Unit], board: &Board, start: i64) -> Option<Vec<Option<u8>>> {
         let mut chosen: Vec<Option<u8>> = vec![None; self.insts.len()];
         let mut used = 0u32;
         for (n, i) in self.insts.iter().enumerate() {
             if matches!(i.at, At::Alu) {
                 let (t, len) = ((start + i.t) as u32, span(i));
-                let free = (0..m.geometry.alus as u8)
-                    .find(|&a| used >> a & 1 == 0 && board.queue_taken(QueueId::Vxm(a), t, len).is_none())?;
+                let mut free = alus.iter().enumerate().filter(|(a, _)| used >> a & 1 == 0);
+                let (free, _) = free.find(|(_, unit)| board.taken(**unit, t, len).is_none())?;
                 used |= 1 << free;
-                chosen[n] = Some(free);
+                chosen[n] = Some(free as u8);
             }
         }
         Some(chosen)
@@ -496,10 +523,10 @@ impl Burst {
             let cycle = (start + i.t) as u32;
             // An install shares its cycle with the activation after it; the planes' own books keep order.
             if !matches!(i.proto, Proto::Install) {
-                board.take_queue(queue, cycle, span(i));
+                board.take(board.queue(queue), cycle, span(i));
             }
             if let Some(t) = i.touch {
-                board.take_bank(t.slice, t.bank, cycle, span(i));
+                board.take(board.bank(t.slice, t.bank), cycle, span(i));
                 out.mem.push(MemLink { inst: landing.inst(InstNo(n)), value: t.value, addr: t.addr, step: t.step });
             }
             let inst = match &i.proto {

@@ -5,6 +5,7 @@
 
 mod activation;
 mod algebra;
+mod broadcast;
 mod convolution;
 mod epilogue;
 mod fusion;
@@ -16,6 +17,7 @@ mod rotary;
 mod selection;
 mod sinking;
 mod softmax;
+mod weighted;
 
 use super::rule::Rule;
 
@@ -25,31 +27,35 @@ const COUNT: usize = algebra::RULES.len()
     + rotary::RULES.len()
     + layout::RULES.len()
     + sinking::RULES.len()
+    + broadcast::RULES.len()
     + convolution::RULES.len()
     + fusion::RULES.len()
     + epilogue::RULES.len()
     + activation::RULES.len()
     + merging::RULES.len()
     + norm::RULES.len()
+    + weighted::RULES.len()
     + grouped::RULES.len();
 
 /// Every rule; the order is that of application and of the documentation.
 pub static TABLE: &[&Rule] = &collect();
 
 const fn collect() -> [&'static Rule; COUNT] {
-    let lists: [&'static [Rule]; 13] = [
+    let lists: [&'static [Rule]; 15] = [
         algebra::RULES,
         selection::RULES,
         softmax::RULES,
         rotary::RULES,
         layout::RULES,
         sinking::RULES,
+        broadcast::RULES,
         convolution::RULES,
         fusion::RULES,
         epilogue::RULES,
         activation::RULES,
         merging::RULES,
         norm::RULES,
+        weighted::RULES,
         grouped::RULES,
     ];
     let mut all = [&algebra::RULES[0]; COUNT];

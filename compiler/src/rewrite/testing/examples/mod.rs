@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod algebra;
+pub(crate) mod broadcast;
 pub(crate) mod convolution;
 pub(crate) mod epilogue;
 pub(crate) mod fusion;
@@ -13,6 +14,7 @@ pub(crate) mod rotary;
 pub(crate) mod selection;
 pub(crate) mod sinking;
 pub(crate) mod softmax;
+pub(crate) mod weighted;
 
 use super::Gen;
 use crate::ir::{Binary, Op, Unary, ValueId};

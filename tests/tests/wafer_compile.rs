@@ -422,6 +422,26 @@ fn images_in_lanes() {
     }
 }
 
+/// Windows that look into other lanes: no lane waits at every row until its neighbours have sent theirs.
+#[test]
+fn neighbours_have_rows_ahead() {
+    let mut n = Net::new("ahead");
+    let x = n.input(&[4, 8, 12, 8]);
+    let y = n.conv(x, 16, [1, 1], [1, 1], 0, 1);
+    let y = n.conv(y, 16, [3, 3], [1, 1], 1, 1);
+    let y = n.conv(y, 16, [3, 3], [1, 1], 1, 1);
+    n.output(y);
+    let m = Machine::builtin("wafer").expect("a built-in machine");
+    let c =
+        wafer::compile(&n.g, &m, &Options { lanes: Some(4), bands: Some(1), ..Options::default() }).expect("it fits");
+    assert!(rt::check(&c.program, &m).ok());
+    let inputs = [n.v.tensor(n.g.shape(x), 1.0)];
+    let sim = rt::simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("{e}"));
+    let interval = sim.interval_cycles.expect("four images");
+    println!("{interval} cycles from image to image, {} expected", c.estimate.interval_cycles);
+    assert!(5 * interval <= 6 * c.estimate.interval_cycles);
+}
+
 /// An image of enough rows for bands, through every kernel that can be in them, its outputs in bands and whole.
 #[test]
 fn images_in_bands() {

@@ -202,6 +202,7 @@ fn with_buffers(
     cutter: &plan::Cutter<'_>,
     machine: &Machine,
 ) -> Result<(place::Placement, emit::Wires), CompileError> {
+    buffers::add_room_for_neighbours(g);
     let mut choices = cutter.all_choices(g)?;
     if buffers::has_reconvergence(g) {
         plan::choose(g, &choices, 1.0);

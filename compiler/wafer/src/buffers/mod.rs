@@ -8,12 +8,14 @@
 //! Real queues are larger than those assumed here, and more room never stops such a network.
 
 mod actor;
+mod ahead;
 mod flow;
 
 use super::error::CompileError;
 use super::kernels::Delay;
 use super::layout::{Layout, Loop};
 use super::streams::{KernelId, Lane, Operand, Stream, WaferGraph};
+pub(crate) use ahead::add_room_for_neighbours;
 use flow::{Network, Stop};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,6 +8,7 @@ use crate::corpus::repository;
 use quadrille::machine::Target;
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// What a kept figure follows from.
@@ -66,11 +67,12 @@ pub fn figure(key: Key, find: impl FnOnce() -> String) -> String {
         return UNKNOWN.to_string();
     }
     let found = find();
-    // Written beside its place and renamed: nobody reads half a figure.
-    let partial = path.with_extension(std::process::id().to_string());
-    fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("`target` is writable");
-    fs::write(&partial, &found).expect("`target` is writable");
-    fs::rename(&partial, &path).expect("`target` is writable");
+    // Written beside its place and renamed: nobody reads half a figure, and two may find the same one at once.
+    let folder = path.parent().expect("it lies in a folder");
+    fs::create_dir_all(folder).expect("`target` is writable");
+    let mut partial = tempfile::NamedTempFile::new_in(folder).expect("`target` is writable");
+    partial.write_all(found.as_bytes()).expect("`target` is writable");
+    partial.persist(&path).expect("`target` is writable");
     found
 }
 

@@ -13,6 +13,9 @@ use super::{blocks_of, in_blocks, insert_one};
 use crate::kernels::Delay;
 use crate::streams::{KernelId, Lane, WaferGraph};
 
+/// Rows of a single image at least: with fewer, the row that each window then comes later costs more than neighbours gain.
+const FEWEST_ROWS: usize = 16;
+
 /// Kernels that pick what neighbours need.
 const PICKS: [&str; 2] = ["columns", "rows"];
 
@@ -22,6 +25,9 @@ pub(crate) fn add_room_for_neighbours(g: &mut WaferGraph) {
     for k in windows {
         let Some((layout, images)) = in_blocks(g.stream(g.kernels[k].inputs[0].stream)) else { continue };
         let (blocks, _) = blocks_of(&layout, images);
+        if images == 1 && blocks < FEWEST_ROWS {
+            continue;
+        }
         let runs = layout.loops[layout.loops.len() - 2].count;
         insert_one(g, KernelId(k), 0, Delay { depth: 1, images, blocks, runs, layout });
     }

@@ -9,8 +9,7 @@
 //!           \==> columns, rows ==> | of the neighbours
 //! ```
 
-use super::{blocks_of, in_blocks, insert_one};
-use crate::kernels::Delay;
+use super::{blocks_of, holding, in_blocks, insert_one};
 use crate::streams::{KernelId, Lane, WaferGraph};
 
 /// Rows of a single image at least: with fewer, the row that each window then comes later costs more than neighbours gain.
@@ -28,8 +27,7 @@ pub(crate) fn add_room_for_neighbours(g: &mut WaferGraph) {
         if images == 1 && blocks < FEWEST_ROWS {
             continue;
         }
-        let runs = layout.loops[layout.loops.len() - 2].count;
-        insert_one(g, KernelId(k), 0, Delay { depth: 1, images, blocks, runs, layout });
+        insert_one(g, KernelId(k), 0, holding(1, &layout, images));
     }
 }
 

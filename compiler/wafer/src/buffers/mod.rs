@@ -103,12 +103,9 @@ fn spare_rows(g: &mut WaferGraph, k: KernelId, i: usize) {
         return;
     }
     let Some((layout, images)) = in_blocks(stream) else { return };
-    let n = layout.loops.len();
-    let runs = layout.loops[n - 2].count;
-    let block = (runs * layout.loops[n - 1].count).max(1);
-    let (outer, _) = blocks_of(&layout, images);
+    let block = layout.loops[layout.loops.len() - 2..].iter().map(|l| l.count).product::<usize>().max(1);
     for _ in 0..SPARE_ROWS * (c * w).div_ceil(block) {
-        insert_one(g, k, i, Delay { depth: 1, images, blocks: outer, runs, layout: layout.clone() });
+        insert_one(g, k, i, holding(1, &layout, images));
     }
 }
 
@@ -121,9 +118,8 @@ pub(crate) fn hold_back(g: &mut WaferGraph, k: KernelId, i: usize, blocks: usize
         layout.loops.insert(1, Loop { count: 1, step: 0 });
     }
     let Some((layout, images)) = in_blocks(&stream) else { return };
-    let (outer, most) = blocks_of(&layout, images);
-    let runs = layout.loops[layout.loops.len() - 2].count;
-    insert_one(g, k, i, Delay { depth: blocks.clamp(1, most), images, blocks: outer, runs, layout });
+    let (_, most) = blocks_of(&layout, images);
+    insert_one(g, k, i, holding(blocks.clamp(1, most), &layout, images));
 }
 
 /// Bytes of a block that one PE holds back, at most.
@@ -156,6 +152,12 @@ fn blocks_of(layout: &Layout, images: usize) -> (usize, usize) {
     (blocks, (BLOCK_BYTES / bytes.max(1)).clamp(1, blocks.max(1)))
 }
 
+/// What holds so many blocks of a stream in such an order.
+fn holding(depth: usize, layout: &Layout, images: usize) -> Delay {
+    let (blocks, _) = blocks_of(layout, images);
+    Delay { depth, images, blocks, runs: layout.loops[layout.loops.len() - 2].count, layout: layout.clone() }
+}
+
 /// Wavelets of the block that a buffer before this operand holds.
 fn block_wavelets(g: &WaferGraph, k: KernelId, i: usize) -> u64 {
     let stream = g.stream(g.kernels[k.0].inputs[i].stream);
@@ -182,13 +184,11 @@ fn unbuffered(g: &WaferGraph, k: KernelId) -> CompileError {
 fn insert(g: &mut WaferGraph, k: KernelId, i: usize, mut blocks: usize) {
     let id = g.kernels[k.0].inputs[i].stream;
     let Some((layout, images)) = in_blocks(g.stream(id)) else { return };
-    let (outer, most) = blocks_of(&layout, images);
-    let runs = layout.loops[layout.loops.len() - 2].count;
+    let (_, most) = blocks_of(&layout, images);
     while blocks > 0 {
         let depth = blocks.min(most);
         blocks -= depth;
-        let core = Delay { depth, images, blocks: outer, runs, layout: layout.clone() };
-        insert_one(g, k, i, core);
+        insert_one(g, k, i, holding(depth, &layout, images));
     }
 }
 

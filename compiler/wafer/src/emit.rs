@@ -7,10 +7,10 @@
 use super::code::{PeCode, Piece};
 use super::color::color;
 use super::error::CompileError;
-use super::kernels::{CHAIN_IN, OUT, in_queue};
+use super::kernels::{OUT, in_queue};
 use super::layout::Part;
 use super::place::Placement;
-use super::plan::code_of;
+use super::plan::{chain_of, code_of};
 use super::route::{Router, Sink, Source, Tree};
 use super::streams::{Exit, Producer, WaferGraph};
 use super::tiled::Named;
@@ -120,9 +120,11 @@ pub(crate) fn wires(g: &WaferGraph, placement: &Placement, spreads: bool, m: &Ma
         w.trees.push(tree);
     }
     for (k, chain) in placement.chains.iter().enumerate() {
-        for pair in chain.windows(2) {
+        let links = chain_of(g, &g.kernels[k], g.kernels[k].cut);
+        for i in 0..chain.len() {
+            let Some(next) = links.next(i) else { continue };
             w.hops[k].push(w.trees.len());
-            w.trees.push(router.hop(pair[0], pair[1]));
+            w.trees.push(router.along(&chain[i..=next]));
         }
     }
     w.colors = color(&w.trees, m).map_err(NoWires::Colors)?;
@@ -210,6 +212,11 @@ pub(crate) fn emit(
         p.nodes.push(kernel.names.join("+"));
         let codes: Vec<PeCode> =
             (0..chain.len()).into_par_iter().map(|i| code_of(g, kernel, kernel.cut, i, true)).collect();
+        let links = chain_of(g, kernel, kernel.cut);
+        let mut senders: Vec<Vec<usize>> = vec![Vec::new(); chain.len()];
+        for i in 0..chain.len() {
+            links.next(i).into_iter().for_each(|next| senders[next].push(i));
+        }
         let class_base = classes.len();
         for (i, (pe, code)) in chain.iter().zip(&codes).enumerate() {
             let class = match classes[class_base..].iter().position(|c| *c == code.class) {
@@ -223,8 +230,9 @@ pub(crate) fn emit(
             for (o, operand) in kernel.inputs.iter().enumerate() {
                 in_colors[usize::from(in_queue(o).0)] = w.streams[operand.stream.0].map(|t| w.colors[t]);
             }
-            if i > 0 {
-                in_colors[usize::from(CHAIN_IN.0)] = Some(w.colors[w.hops[ix][i - 1]]);
+            for &before in &senders[i] {
+                let q = links.queue(before, kernel.inputs.len());
+                in_colors[usize::from(q.0)] = Some(w.colors[w.hops[ix][before]]);
             }
             let to = match w.hops[ix].get(i) {
                 Some(&t) => Some(t),

@@ -98,7 +98,7 @@ pub(crate) fn estimate(
     let Timing { cycles, interval_cycles } = timing(g, &busy, images, groups);
     let mut sram = (0, 0);
     for k in g.kernels.iter().filter(|k| like(g, k).is_none()) {
-        for i in fullest(k, k.cut) {
+        for i in fullest(g, k, k.cut) {
             let c = code_of(g, k, k.cut, i, false);
             sram.0 = sram.0.max(c.sram_bytes(m));
             sram.1 = sram.1.max(u64::from(c.class.text_bytes(m.program.vector_op_bytes, m.program.task_bytes)));

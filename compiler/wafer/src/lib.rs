@@ -7,6 +7,7 @@
 
 mod bands;
 mod buffers;
+mod chain;
 mod code;
 pub mod collective;
 mod color;

@@ -4,6 +4,7 @@
 //! Costs are those of the code that would run: busy cycles of the chain's last PE, which
 //! passes on the results of all others.
 
+use super::chain::Chain;
 use super::code::PeCode;
 use super::error::CompileError;
 use super::kernels::{Core, Format, PeContext, pe_code};
@@ -34,6 +35,18 @@ const MAX_EFFORT: f64 = 1.5;
 /// Shares that take so many times the SRAM of a PE end the search for larger ones that fit.
 const TOO_MUCH: u64 = 2;
 
+/// How the PEs of a kernel cut that way send their shares on.
+pub(crate) fn chain_of(g: &WaferGraph, k: &Kernel, cut: Cut) -> Chain {
+    let pes = pes_of(k.core.as_ref(), cut);
+    if !k.core.forwards() {
+        return Chain::plain(pes);
+    }
+    let out = g.stream(k.output).format;
+    let run = if k.core.splits_columns() { 1 } else { part_columns(out.pitch, cut.parts).0 };
+    let wavelets = cut.per * run.div_ceil(out.elem.per_wavelet() as usize);
+    Chain::of(pes, wavelets, k.inputs.len())
+}
+
 /// The code of the chain's PE `i` of a kernel cut that way.
 ///
 /// The last PE has the first share: it sends its own, then passes on what follows, so that
@@ -44,20 +57,29 @@ pub(crate) fn code_of(g: &WaferGraph, k: &Kernel, cut: Cut, i: usize, with_data:
     let (units, run) = (k.core.units(), k.core.layout().run());
     let (width, parts) = part_columns(run, cut.parts);
     let pes = pes_of(k.core.as_ref(), cut);
-    let at = (pes - 1).saturating_sub(i);
-    let (share, part) = (at / parts, at % parts);
-    let first = (share * cut.per).min(units);
-    let columns = (part * width).min(run)..((part + 1) * width).min(run);
-    let end = (first + cut.per).min(units);
-    let after = if k.core.splits_columns() {
-        units - end
-    } else {
-        let rest_of_run = if columns.end == run { 0 } else { out.format.pitch - columns.end };
-        (units - end) * out.format.pitch + rest_of_run
+    let share = |i: usize| {
+        let at = (pes - 1).saturating_sub(i);
+        let (share, part) = (at / parts, at % parts);
+        let first = (share * cut.per).min(units);
+        let columns = (part * width).min(run)..((part + 1) * width).min(run);
+        (first..(first + cut.per).min(units), columns)
     };
+    // Elements of a block behind those of PE `i`.
+    let after = |i: usize| {
+        let (units_of, columns) = share(i);
+        if k.core.splits_columns() {
+            return units - units_of.end;
+        }
+        let rest_of_run = if columns.end == run { 0 } else { out.format.pitch - columns.end };
+        (units - units_of.end) * out.format.pitch + rest_of_run
+    };
+    let chain = chain_of(g, k, cut);
+    let members = chain.members(i);
+    let (units, columns) = share(i);
     let cx = PeContext {
-        units: first..end,
-        upstream: if pes > 1 { after } else { 0 },
+        units,
+        members: (1..=members).map(|d| after(i + 1 - d) - after(i - d)).collect(),
+        upstream: if chain.has_upstream(i) { after(i - members) } else { 0 },
         columns,
         inputs: &inputs,
         output: out.format,
@@ -73,12 +95,13 @@ fn busiest(g: &WaferGraph, k: &Kernel, cut: Cut) -> [PeCode; 2] {
     [pes - 1, pes.saturating_sub(2)].map(|i| code_of(g, k, cut, i, false))
 }
 
-/// The PEs of a kernel that may hold most: the first, and those that share the runs of the first unit. A PE between two others
-/// of a run holds more of it than those at its ends.
-pub(crate) fn fullest(k: &Kernel, cut: Cut) -> impl Iterator<Item = usize> {
+/// The PEs of a kernel that may hold most: the first, those that share the runs of the first unit, and heads of groups with
+/// others before and behind them. A PE between two others of a run holds more of it than those at its ends.
+pub(crate) fn fullest(g: &WaferGraph, k: &Kernel, cut: Cut) -> impl Iterator<Item = usize> {
     let pes = pes_of(k.core.as_ref(), cut);
     let parts = part_columns(k.core.layout().run(), cut.parts).1;
-    std::iter::once(0).chain(pes.saturating_sub(parts)..pes)
+    let first = pes.saturating_sub(parts);
+    std::iter::once(0).chain(chain_of(g, k, cut).heads(parts, first)).chain(first..pes)
 }
 
 /// Expected cycles of the kernel's busiest PE for one run of the model.
@@ -114,7 +137,7 @@ fn cuts(g: &WaferGraph, k: &Kernel, max_pes: usize) -> Vec<Cut> {
 
 /// Bytes of SRAM of the PE that holds most.
 fn need(g: &WaferGraph, k: &Kernel, cut: Cut, m: &Machine) -> u64 {
-    fullest(k, cut).map(|i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0)
+    fullest(g, k, cut).map(|i| code_of(g, k, cut, i, false).sram_bytes(m)).max().unwrap_or(0)
 }
 
 /// The ways to cut a kernel.
@@ -189,7 +212,7 @@ impl<'a> Cutter<'a> {
     fn figures(&self, g: &WaferGraph, k: &Kernel, cut: Cut) -> (u64, u64) {
         let (mut need, mut cycles) = (0, 0);
         let pes = pes_of(k.core.as_ref(), cut);
-        let mut full: Vec<usize> = fullest(k, cut).collect();
+        let mut full: Vec<usize> = fullest(g, k, cut).collect();
         full.extend([pes - 1, pes.saturating_sub(2)]);
         full.sort_unstable();
         full.dedup();

@@ -147,12 +147,13 @@ impl<'a> Router<'a> {
         Some(tree)
     }
 
-    /// The hop between neighbours of a chain.
-    pub(crate) fn hop(&mut self, from: Pe, to: Pe) -> Tree {
+    /// From the first to the last of some neighbours on a chain, past those between.
+    pub(crate) fn along(&mut self, chain: &[Pe]) -> Tree {
         let mut tree = Tree::default();
+        let (Some(&from), Some(to)) = (chain.first(), chain.last()) else { return tree };
         tree.hops.insert(from, Hop { rx: Port::Ramp, tx: PortSet::default() });
-        self.step(&mut tree, from, to);
-        if let Some(h) = tree.hops.get_mut(&to) {
+        chain.windows(2).for_each(|pair| self.step(&mut tree, pair[0], pair[1]));
+        if let Some(h) = tree.hops.get_mut(to) {
             h.tx = h.tx.with(Port::Ramp);
         }
         tree

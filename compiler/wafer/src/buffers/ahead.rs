@@ -1,7 +1,7 @@
-//! A row of room before what a window takes of its own lane.
+//! Rows of room before what a window takes of its own lane.
 //!
 //! A row goes to the window and to the neighbours at once, so a window that computes would keep its neighbours from the row
-//! after, and then wait itself until theirs have come. With room for a row they have it while all compute:
+//! after, and then wait itself until theirs have come. With room for rows they have them while all compute:
 //!
 //! ```text
 //!  rows ====+====> [delay] ====> window
@@ -11,6 +11,9 @@
 
 use super::{blocks_of, holding, in_blocks, insert_one};
 use crate::streams::{KernelId, Lane, WaferGraph};
+
+/// Rows of room: one while the window computes, one more since what neighbours pick comes later by its way.
+const ROWS_AHEAD: usize = 2;
 
 /// Rows of a single image at least: with fewer, the row that each window then comes later costs more than neighbours gain.
 const FEWEST_ROWS: usize = 16;
@@ -27,7 +30,9 @@ pub(crate) fn add_room_for_neighbours(g: &mut WaferGraph) {
         if images == 1 && blocks < FEWEST_ROWS {
             continue;
         }
-        insert_one(g, KernelId(k), 0, holding(1, &layout, images));
+        for _ in 0..ROWS_AHEAD {
+            insert_one(g, KernelId(k), 0, holding(1, &layout, images));
+        }
     }
 }
 

@@ -54,16 +54,32 @@ pub(crate) fn has_reconvergence(g: &WaferGraph) -> bool {
 /// long one works on at a time, so that the two need not wait for each other at every row.
 const SPARE_ROWS: usize = 6;
 
-/// Puts buffers where the graph would deadlock without them.
+/// Puts buffers where the graph would deadlock without them, and room on the short branches of its lanes.
 ///
 /// Runs the graph a few times, however many buffers it needs.
 pub(crate) fn add_buffers(g: &mut WaferGraph) -> Result<(), CompileError> {
-    let mut buffered = BTreeSet::new();
+    let mut buffered = short_branches(g);
     until_done(g, &mut buffered)?;
     for (k, i) in buffered {
         spare_rows(g, k, i);
     }
     Ok(())
+}
+
+/// Operands of joins that have come through two kernels less than the other one, or fewer.
+fn short_branches(g: &WaferGraph) -> BTreeSet<(KernelId, usize)> {
+    let mut depth = vec![0usize; g.streams.len()];
+    let mut short = BTreeSet::new();
+    for k in g.order() {
+        let kernel = &g.kernels[k.0];
+        let depths: Vec<usize> = kernel.inputs.iter().map(|o| depth[o.stream.0]).collect();
+        let deepest = depths.iter().copied().max().unwrap_or(0);
+        depth[kernel.output.0] = deepest + 1;
+        if kernel.core.joins_branches() {
+            short.extend((0..depths.len()).filter(|&i| depths[i] + 2 <= deepest).map(|i| (k, i)));
+        }
+    }
+    short
 }
 
 /// Adds buffers until the graph runs to its end.
@@ -118,8 +134,13 @@ pub(crate) fn hold_back(g: &mut WaferGraph, k: KernelId, i: usize, blocks: usize
         layout.loops.insert(1, Loop { count: 1, step: 0 });
     }
     let Some((layout, images)) = in_blocks(&stream) else { return };
+    // Its own rows go on one by one, so that those of the next image come while the last ones leave; a few columns or rows beside
+    // them need fewer PEs.
     let (_, most) = blocks_of(&layout, images);
-    insert_one(g, k, i, holding(blocks.clamp(1, most), &layout, images));
+    let each = if i == 0 { 1 } else { blocks.clamp(1, most) };
+    for _ in 0..if i == 0 { blocks } else { 1 } {
+        insert_one(g, k, i, holding(each, &layout, images));
+    }
 }
 
 /// Bytes of a block that one PE holds back, at most.

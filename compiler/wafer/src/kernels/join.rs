@@ -54,6 +54,10 @@ impl Core for Join {
         InputUse::Exact
     }
 
+    fn joins_branches(&self) -> bool {
+        true
+    }
+
     fn image(&self, inputs: &[Option<[usize; 4]>]) -> Option<[usize; 4]> {
         inputs[0].filter(|_| inputs[0] == inputs[1])
     }

@@ -50,6 +50,7 @@ pub(crate) use softmax::Softmax;
 pub(crate) use stitch::Stitch;
 pub(crate) use total::Total;
 
+use super::chain::member_queue;
 use super::code::{Builder, PeCode, fabric, mem, mov, num, to_fabric};
 use super::layout::{Layout, Loop};
 use super::steps::{self, Arg, Block, Step};
@@ -85,7 +86,9 @@ pub(crate) struct PeContext<'a> {
     pub(crate) units: Range<usize>,
     /// The columns of each run that it makes: all, unless PEs share the runs of a unit.
     pub(crate) columns: Range<usize>,
-    /// Elements of each block (with pads) that the PEs before it in the chain make.
+    /// Elements of each block (with pads) that the PEs of its group make whose head it is, the nearest first.
+    pub(crate) members: Vec<usize>,
+    /// Elements of each block (with pads) that the PEs before it in the chain make, but for those.
     pub(crate) upstream: usize,
     /// Formats of the inputs, in operand order; input i is queue i times two.
     pub(crate) inputs: &'a [Format],
@@ -196,6 +199,11 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         1.0 / 32.0
     }
 
+    /// True when its PEs send their shares by [`PeContext::forward`], so that the chain may come in groups.
+    fn forwards(&self) -> bool {
+        true
+    }
+
     /// True when elementwise steps can work on its blocks, in f32 in SRAM.
     fn takes_steps(&self) -> bool {
         true
@@ -226,6 +234,11 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
 
     /// True when it takes every input whole, whatever the others do.
     fn drains(&self) -> bool {
+        false
+    }
+
+    /// True when its operands are results of equal rank, one as long in the making as the other or not.
+    fn joins_branches(&self) -> bool {
         false
     }
 
@@ -367,12 +380,12 @@ impl PeContext<'_> {
 
     /// Pass on the shares of the PEs before this one.
     pub(crate) fn forward(&self, b: &mut Builder) -> Vec<VecOp> {
-        if self.upstream == 0 {
-            return Vec::new();
-        }
         let f = self.output.elem;
-        let n = b.param(self.upstream);
-        vec![mov(num(1), n, to_fabric(OUT, f), fabric(CHAIN_IN, f))]
+        let members = self.members.iter().enumerate();
+        let mut from: Vec<_> = members.map(|(i, &n)| (member_queue(i + 1, self.inputs.len()), n)).collect();
+        from.push((CHAIN_IN, self.upstream));
+        from.retain(|&(_, n)| n > 0);
+        from.into_iter().map(|(q, n)| mov(num(1), b.param(n), to_fabric(OUT, f), fabric(q, f))).collect()
     }
 
     /// A block of f32 results for this PE's units, `cols` columns or `rows` rows, starting as

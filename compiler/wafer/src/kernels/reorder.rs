@@ -126,6 +126,10 @@ impl Core for Reorder {
         format!("{} elements at a time", self.elements())
     }
 
+    fn forwards(&self) -> bool {
+        false
+    }
+
     fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -113,6 +113,10 @@ impl Core for General {
         format!("{}{n} operations{rounds}", self.about)
     }
 
+    fn forwards(&self) -> bool {
+        false
+    }
+
     fn layout(&self) -> &Layout {
         &self.layout
     }

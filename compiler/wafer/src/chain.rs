@@ -2,7 +2,7 @@
 //!
 //! A word takes six cycles from PE to PE, as long as it takes a word to pass six routers. Where a share has fewer words than that,
 //! PEs come in groups: the members of one send to its head, and heads send to the next head past the routers between them, so that
-//! a row of results takes as many steps as there are groups. With groups of three, on three colors and one more:
+//! a row of results takes as many steps as there are groups. With groups of three:
 //!
 //! ```text
 //!  PE   0    1    2    3    4    5    6    7    8
@@ -13,7 +13,7 @@
 //!
 //! The order of shares is that of the chain from its end, whatever the groups are. Knows nothing of kernels.
 
-use super::kernels::{CHAIN_IN, in_queue};
+use super::kernels::{CHAIN_IN, MAX_INPUTS, in_queue};
 use quadrille_isa::wafer::InQueue;
 
 /// Cycles of a word from a PE to another that is so many routers on: queue, ramps, the routers.
@@ -37,8 +37,8 @@ pub(crate) struct Chain {
 impl Chain {
     /// The chain that brings a row of results together soonest, of `pes` shares of so many wavelets, where PEs have so many inputs.
     pub(crate) fn of(pes: usize, wavelets: usize, inputs: usize) -> Chain {
-        let queues = (0..).take_while(|&i| i < LARGEST - 1 && inputs + i < super::kernels::MAX_INPUTS).count();
-        let most = if pes < FEWEST_PES { 1 } else { queues + 1 };
+        let queues = MAX_INPUTS.saturating_sub(inputs);
+        let most = if pes < FEWEST_PES { 1 } else { LARGEST.min(queues + 1) };
         // Cycles for as many PEs as all these sizes divide.
         let time = |group: usize| 12 / group * cycles(group).max(group * wavelets);
         Chain { pes, group: (1..=most).min_by_key(|&g| (time(g), g)).unwrap_or(1) }

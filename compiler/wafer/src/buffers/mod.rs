@@ -137,9 +137,9 @@ pub(crate) fn hold_back(g: &mut WaferGraph, k: KernelId, i: usize, blocks: usize
     // Its own rows go on one by one, so that those of the next image come while the last ones leave; a few columns or rows beside
     // them need fewer PEs.
     let (_, most) = blocks_of(&layout, images);
-    let each = if i == 0 { 1 } else { blocks.clamp(1, most) };
-    for _ in 0..if i == 0 { blocks } else { 1 } {
-        insert_one(g, k, i, holding(each, &layout, images));
+    let depths = if i == 0 { vec![1; blocks] } else { vec![blocks.clamp(1, most)] };
+    for depth in depths {
+        insert_one(g, k, i, holding(depth, &layout, images));
     }
 }
 

@@ -422,6 +422,18 @@ fn images_in_lanes() {
     }
 }
 
+/// Cycles from one image of a batch `x` to the next, simulated and expected; checker-clean.
+fn intervals(n: &mut Net, x: ValueId, options: &Options) -> (u64, u64) {
+    let m = Machine::builtin("wafer").expect("a built-in machine");
+    let c = wafer::compile(&n.g, &m, options).expect("it fits");
+    assert!(rt::check(&c.program, &m).ok());
+    let inputs = [n.v.tensor(n.g.shape(x), 1.0)];
+    let sim = rt::simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("{e}"));
+    let interval = sim.interval_cycles.expect("a batch");
+    println!("{interval} cycles from image to image, {} expected", c.estimate.interval_cycles);
+    (interval, c.estimate.interval_cycles)
+}
+
 /// Windows that look into other lanes: no lane waits at every row until its neighbours have sent theirs.
 #[test]
 fn neighbours_have_rows_ahead() {
@@ -431,15 +443,9 @@ fn neighbours_have_rows_ahead() {
     let y = n.conv(y, 16, [3, 3], [1, 1], 1, 1);
     let y = n.conv(y, 16, [3, 3], [1, 1], 1, 1);
     n.output(y);
-    let m = Machine::builtin("wafer").expect("a built-in machine");
-    let c =
-        wafer::compile(&n.g, &m, &Options { lanes: Some(4), bands: Some(1), ..Options::default() }).expect("it fits");
-    assert!(rt::check(&c.program, &m).ok());
-    let inputs = [n.v.tensor(n.g.shape(x), 1.0)];
-    let sim = rt::simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("{e}"));
-    let interval = sim.interval_cycles.expect("four images");
-    println!("{interval} cycles from image to image, {} expected", c.estimate.interval_cycles);
-    assert!(5 * interval <= 6 * c.estimate.interval_cycles);
+    let options = Options { lanes: Some(4), bands: Some(1), ..Options::default() };
+    let (interval, expected) = intervals(&mut n, x, &options);
+    assert!(5 * interval <= 6 * expected);
 }
 
 /// A chain of 512 PEs with a word each: one by one they would take twice the time.
@@ -449,15 +455,9 @@ fn long_chains_keep_their_pace() {
     let x = n.input(&[4, 256, 4, 1]);
     let y = n.conv(x, 512, [1, 1], [1, 1], 0, 1);
     n.output(y);
-    let m = Machine::builtin("wafer").expect("a built-in machine");
     let options = Options { lanes: Some(1), bands: Some(1), groups: Some(1), ..Options::default() };
-    let c = wafer::compile(&n.g, &m, &options).expect("it fits");
-    assert!(rt::check(&c.program, &m).ok());
-    let inputs = [n.v.tensor(n.g.shape(x), 1.0)];
-    let sim = rt::simulate(&c.program, &m, &inputs).unwrap_or_else(|e| panic!("{e}"));
-    let interval = sim.interval_cycles.expect("four images");
-    println!("{interval} cycles from image to image, {} expected", c.estimate.interval_cycles);
-    assert!(4 * interval <= 5 * c.estimate.interval_cycles);
+    let (interval, expected) = intervals(&mut n, x, &options);
+    assert!(4 * interval <= 5 * expected);
 }
 
 /// An image of enough rows for bands, through every kernel that can be in them, its outputs in bands and whole.

@@ -68,6 +68,12 @@ impl Chain {
         if self.to_head(i) == 0 { i.min(self.group - 1) } else { 0 }
     }
 
+    /// The PEs that send to PE `i`: members of its group, the nearest first, then the head of the group before.
+    pub(crate) fn senders(self, i: usize) -> impl Iterator<Item = usize> {
+        let members = (1..=self.members(i)).map(move |d| i - d);
+        members.chain(self.has_upstream(i).then(|| i - self.group))
+    }
+
     /// Heads before PE `end`, as many as there are places among `parts` PEs that they can have.
     pub(crate) fn heads(self, parts: usize, end: usize) -> impl Iterator<Item = usize> {
         (end.saturating_sub(parts * self.group)..end).filter(move |&i| self.to_head(i) == 0)
@@ -115,8 +121,10 @@ mod tests {
             let c = Chain::of(pes, wavelets, inputs);
             prop_assert_eq!(sent(c, pes - 1), (0..pes).rev().collect::<Vec<_>>());
             for i in 0..pes {
+                let senders: Vec<usize> = (0..i).rev().filter(|&j| c.next(j) == Some(i)).collect();
+                prop_assert_eq!(&c.senders(i).collect::<Vec<_>>(), &senders);
                 // No two come on one queue, and none on one of the kernel's inputs.
-                let mut queues: Vec<InQueue> = (0..i).filter(|&j| c.next(j) == Some(i)).map(|j| c.queue(j, inputs)).collect();
+                let mut queues: Vec<InQueue> = senders.into_iter().map(|j| c.queue(j, inputs)).collect();
                 queues.extend((0..inputs).map(in_queue));
                 let all = queues.len();
                 queues.sort();

@@ -213,10 +213,6 @@ pub(crate) fn emit(
         let codes: Vec<PeCode> =
             (0..chain.len()).into_par_iter().map(|i| code_of(g, kernel, kernel.cut, i, true)).collect();
         let links = chain_of(g, kernel, kernel.cut);
-        let mut senders: Vec<Vec<usize>> = vec![Vec::new(); chain.len()];
-        for i in 0..chain.len() {
-            links.next(i).into_iter().for_each(|next| senders[next].push(i));
-        }
         let class_base = classes.len();
         for (i, (pe, code)) in chain.iter().zip(&codes).enumerate() {
             let class = match classes[class_base..].iter().position(|c| *c == code.class) {
@@ -230,7 +226,7 @@ pub(crate) fn emit(
             for (o, operand) in kernel.inputs.iter().enumerate() {
                 in_colors[usize::from(in_queue(o).0)] = w.streams[operand.stream.0].map(|t| w.colors[t]);
             }
-            for &before in &senders[i] {
+            for before in links.senders(i) {
                 let q = links.queue(before, kernel.inputs.len());
                 in_colors[usize::from(q.0)] = Some(w.colors[w.hops[ix][before]]);
             }

@@ -237,7 +237,7 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         false
     }
 
-    /// True when its operands are results of equal rank, one as long in the making as the other or not.
+    /// True when branches of a graph meet here, which may have come through more kernels or fewer.
     fn joins_branches(&self) -> bool {
         false
     }

@@ -86,8 +86,7 @@ fn ask_targets(graph: &Graph) {
         let problems = pipeline::unsupported_nodes(&optimised, &machine, &Default::default());
         if problems.is_empty() {
             // An error is an answer: it may not fit.
-            let precision = pipeline::precision(graph, machine.target(), None);
-            let _ = pipeline::compile(&optimised, &machine, precision);
+            let _ = pipeline::compile(&optimised, &machine);
         }
     }
 }

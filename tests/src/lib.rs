@@ -17,6 +17,7 @@ pub mod machine_lists;
 pub mod measure;
 pub mod node_cases;
 pub mod operator_cases;
+pub mod quantised;
 pub mod rewritten;
 pub mod scope;
 pub mod suite_cases;

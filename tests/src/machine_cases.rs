@@ -150,7 +150,7 @@ impl Machines {
     fn run(&self, case: &NodeCase, set: &DataSet, machine: &Machine) -> Result<(), Trouble> {
         let bug = |what: &'static str| move |e: Failure| Trouble::Bug(format!("{what}: {}", said(&e)));
         let graph = pipeline::prepare(&set.graph, self.full_size(), &Preparation::default()).map_err(bug("passes"))?;
-        let compiled = pipeline::compile(&graph, machine, Precision::F16).map_err(|e| match e.cause {
+        let compiled = pipeline::compile(&graph, machine).map_err(|e| match e.cause {
             Cause::Unsupported | Cause::DoesNotFit => Trouble::Refused(said(&e)),
             _ => Trouble::Bug(format!("compiler: {}", said(&e))),
         })?;

@@ -8,7 +8,6 @@ use quadrille::failure::Failure;
 use quadrille::machine::{Machine, Target};
 use quadrille::pipeline::{self, Mapping, Programs};
 use quadrille_compiler::ir::{Graph, ValueDef, text};
-use quadrille_compiler::passes::integer_kernels;
 use quadrille_compiler::rewrite::cost::graph_cost;
 use quadrille_compiler::rewrite::{
     CostModel, Extraction, GraphCost, Objective, RewriteOptions, Theme, optimize, random_inputs, worth_a_program,
@@ -63,7 +62,7 @@ pub fn real(name: &str, target: Target) -> (Graph, Precision) {
     let precision = pipeline::precision(&graph, target, None);
     let mut passes = vec!["clean".to_string()];
     if precision == Precision::Int8 {
-        passes.insert(0, integer_kernels::PASS.name.to_string());
+        passes.insert(0, pipeline::integers_on(target).0.name.to_string());
     }
     (pipeline::run_passes(&graph, Some(&Machine::full_size(target)), &passes).expect("the passes run"), precision)
 }
@@ -98,7 +97,7 @@ pub fn row(name: &str, g: &Graph, (target, source): (Target, Source), precision:
         }
     }
     // As the compiler chooses; a test compares.
-    let programs = Programs { machine: &machine, precision, mapping: Mapping::default() };
+    let programs = Programs { machine: &machine, mapping: Mapping::default() };
     let [untouched, sequential, sum, overlap] = [0, 1, 2, 3].map(|c| row.columns[c]);
     let candidates = [overlap, sum, sequential, untouched];
     let costs = candidates.map(|f| &row.forms[f].cost);
@@ -132,7 +131,7 @@ impl Program<'_> {
     /// The program and its cycles by schedule or plan.
     fn compiled(&self) -> &Result<(AnyProgram, u64), Failure> {
         self.program.get_or_init(|| {
-            let compiled = pipeline::compile(self.g, self.machine, self.precision)?;
+            let compiled = pipeline::compile(self.g, self.machine)?;
             Ok((compiled.program, compiled.estimate.cycles))
         })
     }
@@ -145,12 +144,11 @@ impl Program<'_> {
             .and(self.digest);
         if self.machine.target() == Target::Wafer && source == Source::Plan {
             // The program itself is not needed.
-            let planned = figure(key.and("plan"), || {
-                match pipeline::expected_as(self.g, self.machine, self.precision, &Mapping::default()) {
+            let planned =
+                figure(key.and("plan"), || match pipeline::expected_as(self.g, self.machine, &Mapping::default()) {
                     Ok(e) => e.cycles.to_string(),
                     Err(e) => refused(&e),
-                }
-            });
+                });
             let cycles = planned.parse().ok();
             return (cycles.ok_or(planned), cycles);
         }

@@ -55,8 +55,8 @@ pub fn whole(files: &corpus::Model, machine: &str) -> Whole {
 ///
 /// Panics with the compiler's words.
 pub fn compiled(ready: Prepared, machine: Machine) -> Whole {
-    let (graph, feeds, precision, outputs) = ready;
-    let compiled = pipeline::compile(&graph, &machine, precision).unwrap_or_else(|e| panic!("{e}"));
+    let (graph, feeds, _, outputs) = ready;
+    let compiled = pipeline::compile(&graph, &machine).unwrap_or_else(|e| panic!("{e}"));
     let inputs = feeds.for_graph(&graph, 0).expect("inputs for every input of the graph");
     Whole { machine, feeds, graph, compiled, inputs, outputs }
 }

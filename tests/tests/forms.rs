@@ -1,7 +1,6 @@
 //! Forms that models spell out in primitives. Norms: every spelling ends as the one primitive, whose mapping on the chip takes
 //! fewer cycles than the chain. Grouped heads: keys and values are never repeated.
 
-use quadrille::compare::Precision;
 use quadrille::machine::{Machine, Target};
 use quadrille::pipeline;
 use quadrille_compiler::ir::eval::eval;
@@ -105,7 +104,7 @@ fn rewritten(g: &Graph, target: Target, off: &[&str]) -> Graph {
 fn cycles(g: &Graph, target: Target) -> u64 {
     let g = pipeline::run_passes(g, Some(&Machine::full_size(target)), &["clean".to_string()]).expect("the passes run");
     let machine = Machine::full_size(target);
-    let compiled = pipeline::compile(&g, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}\n{g:?}"));
+    let compiled = pipeline::compile(&g, &machine).unwrap_or_else(|e| panic!("{e}\n{g:?}"));
     if target == Target::Tsp {
         return compiled.estimate.cycles;
     }
@@ -597,7 +596,7 @@ fn log_softmax_takes_logarithms_of_sums() {
     let machine = Machine::full_size(Target::Wafer);
     let g = pipeline::run_passes(&with, Some(&machine), &["clean".to_string()]).expect("the passes run");
     let inputs = random_inputs(&g, 3);
-    let program = pipeline::compile(&g, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}")).program;
+    let program = pipeline::compile(&g, &machine).unwrap_or_else(|e| panic!("{e}")).program;
     let got = pipeline::simulate(&program, &machine, &inputs).expect("it runs").outputs;
     let (got, want) = (got[0].as_f32().expect("floats"), eval(&before, &inputs).expect("it evaluates"));
     for (a, b) in got.iter().zip(want[0].as_f32().expect("floats")) {

@@ -282,7 +282,7 @@ fn the_schedule_of_a_small_product() {
     g.add_output("y", y);
 
     let machine = Machine::load("tsp-small").expect("a machine that ships with the compiler");
-    let compiled = pipeline::compile(&g, &machine, Precision::F16).unwrap_or_else(|e| panic!("{e}"));
+    let compiled = pipeline::compile(&g, &machine).unwrap_or_else(|e| panic!("{e}"));
     let checked = pipeline::check(&compiled.program, &machine).expect("the checker runs");
     assert_eq!(checked.error_count, 0, "{:#?}", checked.errors);
     let rows: Vec<f32> = (0..48).map(|i| ((i * 5 % 11) as f32 - 5.0) / 4.0).collect();

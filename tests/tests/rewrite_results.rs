@@ -420,8 +420,8 @@ fn the_page_has_what_the_compiler_takes() {
     for (name, target) in [("digits", Target::Tsp), ("llama-tiny", Target::Tsp), ("mtcnn-rnet", Target::Wafer)] {
         let files = corpus::any(name);
         let machine = Machine::full_size(target);
-        let (graph, _, precision, _) = prepared(&files, &machine);
-        let cycles = pipeline::compile(&graph, &machine, precision).expect("it compiles").estimate.cycles;
+        let (graph, ..) = prepared(&files, &machine);
+        let cycles = pipeline::compile(&graph, &machine).expect("it compiles").estimate.cycles;
         let (g, precision) = real(name, target);
         let row = row(name, &g, (target, Source::Plan), precision);
         assert_eq!(row.compiled().expected, Some(cycles), "{name} on {}: {}", target.name(), row.line());

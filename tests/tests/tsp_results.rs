@@ -119,8 +119,8 @@ fn prove(c: &Compiled, machine: &Machine, g: &Graph, inputs: &[Tensor], names: &
 }
 
 fn row(name: &str, files: &Model, machine: &Machine) -> Result<Row, String> {
-    let (graph, feeds, precision, outputs) = prepared(files, machine);
-    let c = pipeline::compile(&graph, machine, precision).map_err(|e| e.to_string())?;
+    let (graph, feeds, _, outputs) = prepared(files, machine);
+    let c = pipeline::compile(&graph, machine).map_err(|e| e.to_string())?;
     let inputs = feeds.for_graph(&graph, 0).expect("inputs for every input of the graph");
     let expected: Vec<&Tensor> = outputs.iter().map(|o| &feeds.expected[o]).collect();
     let cycles = prove(&c, machine, &graph, &inputs, &outputs, &expected);

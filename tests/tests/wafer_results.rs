@@ -71,7 +71,7 @@ fn prove(
 /// What the page says of a model, or why it says nothing.
 fn row(name: &str, files: &Model, machine: &Machine) -> Value {
     let (graph, feeds, precision, outputs) = prepared(files, machine);
-    let c = match pipeline::compile(&graph, machine, precision) {
+    let c = match pipeline::compile(&graph, machine) {
         Ok(c) => c,
         Err(e) => return json!({ "why": e.to_string() }),
     };

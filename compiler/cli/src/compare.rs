@@ -26,7 +26,7 @@ use serde::Serialize;
 pub enum Precision {
     /// f16 operands of products, f32 sums, f32 elementwise.
     F16,
-    /// The integers of a quantised model.
+    /// The integers of a quantised model; on a mesh whole numbers in f16, summed in f32.
     Int8,
 }
 

@@ -188,7 +188,7 @@ fn probe(s: &Stages<'_>, inputs: &[Tensor]) -> Result<Tensors, Failure> {
             probed.add_output(v.name.clone(), n.output);
         }
     }
-    let compiled = pipeline::compile_as(&probed, s.machine, s.precision, &s.mapping)?;
+    let compiled = pipeline::compile_as(&probed, s.machine, &s.mapping)?;
     let values = compiled.tiled.eval(inputs)?;
     let mut out = Tensors::new();
     for (o, t) in probed.outputs.iter().zip(values) {

@@ -1,7 +1,6 @@
 //! Programs of a real model with damaged bytes: read, check and simulate say what is wrong, and
 //! never panic or hang.
 
-use quadrille::compare::Precision;
 use quadrille::machine::{Machine, Target};
 use quadrille::pipeline::{self, Feeds, Preparation};
 use quadrille_compiler::ir::Tensor;
@@ -16,7 +15,7 @@ fn digits(machine: &Machine) -> (AnyProgram, Vec<Tensor>) {
     let graph = pipeline::import(&path, &model, &BTreeMap::new(), &feeds).expect("it imports");
     let inputs = feeds.for_graph(&graph, 0).expect("seeded inputs");
     let graph = pipeline::prepare(&graph, machine, &Preparation::default()).expect("it is rewritten");
-    (pipeline::compile(&graph, machine, Precision::F16).expect("it compiles").program, inputs)
+    (pipeline::compile(&graph, machine).expect("it compiles").program, inputs)
 }
 
 fn splitmix(state: &mut u64) -> u64 {

@@ -9,12 +9,15 @@ mod pointwise;
 mod product;
 mod recognise;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::Pass;
 use crate::ir::builder::{Rebuild, rebuild, scalar, use_counts};
 use crate::ir::{Binary, DType, Graph, Node, Op, PadMode, Pool, Reduce, TypeError, Unary, ValueId};
 use recognise::{Target, dequantised, quantise};
+
+pub(super) use constants::integers;
+pub(super) use product::column_sums;
 
 /// The pass.
 pub const PASS: Pass = Pass {
@@ -39,8 +42,22 @@ pub const PASS: Pass = Pass {
     run,
 };
 
+/// What becomes of the quantisation of a product that goes into a sum and nowhere else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Roundings {
+    /// The product joins the sum as it is.
+    Dropped,
+    /// It is quantised, so that both sides of the sum are narrow.
+    Kept,
+}
+
 fn run(graph: &Graph) -> Result<Graph, TypeError> {
-    let islands = Islands { old: graph, uses: use_counts(graph), only_summed: only_summed(graph) };
+    with(graph, Roundings::Dropped)
+}
+
+/// The graph in integers.
+pub(super) fn with(graph: &Graph, roundings: Roundings) -> Result<Graph, TypeError> {
+    let islands = Islands { old: graph, roundings, uses: use_counts(graph), only_summed: only_summed(graph) };
     rebuild(graph, |r, node| match islands.integer_product(r, node)? {
         Some(v) => Ok(Some(v)),
         None => match islands.quantisation(r, node)? {
@@ -53,8 +70,22 @@ fn run(graph: &Graph) -> Result<Graph, TypeError> {
 /// True when the graph has something that [`PASS`] would make integer: a quantisation of a float value, or a product of
 /// integers that were widened.
 pub fn applies(graph: &Graph) -> bool {
-    let islands = Islands { old: graph, uses: Vec::new(), only_summed: Vec::new() };
-    graph.nodes().iter().any(|n| quantise(graph, n).is_some() || islands.is_integer_product(n))
+    quantises_at_all(graph) || multiplies(graph)
+}
+
+/// True when the graph quantises a float value, and has no product of integers that were widened.
+pub(super) fn quantises(graph: &Graph) -> bool {
+    quantises_at_all(graph) && !multiplies(graph)
+}
+
+fn quantises_at_all(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|n| quantise(graph, n).is_some())
+}
+
+fn multiplies(graph: &Graph) -> bool {
+    let roundings = Roundings::Dropped;
+    let islands = Islands { old: graph, roundings, uses: Vec::new(), only_summed: Vec::new() };
+    graph.nodes().iter().any(|n| islands.is_integer_product(n))
 }
 
 /// An integer value of the new graph: it stands for `(q - zero) * scale`.
@@ -68,6 +99,7 @@ struct Quant {
 
 struct Islands<'a> {
     old: &'a Graph,
+    roundings: Roundings,
     uses: Vec<usize>,
     only_summed: Vec<bool>,
 }

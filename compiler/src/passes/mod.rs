@@ -5,8 +5,8 @@
 //! graph is verified, and an error names the pass that broke it.
 //!
 //! A pass keeps what the graph computes, to the bit where no float sum is reordered, and keeps its
-//! inputs and outputs with their names and types. `integer-kernels` alone changes values, by a stated
-//! amount, and runs where that precision is asked for.
+//! inputs and outputs with their names and types. `integer-kernels` and `whole-numbers` alone change values,
+//! by a stated amount, and run where that precision is asked for.
 
 pub mod common_subexpressions;
 pub mod dead_code;
@@ -15,6 +15,7 @@ pub mod fold_constants;
 pub mod integer_kernels;
 pub mod simplify_reshapes;
 pub mod simplify_transposes;
+pub mod whole_numbers;
 
 mod docs;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub const TABLE: &[Pass] = &[
     integer_kernels::PASS,
     simplify_reshapes::PASS,
     simplify_transposes::PASS,
+    whole_numbers::PASS,
 ];
 
 /// A named list of passes.

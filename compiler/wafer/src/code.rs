@@ -210,22 +210,17 @@ impl PeCode {
         self.class.tasks.iter().map(task).sum()
     }
 
+    /// Cycles of an operation; with links, all its streams take the ramp in turns, a wavelet a cycle each way.
     fn op_cycles(&self, o: &VecOp, m: &Machine, links: bool) -> u64 {
         let n = self.value(o.n0) * self.value(o.n1);
-        let mut rate = u64::from(rate(o, m));
-        for s in [o.a, o.b, o.c] {
-            if let Src::Fabric(_, ty) = s
-                && links
-            {
-                rate = rate.min(u64::from(ty.per_wavelet()));
-            }
+        let mut cycles = n.div_ceil(u64::from(rate(o, m)));
+        if links {
+            let wavelets = |t: ElemType| n.div_ceil(t.per_wavelet() as u64);
+            let taken = |s: Src| if let Src::Fabric(_, t) = s { wavelets(t) } else { 0 };
+            let sent = if let Dst::Fabric(_, t) = o.dst { wavelets(t) } else { 0 };
+            cycles = cycles.max([o.a, o.b, o.c].into_iter().map(taken).sum()).max(sent);
         }
-        if let Dst::Fabric(_, ty) = o.dst
-            && links
-        {
-            rate = rate.min(u64::from(ty.per_wavelet()));
-        }
-        u64::from(m.latency.vector_launch) + n.div_ceil(rate)
+        u64::from(m.latency.vector_launch) + cycles
     }
 }
 

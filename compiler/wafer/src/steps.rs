@@ -476,6 +476,12 @@ pub(crate) fn values(steps: &[Step]) -> Option<Vec<f32>> {
     Some(all)
 }
 
+/// True when f16 holds all that steps can end with.
+pub(crate) fn end_in_f16(steps: &[Step]) -> bool {
+    values(steps)
+        .is_some_and(|all| all.iter().all(|&v| numerics::f16_to_f32(numerics::f32_to_f16(v)).to_bits() == v.to_bits()))
+}
+
 /// True when steps leave all of these values as they are, bit for bit.
 pub(crate) fn keep(steps: &[Step], values: &[f32]) -> bool {
     values.iter().all(|&v| of_number(steps, v).is_some_and(|r| r.to_bits() == v.to_bits()))

@@ -24,7 +24,7 @@ const MORE_PARTS: f64 = 1.5;
 
 /// How often the time of kernels is halved where one image alone waits for each of them, and what that must gain.
 const MOST_HASTE: u32 = 4;
-const WORTH_HASTE: f64 = 1.1;
+const WORTH_HASTE: f64 = 1.05;
 
 /// Most groups of the heads of an attention, and what one more must gain.
 const MOST_HEADS: usize = super::heads::MOST;
@@ -43,7 +43,7 @@ pub(crate) const ENOUGH: f64 = 1.25;
 const FILL: f64 = 0.85;
 
 /// Rows of the mesh that a lane of a band has at least.
-const LEAST_ROWS: usize = 8;
+const LEAST_ROWS: usize = 4;
 
 /// Plans to place before the model is placed without lanes.
 const ATTEMPTS: usize = 3;

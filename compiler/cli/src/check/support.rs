@@ -159,7 +159,7 @@ fn attempt(
     let cheap = imported.nodes().len() <= CHEAP_PRIMITIVES && work.macs <= CHEAP_MACS;
     if q.estimate == Estimate::Compile || q.estimate == Estimate::Auto && cheap {
         let graph = pipeline::prepare(imported, machine, q.preparation)?;
-        let compiled = pipeline::compile_as(&graph, machine, precision, &q.preparation.mapping)?;
+        let compiled = pipeline::compile_as(&graph, machine, &q.preparation.mapping)?;
         let e = compiled.estimate;
         s.estimated_by = Some(Estimated::Compiled);
         s.cycles = Some(e.cycles);
@@ -171,7 +171,9 @@ fn attempt(
         return Ok(());
     }
     s.estimated_by = Some(Estimated::Bound);
-    let weights = work.weight_bytes(precision);
+    // A mesh holds whole numbers in f16.
+    let held = if machine.target() == Target::Wafer { Precision::F16 } else { precision };
+    let weights = work.weight_bytes(held);
     s.sram_bytes = Some(weights);
     s.sram_capacity_bytes = capacity;
     if weights > capacity {

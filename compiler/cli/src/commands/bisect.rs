@@ -228,7 +228,7 @@ impl Subject {
     }
 
     fn compile(&self, graph: &Graph) -> Result<pipeline::Compiled, Failure> {
-        pipeline::compile_as(graph, &self.machine, self.precision, &self.how.mapping)
+        pipeline::compile_as(graph, &self.machine, &self.how.mapping)
     }
 
     /// Compiles, checks, simulates and compares.

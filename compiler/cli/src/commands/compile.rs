@@ -86,7 +86,7 @@ impl Args {
             return self.output.text(&ir::text::print(&graph)).map(|()| 0);
         }
         let (compiled, schedule_s) =
-            progress.stage("compiling", || pipeline::compile_as(&graph, &machine, precision, &self.args.mapping()));
+            progress.stage("compiling", || pipeline::compile_as(&graph, &machine, &self.args.mapping()));
         let compiled = compiled.map_err(|f| f.locate(&model))?;
         drop(progress);
         match (self.emit, &self.output.out) {

@@ -55,9 +55,8 @@ impl Args {
         if self.args.mapping().mode == Mode::WholeMesh {
             let (compiled, _) = progress.stage("compiling", || {
                 let (graph, _) = read_model(&self.model, &self.args)?;
-                let precision = self.args.precision(&graph, machine.target());
                 let graph = pipeline::prepare(&graph, &machine, &self.args.preparation())?;
-                pipeline::compile_as(&graph, &machine, precision, &self.args.mapping())
+                pipeline::compile_as(&graph, &machine, &self.args.mapping())
             });
             let compiled = compiled?;
             drop(progress);

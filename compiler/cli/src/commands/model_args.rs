@@ -38,7 +38,7 @@ pub struct ModelArgs {
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = Named::parse)]
     pub inputs: Vec<Named>,
 
-    /// Passes and pipelines to run instead of the standard `clean,rewrite,clean` (with `integer-kernels` first for int8)
+    /// Passes and pipelines to run instead of the standard `clean,rewrite,clean` (with `integer-kernels` first for int8, `whole-numbers` on a mesh)
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub passes: Option<Vec<String>>,
 

@@ -49,8 +49,7 @@ impl Prepared {
             let feeds = Feeds::read(args.data.as_deref(), &args.inputs, &[], &inputs, &outputs, &[])?;
             let graph = pipeline::import(path, &model, &args.dims()?, &feeds)?;
             let optimized = pipeline::prepare(&graph, &machine, &args.preparation())?;
-            let precision = args.precision(&graph, machine.target());
-            let compiled = pipeline::compile_as(&optimized, &machine, precision, &args.mapping());
+            let compiled = pipeline::compile_as(&optimized, &machine, &args.mapping());
             Ok::<_, Failure>((compiled.map_err(|f| f.locate(&model))?, feeds.for_graph(&graph, 0)?))
         });
         let (compiled, inputs) = compiled?;

@@ -160,7 +160,7 @@ impl Args {
                 Some(path) => read_optimized(path, &graph)?,
                 None => pipeline::prepare(&graph, &machine, &self.args.preparation())?,
             };
-            let compiled = pipeline::compile_as(&optimized, &machine, precision, &self.args.mapping())?;
+            let compiled = pipeline::compile_as(&optimized, &machine, &self.args.mapping())?;
             Ok::<_, Failure>((optimized, compiled))
         });
         let (optimized, compiled) = compiled.map_err(|f| f.locate(&model))?;

@@ -3,7 +3,6 @@
 //! Knows what "quickly" is, by the cost of a graph. Must not know how forms are found.
 
 use super::{Mapping, backend, run_passes};
-use crate::compare::Precision;
 use crate::machine::{Machine, Target};
 use quadrille_compiler::ir::Graph;
 use quadrille_compiler::rewrite::{GraphCost, Judge, Trials};
@@ -21,8 +20,6 @@ const NEAR: usize = 2_000;
 pub struct Programs<'a> {
     /// The machine.
     pub machine: &'a Machine,
-    /// The precision.
-    pub precision: Precision,
     /// How it is to lie on a mesh.
     pub mapping: Mapping,
 }
@@ -43,6 +40,6 @@ impl Judge for Programs<'_> {
     /// By the schedule, or by the plan.
     fn cycles(&self, g: &Graph) -> Option<u64> {
         let cleaned = run_passes(g, Some(self.machine), &["clean".to_string()]).ok()?;
-        backend::expected_as(&cleaned, self.machine, self.precision, &self.mapping).ok().map(|e| e.cycles)
+        backend::expected_as(&cleaned, self.machine, &self.mapping).ok().map(|e| e.cycles)
     }
 }

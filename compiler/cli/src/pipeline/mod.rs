@@ -146,12 +146,18 @@ pub struct Preparation {
 }
 
 /// The precision of a program: the one asked for, else the integers of a quantised model where the
-/// target multiplies them, else f16. `imported` is the graph before any pass.
+/// target computes with them, else f16. `imported` is the graph before any pass.
 pub fn precision(imported: &Graph, target: Target, asked: Option<Precision>) -> Precision {
-    asked.unwrap_or(match target {
-        Target::Tsp if passes::integer_kernels::applies(imported) => Precision::Int8,
-        _ => Precision::F16,
-    })
+    let (_, applies) = integers_on(target);
+    asked.unwrap_or(if applies(imported) { Precision::Int8 } else { Precision::F16 })
+}
+
+/// The pass that makes the integers of a quantised model what a target computes with, and when it applies.
+pub fn integers_on(target: Target) -> (passes::Pass, fn(&Graph) -> bool) {
+    match target {
+        Target::Tsp => (passes::integer_kernels::PASS, passes::integer_kernels::applies),
+        Target::Wafer => (passes::whole_numbers::PASS, passes::whole_numbers::applies),
+    }
 }
 
 /// Names under which the rewriter can be called among the passes: `rewrite` for the machine of
@@ -197,14 +203,14 @@ fn prepare_into(
     if how.mapping.mode == Mode::WholeMesh {
         standard.truncate(1);
     }
-    if precision(graph, machine.target(), how.precision) == Precision::Int8 {
-        if how.passes.is_none() && !passes::integer_kernels::applies(graph) {
+    if precision(graph, machine.target(), how.precision) == Precision::Int8 && how.mapping.mode != Mode::WholeMesh {
+        let (pass, applies) = integers_on(machine.target());
+        if how.passes.is_none() && !applies(graph) {
             return Err(unsupported("--precision int8 wants a quantised model (QuantizeLinear and the like); use f16"));
         }
-        standard.insert(0, passes::integer_kernels::PASS.name.to_string());
+        standard.insert(0, pass.name.to_string());
     }
-    let precision = precision(graph, machine.target(), how.precision);
-    let programs = Programs { machine, precision, mapping: how.mapping };
+    let programs = Programs { machine, mapping: how.mapping };
     let passes = how.passes.as_deref().unwrap_or(&standard);
     run_passes_into(graph, (Some(machine), Some(&programs)), passes, &how.rewrite, rewritten)
 }

@@ -103,10 +103,11 @@ pub(super) fn narrow(t: &Tensor, zeros: Option<&Tensor>) -> Option<Tensor> {
     (fits && wide.shape == t.shape).then(|| eval_op(&Op::Cast(DType::I8), &[&wide]).ok()).flatten()
 }
 
-/// Elements of an `i32` or `i8` tensor.
-pub(super) fn integers(t: &Tensor) -> Vec<i32> {
+/// Elements of an `i32`, `i8` or `u8` tensor.
+pub(in crate::passes) fn integers(t: &Tensor) -> Vec<i32> {
     match t.dtype {
         DType::I8 => t.data.iter().map(|&b| i32::from(b as i8)).collect(),
+        DType::U8 => t.data.iter().map(|&b| i32::from(b)).collect(),
         _ => t.data.chunks_exact(4).map(|c| i32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect(),
     }
 }

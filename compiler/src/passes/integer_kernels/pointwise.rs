@@ -1,7 +1,7 @@
 //! Sums, averages, products and rescaling of quantised values, and the end of every island.
 
 use super::recognise::{Dequantised, Target, range};
-use super::{Islands, Made, Quant};
+use super::{Islands, Made, Quant, Roundings};
 use crate::ir::builder::{Rebuild, scalar};
 use crate::ir::{Binary, DType, Node, Op, Pool, Reduce, Tensor, TensorType, TypeError, Unary, ValueId};
 use crate::passes::integer_kernels::constants::i32_tensor;
@@ -104,7 +104,7 @@ impl Islands<'_> {
             [(b, minus, a, false), (a, false, b, minus)]
         };
         for (product, negative, other, other_negative) in sides {
-            if negative || product == other {
+            if self.roundings == Roundings::Kept || negative || product == other {
                 continue;
             }
             let Some(q) = self.activation(r, other, 0)? else { continue };
@@ -119,6 +119,12 @@ impl Islands<'_> {
         let (Some(p), Some(q)) = (self.activation(r, a, 0)?, self.activation(r, b, 0)?) else { return Ok(None) };
         let (x, mx) = side(r, p, false)?;
         let (y, my) = side(r, q, minus)?;
+        if self.roundings == Roundings::Kept {
+            // Narrow streams meet in one operation, and the scale of the second follows it.
+            let ratio = r.constant("", scalar(DType::F32, mx / my));
+            let v = r.add(Op::Fma, &[x, ratio, y], node)?;
+            return self.rescaled(r, v, my, t, node).map(Some);
+        }
         let my = r.constant("", scalar(DType::F32, my));
         let y = r.add(Op::Binary(Binary::Mul), &[y, my], node)?;
         let mx = r.constant("", scalar(DType::F32, mx));

@@ -279,7 +279,7 @@ fn with_bias(t: Target, bias: &[f32]) -> (f64, f64) {
 }
 
 /// Sum of the weights of each channel of `axis`, which is the first or the last.
-fn column_sums(w: &Tensor, axis: usize) -> Vec<i32> {
+pub(in crate::passes) fn column_sums(w: &Tensor, axis: usize) -> Vec<i32> {
     let channels = w.shape[axis];
     let values = integers(w);
     if axis == 0 {

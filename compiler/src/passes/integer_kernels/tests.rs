@@ -9,8 +9,8 @@ use crate::ir::{
     Binary, DType, EpilogueStep, Graph, Op, OriginId, Pool, Reduce, Tensor, TensorType, Unary, ValueId, Window,
 };
 
-struct Build {
-    g: Graph,
+pub(in crate::passes) struct Build {
+    pub(in crate::passes) g: Graph,
     o: OriginId,
     rng: Rng,
     /// Scale of each input.
@@ -18,14 +18,14 @@ struct Build {
 }
 
 #[derive(Clone, Copy)]
-struct Params {
+pub(in crate::passes) struct Params {
     scale: f32,
     zero: i32,
     dtype: DType,
 }
 
 impl Build {
-    fn new(seed: u64) -> Build {
+    pub(in crate::passes) fn new(seed: u64) -> Build {
         let mut g = Graph::new("island");
         let o = g.add_origin("island");
         Build { g, o, rng: Rng::new(seed), scales: Vec::new() }
@@ -40,14 +40,14 @@ impl Build {
         self.node(Op::Binary(op), &[x, c])
     }
 
-    fn params(&mut self) -> Params {
+    pub(in crate::passes) fn params(&mut self) -> Params {
         let dtype = if self.rng.chance(40) { DType::U8 } else { DType::I8 };
         let middle = if dtype == DType::U8 { 128 } else { 0 };
         let zero = if self.rng.chance(40) { 0 } else { middle + self.rng.below(200) as i32 - 100 };
         Params { scale: 0.01 + self.rng.below(1000) as f32 / 7000.0, zero, dtype }
     }
 
-    fn quantise(&mut self, x: ValueId, p: Params) -> ValueId {
+    pub(in crate::passes) fn quantise(&mut self, x: ValueId, p: Params) -> ValueId {
         let y = self.binary(Binary::Div, x, f64::from(p.scale));
         let y = self.node(Op::Unary(Unary::Round), &[y]);
         let y = self.binary(Binary::Add, y, f64::from(p.zero));
@@ -103,7 +103,7 @@ impl Build {
     }
 
     /// One island of a kind; gives the float value before it is quantised.
-    fn island(&mut self, kind: usize) -> ValueId {
+    pub(in crate::passes) fn island(&mut self, kind: usize) -> ValueId {
         let (c, h) = (1 + self.rng.below(4), 3 + self.rng.below(4));
         let shape = [1, c, h, h + 1];
         let x = self.activation("x", &shape).0;
@@ -160,7 +160,7 @@ impl Build {
     }
 
     /// Values between two quanta and off the ties, which a reciprocal may round the other way.
-    fn inputs(&mut self) -> Vec<Tensor> {
+    pub(in crate::passes) fn inputs(&mut self) -> Vec<Tensor> {
         let shapes: Vec<Vec<usize>> = self.g.inputs.iter().map(|&v| self.g.shape(v).to_vec()).collect();
         let mut inputs = Vec::new();
         for (shape, scale) in shapes.iter().zip(self.scales.clone()) {

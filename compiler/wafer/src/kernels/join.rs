@@ -15,9 +15,17 @@ const BLOCK: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Join {
     layout: Layout,
+    how: How,
+}
+
+/// What it does with a pair.
+#[derive(Clone, Copy, Debug)]
+struct How {
     op: PeOp,
     /// The second operand is inverted first.
     divide: bool,
+    /// The factor of the first operand of an `fma`.
+    factor: Option<f32>,
     name: &'static str,
 }
 
@@ -33,17 +41,38 @@ impl Join {
             Binary::Min => (PeOp::Min, false),
             _ => return None,
         };
-        Some(Join { layout: shared_blocks(order, BLOCK), op, divide, name: b.name() })
+        Some(Join::of(How { op, divide, factor: None, name: b.name() }, order))
+    }
+
+    /// `x * factor + y`.
+    pub(crate) fn scaled(factor: f32, order: &Layout) -> Join {
+        Join::of(How { op: PeOp::Fma, divide: false, factor: Some(factor), name: "fma" }, order)
+    }
+
+    fn of(how: How, order: &Layout) -> Join {
+        Join { layout: shared_blocks(order, BLOCK), how }
+    }
+
+    /// The operation on a pair.
+    fn operands(&self, x: Src, y: Src) -> [Src; 3] {
+        match self.how.factor {
+            Some(f) => [x, Src::Imm(f.to_bits(), ElemType::F32), y],
+            None => [x, y, Src::None],
+        }
     }
 }
 
 impl Core for Join {
     fn op(&self) -> &'static str {
-        self.name
+        self.how.name
     }
 
     fn describe(&self) -> String {
-        if self.divide { "by reciprocal".to_string() } else { String::new() }
+        match self.how {
+            How { divide: true, .. } => "by reciprocal".to_string(),
+            How { factor: Some(f), .. } => format!("first times {f:e}"),
+            _ => String::new(),
+        }
     }
 
     fn layout(&self) -> &Layout {
@@ -52,6 +81,10 @@ impl Core for Join {
 
     fn input_use(&self, _: usize) -> InputUse {
         InputUse::Exact
+    }
+
+    fn takes_f16(&self) -> bool {
+        !self.how.divide
     }
 
     fn joins_branches(&self) -> bool {
@@ -64,23 +97,23 @@ impl Core for Join {
 
     fn lane(&self, [n, c, h, _]: [usize; 4], columns: &Range<usize>, _: &[LaneInput]) -> Option<Box<dyn Core>> {
         let layout = lane_blocks(&Layout::image([n, c, h, columns.len()]), BLOCK);
-        Some(Box::new(Join { layout, op: self.op, divide: self.divide, name: self.name }))
+        Some(Box::new(Join { layout, how: self.how }))
     }
 
     fn band(&self, [n, c, _, w]: [usize; 4], rows: &Range<usize>, _: bool, _: &[BandInput]) -> Option<Box<dyn Core>> {
         let layout = lane_blocks(&Layout::image([n, c, rows.len(), w]), BLOCK);
-        Some(Box::new(Join { layout, op: self.op, divide: self.divide, name: self.name }))
+        Some(Box::new(Join { layout, how: self.how }))
     }
 
     fn units(&self) -> usize {
-        if self.divide {
+        if self.how.divide {
             return 1;
         }
         self.layout.loops[self.layout.loops.len() - 2].count
     }
 
     fn streams_through(&self, steps: &[Step], output: Format) -> bool {
-        steps.is_empty() && !self.divide && output.elem == ElemType::F32
+        steps.is_empty() && !self.how.divide && output.elem == ElemType::F32
     }
 
     fn unit_name(&self) -> &'static str {
@@ -91,28 +124,28 @@ impl Core for Join {
         let loops = &self.layout.loops;
         let (outer, block) = loops.split_at(loops.len() - 2);
         let (all, cols) = (block[0].count, num(block[1].count));
-        let units = if self.divide { 0..all } else { cx.units.clone() };
+        let units = if self.how.divide { 0..all } else { cx.units.clone() };
         let rows = num(units.len());
         let repeat = outer.iter().map(|l| l.count).product();
-        let (x, y) = (fabric(in_queue(0), ElemType::F32), fabric(in_queue(1), ElemType::F32));
+        let [x, y] = [0, 1].map(|i| fabric(in_queue(i), cx.inputs[i].elem));
         let whole = units.len() == all;
         let mut body = Vec::new();
         if whole && self.streams_through(cx.steps, cx.output) {
-            body.push(op(self.op, rows, cols, to_fabric(super::OUT, ElemType::F32), [x, y, Src::None]));
+            body.push(op(self.how.op, rows, cols, to_fabric(super::OUT, ElemType::F32), self.operands(x, y)));
         } else {
             let z = cx.block(b, units.clone(), 0..block[1].count);
             let at = mem(ElemType::F32, z.base, z.pitch, 1);
-            if self.divide {
+            if self.how.divide {
                 body.push(mov(rows, cols, Dst::Mem(at), y));
                 body.push(op(PeOp::Recip, rows, cols, Dst::Mem(at), [Src::Mem(at), Src::None, Src::None]));
-                body.push(op(self.op, rows, cols, Dst::Mem(at), [x, Src::Mem(at), Src::None]));
+                body.push(op(self.how.op, rows, cols, Dst::Mem(at), [x, Src::Mem(at), Src::None]));
             } else {
                 // What is for other PEs goes pair by pair, as what is for this one does.
                 let drop = |b: &mut Builder, n: usize| {
-                    (n > 0).then(|| op(self.op, b.param(n), cols, Dst::None, [x, y, Src::None]))
+                    (n > 0).then(|| op(self.how.op, b.param(n), cols, Dst::None, self.operands(x, y)))
                 };
                 body.extend(drop(b, units.start));
-                body.push(op(self.op, rows, cols, Dst::Mem(at), [x, y, Src::None]));
+                body.push(op(self.how.op, rows, cols, Dst::Mem(at), self.operands(x, y)));
                 body.extend(drop(b, all - units.end));
             }
             body.extend(steps::emit(cx.steps, b, &z));
@@ -125,8 +158,11 @@ impl Core for Join {
         let pairs = inputs[0].iter().zip(inputs[1]);
         pairs
             .map(|(&x, &y)| {
-                let y = if self.divide { scalar(PeOp::Recip, y, 0.0, 0.0) } else { y };
-                scalar(self.op, x, y, 0.0)
+                let y = if self.how.divide { scalar(PeOp::Recip, y, 0.0, 0.0) } else { y };
+                match self.how.factor {
+                    Some(f) => scalar(self.how.op, x, f, y),
+                    None => scalar(self.how.op, x, y, 0.0),
+                }
             })
             .collect()
     }

@@ -221,6 +221,11 @@ pub(crate) trait Core: fmt::Debug + Send + Sync {
         true
     }
 
+    /// True when it computes with whole numbers of a stream in f16, in pairs without a pad, as with those in f32.
+    fn takes_f16(&self) -> bool {
+        false
+    }
+
     /// True when its result lies beside an image for its readers, which take it as f32 then.
     fn is_beside(&self) -> bool {
         false

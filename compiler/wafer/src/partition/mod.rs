@@ -228,6 +228,7 @@ impl Partitioner<'_> {
             Op::Cast(_) => self.view(node, None),
             Op::Unary(u) => self.unary(node, *u),
             Op::Binary(b) => self.binary(node, *b),
+            Op::Fma => self.fma(node),
             Op::Conv { window, groups, epilogue } => self.conv(node, window, *groups, epilogue),
             Op::Broadcast { shape } => self.enlarge(node, shape),
             Op::ConvTranspose { window, groups, extra } => self.conv_transpose(node, window, *groups, extra),

@@ -53,11 +53,31 @@ impl Partitioner<'_> {
                 "give both operands the same extents, or use --target tsp",
             ));
         }
+        self.join(node, (x, y), |order| Join::new(b, order).ok_or_else(|| no_step(b.name())))
+    }
+
+    /// A stream times a number, plus another stream.
+    pub(super) fn fma(&mut self, node: &Node) -> Result<Source, Obstacle> {
+        let &[x, factor, y] = &node.inputs[..] else { return Err(no_step("fma")) };
+        let factor = self.constant_f32(factor).map(|f| f.to_vec());
+        let same = [x, y].iter().all(|&v| self.g.shape(v) == self.g.shape(node.output) && self.constant(v).is_none());
+        let (Some([factor]), true) = (factor.as_deref(), same) else {
+            return Err(Obstacle::new("it is not a stream times a number plus a stream", "use --target tsp"));
+        };
+        self.join(node, (x, y), |order| Ok(Join::scaled(*factor, order)))
+    }
+
+    fn join(
+        &mut self,
+        node: &Node,
+        (x, y): (ValueId, ValueId),
+        core: impl FnOnce(&Layout) -> Result<Join, Obstacle>,
+    ) -> Result<Source, Obstacle> {
         let order = match (self.arrives(x)?, self.arrives(y)?) {
             (Some(l), _) | (None, Some(l)) => l,
-            _ => Layout::row_major(out),
+            _ => Layout::row_major(self.g.shape(node.output)),
         };
-        let core = Join::new(b, &order).ok_or_else(|| no_step(b.name()))?;
+        let core = core(&order)?;
         if self.source(x)?.0 == self.source(y)?.0 {
             return Err(Obstacle::new(
                 "both operands are the same stream, which arrives only once",

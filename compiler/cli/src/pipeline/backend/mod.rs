@@ -3,10 +3,9 @@
 mod tsp;
 mod wafer;
 
-use super::{Account, Busiest, Mapping, Mode, Programs, unsupported};
-use crate::compare::Precision;
+use super::{Account, Busiest, Mapping, Mode, Programs};
 use crate::failure::{Cause, Failure, Problem};
-use crate::machine::{Machine, Target};
+use crate::machine::Machine;
 use quadrille_compiler::ir::{Graph, TensorType};
 use quadrille_compiler::rewrite::{self, CostModel, RewriteError, RewriteOptions, RewriteReport};
 use quadrille_isa::Tensor;
@@ -215,18 +214,13 @@ fn does_not_fit(machine: &str, what: &str, (need, have): (u64, u64), reason: Str
 }
 
 /// Compiles an optimised graph; on a mesh, as a pipeline.
-pub fn compile(graph: &Graph, machine: &Machine, precision: Precision) -> Result<Compiled, Failure> {
-    compile_as(graph, machine, precision, &Mapping::default())
+pub fn compile(graph: &Graph, machine: &Machine) -> Result<Compiled, Failure> {
+    compile_as(graph, machine, &Mapping::default())
 }
 
 /// Compiles an optimised graph.
-pub fn compile_as(
-    graph: &Graph,
-    machine: &Machine,
-    precision: Precision,
-    mapping: &Mapping,
-) -> Result<Compiled, Failure> {
-    compilable(graph, machine, precision)?;
+pub fn compile_as(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Compiled, Failure> {
+    compilable(graph, machine)?;
     match machine {
         Machine::Tsp(m) => tsp::compile(graph, m),
         Machine::Wafer(m) if mapping.mode == Mode::WholeMesh => wafer::compile_in_turn(graph, m, mapping),
@@ -235,26 +229,18 @@ pub fn compile_as(
 }
 
 /// The estimate of [`compile_as`]; of a pipeline on a mesh without making its program.
-pub fn expected_as(
-    graph: &Graph,
-    machine: &Machine,
-    precision: Precision,
-    mapping: &Mapping,
-) -> Result<Estimate, Failure> {
+pub fn expected_as(graph: &Graph, machine: &Machine, mapping: &Mapping) -> Result<Estimate, Failure> {
     match machine {
         Machine::Wafer(m) if mapping.mode != Mode::WholeMesh => {
-            compilable(graph, machine, precision)?;
+            compilable(graph, machine)?;
             wafer::expected(graph, m, mapping)
         }
-        _ => compile_as(graph, machine, precision, mapping).map(|c| c.estimate),
+        _ => compile_as(graph, machine, mapping).map(|c| c.estimate),
     }
 }
 
 /// What no compiler is asked for.
-fn compilable(graph: &Graph, machine: &Machine, precision: Precision) -> Result<(), Failure> {
-    if precision != Precision::F16 && machine.target() != Target::Tsp {
-        return Err(unsupported(format!("--precision {} is not supported on this target; use f16", precision.name())));
-    }
+fn compilable(graph: &Graph, machine: &Machine) -> Result<(), Failure> {
     match oversized(graph) {
         Some(problem) => Err(unsupported_on(machine.name(), problem, Vec::new())),
         None => Ok(()),

@@ -114,22 +114,29 @@ fn resnet50_for_four_images_fills_three_fifths_of_the_mesh_and_is_sound() {
     println!("checked: {} PEs with programs or routes, {} operations", report.pes, report.operations);
 }
 
-/// What PEs did from a cycle on, by node: percent of them that worked, waited for words, for room, for a task.
-fn print_samples(program: &Program, samples: &[rt::Sample], from: u64, cycles: u64) {
-    let mut by_node: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
-    for s in samples.iter().filter(|s| (from..from + cycles).contains(&s.cycle)) {
-        let counts = by_node.entry(s.node).or_default();
+/// Parts of a run that samples are counted in.
+const PARTS: u64 = 40;
+
+/// What the PEs of each node did in each part of a run: percent of them that worked, waited for words, waited for room.
+fn print_samples(program: &Program, samples: &[rt::Sample], cycles: u64) {
+    let part = cycles.div_ceil(PARTS);
+    let mut by_node: BTreeMap<&str, Vec<[u64; 4]>> = BTreeMap::new();
+    for s in samples {
+        let name = program.nodes[s.node as usize].split(" + ").next().unwrap_or_default();
+        let parts = by_node.entry(name).or_insert_with(|| vec![[0; 4]; PARTS as usize]);
         let seen = [s.works, s.waits_for_words, s.waits_for_room, s.idle];
-        counts.iter_mut().zip(seen).for_each(|(all, n)| *all += u64::from(n));
+        parts[(s.cycle / part) as usize].iter_mut().zip(seen).for_each(|(all, n)| *all += u64::from(n));
     }
-    for (node, counts) in by_node {
-        let all = counts.iter().sum::<u64>().max(1);
-        let [works, words, room, idle] = counts.map(|n| 100 * n / all);
-        println!("{works:4} {words:4} {room:4} {idle:4}  {}", program.nodes[node as usize]);
+    println!("in parts of {part} cycles:");
+    for (node, parts) in by_node {
+        for (k, what) in ["works", "words", "room"].into_iter().enumerate() {
+            let percent = |c: &[u64; 4]| format!("{:4}", 100 * c[k] / c.iter().sum::<u64>().max(1));
+            println!("{node:28} {what:5} {}", parts.iter().map(percent).collect::<String>());
+        }
     }
 }
 
-/// Four images of so many rows and columns, simulated: bits of the tiled graph, near the oracle, and an image every twice the
+/// Four images of so many rows and columns, simulated: bits of the tiled graph, numbers of the oracle, and an image every twice the
 /// bound's time at most.
 fn keeps_twice_its_bound(side: usize, options: &Options) {
     let m = Machine::builtin("wafer").expect("built in");
@@ -150,10 +157,7 @@ fn keeps_twice_its_bound(side: usize, options: &Options) {
     let sim = rt::simulate_with(&c.program, &m, &inputs, &options).unwrap_or_else(|e| panic!("{e}"));
     let interval = sim.interval_cycles.expect("four images");
     println!("{} cycles, interval {interval}, simulated in {:.0?}", sim.cycles, start.elapsed());
-    for images in (1..=3).rev() {
-        println!("in the last interval but {images}:");
-        print_samples(&c.program, &sim.samples, sim.cycles.saturating_sub((images + 1) * interval), interval);
-    }
+    print_samples(&c.program, &sim.samples, sim.cycles);
     let tiled = c.tiled.eval(&inputs).expect("inputs fit");
     assert!(sim.outputs[0].dtype == DType::F32 && sim.outputs[0].data == tiled[0].data, "not the tiled graph's bits");
     let oracle = eval::eval(&graph, &inputs).expect("the oracle evaluates");
@@ -161,7 +165,8 @@ fn keeps_twice_its_bound(side: usize, options: &Options) {
     let scale = w.iter().fold(0f32, |m, v| m.max(v.abs()));
     let worst = s.iter().zip(&w).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
     println!("off by {worst:.2e} of {scale:.2e}");
-    assert!(worst <= 5e-2 * scale, "off by {worst} of {scale}");
+    // Whole numbers, whose sums f32 holds.
+    assert!(worst == 0.0, "off by {worst} of {scale}");
     assert!(4 * interval <= 2 * c.estimate.mapping_bound_cycles);
 }
 

@@ -22,7 +22,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME|FILE")]
     pub machine: Option<String>,
 
-    /// Arithmetic of the program [default: int8 for quantised models on tsp, else f16]
+    /// Arithmetic of the program [default: int8 for quantised models, else f16]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 

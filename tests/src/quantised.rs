@@ -122,6 +122,18 @@ impl Net {
         self.node(Op::Unary(Unary::Relu), &[x])
     }
 
+    /// A window of 16 channels and a product back to 24, added to what comes.
+    pub fn residual_block(&mut self, x: &Value) -> Value {
+        let y = self.conv(x, 16, 3, 1, 1);
+        let y = self.relu(y);
+        let y = self.quantised(y, 0.04);
+        let y = self.conv(&y, 24, 1, 1, 1);
+        let y = self.quantised(y, 0.05);
+        let y = self.node(Op::Binary(Binary::Add), &[y.id, x.id]);
+        let y = self.relu(y);
+        self.quantised(y, 0.05)
+    }
+
     /// The network with that output.
     pub fn with_output(mut self, y: &Value) -> Graph {
         self.g.add_output("y", y.id);
@@ -135,14 +147,7 @@ pub fn residual(seed: u64, dtype: DType, shifted: bool) -> Graph {
     let x = n.input(&[1, 3, 8, 7]);
     let x = n.conv(&x, 24, 1, 1, 1);
     let x = n.quantised(x, 0.02);
-    let y = n.conv(&x, 16, 3, 1, 1);
-    let y = n.relu(y);
-    let y = n.quantised(y, 0.04);
-    let y = n.conv(&y, 24, 1, 1, 1);
-    let y = n.quantised(y, 0.05);
-    let y = n.node(Op::Binary(Binary::Add), &[y.id, x.id]);
-    let y = n.relu(y);
-    let y = n.quantised(y, 0.05);
+    let y = n.residual_block(&x);
     n.with_output(&y)
 }
 
@@ -169,14 +174,9 @@ pub fn classifier(seed: u64, dtype: DType, shifted: bool) -> Graph {
 /// Noise for every input of a network.
 pub fn inputs(g: &Graph) -> Vec<Tensor> {
     let mut rng = Rng(77);
-    let mut noise = |s: &[usize]| (0..s.iter().product()).map(|_| rng.below(5000) as f32 / 1000.0 - 2.5).collect();
-    g.inputs
-        .iter()
-        .map(|&v| {
-            Tensor::from_f32(g.shape(v), &{
-                let n: Vec<f32> = noise(g.shape(v));
-                n
-            })
-        })
-        .collect()
+    let mut noise = |shape: &[usize]| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.below(5000) as f32 / 1000.0 - 2.5).collect();
+        Tensor::from_f32(shape, &values)
+    };
+    g.inputs.iter().map(|&v| noise(g.shape(v))).collect()
 }

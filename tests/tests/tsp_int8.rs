@@ -1,7 +1,7 @@
 //! Quantised networks on the tsp machines: the checker finds nothing, and the simulator gives the bits of
 //! the integer graph's oracle, element for element.
 
-use quadrille_compiler::ir::{Binary, DType, Graph, Node, Op, TensorType, eval::eval};
+use quadrille_compiler::ir::{DType, Graph, Node, Op, TensorType, eval::eval};
 use quadrille_compiler::passes::run_pipeline;
 use quadrille_isa::tsp::Machine;
 use quadrille_runtime::tsp::{check, simulate};
@@ -87,14 +87,7 @@ fn the_lowest_zero_point_is_kept_as_zero() {
         let x = n.quantised(x, 0.03);
         let x = n.max_pool(&x);
         let x = n.quantised(x, 0.03);
-        let y = n.conv(&x, 16, 3, 1, 1);
-        let y = n.relu(y);
-        let y = n.quantised(y, 0.04);
-        let y = n.conv(&y, 24, 1, 1, 1);
-        let y = n.quantised(y, 0.05);
-        let y = n.node(Op::Binary(Binary::Add), &[y.id, x.id]);
-        let y = n.relu(y);
-        let y = n.quantised(y, 0.05);
+        let y = n.residual_block(&x);
         let y = n.conv(&y, 9, 1, 1, 1);
         let y = n.quantised(y, 0.05);
         integers(n.with_output(&y))

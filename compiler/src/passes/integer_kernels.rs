@@ -18,6 +18,7 @@ use recognise::{Target, dequantised, quantise};
 
 pub(super) use constants::integers;
 pub(super) use product::column_sums;
+pub(super) use recognise::range;
 
 /// The pass.
 pub const PASS: Pass = Pass {

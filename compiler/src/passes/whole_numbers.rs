@@ -103,7 +103,7 @@ impl Twins<'_> {
         if self.old.ty(node.output).dtype == DType::F32 {
             return self.float(r, node);
         }
-        let Some(twin) = self.twin_of(r, node)? else { return Ok(None) };
+        let Some(twin) = self.twin_of(r, node)?.filter(|t| self.is_as_large(r, t, node)) else { return Ok(None) };
         self.of[node.output.0 as usize] = Some(twin.clone());
         // For whoever wants the integer itself; removed where nobody does.
         let all = self.added(r, &twin, node)?;
@@ -127,7 +127,12 @@ impl Twins<'_> {
             })(),
             _ => None,
         };
-        twin.map(|t| self.added(r, &t, node)).transpose()
+        twin.filter(|t| self.is_as_large(r, t, node)).map(|t| self.added(r, &t, node)).transpose()
+    }
+
+    /// True when it has the shape of a node's result: a constant of one element may have more axes than the operand.
+    fn is_as_large(&self, r: &Rebuild<'_>, twin: &Twin, node: &Node) -> bool {
+        r.graph().shape(twin.v) == self.old.shape(node.output)
     }
 
     fn added(&self, r: &mut Rebuild<'_>, twin: &Twin, node: &Node) -> Result<ValueId, TypeError> {
@@ -146,7 +151,7 @@ impl Twins<'_> {
 
     /// The one value of an integer constant.
     fn integer(&self, v: ValueId) -> Option<i32> {
-        let t = self.old.constant(v).filter(|t| is_integer(t.dtype))?;
+        let t = self.old.constant(v).filter(|t| matches!(t.dtype, DType::I8 | DType::U8 | DType::I32))?;
         let [value] = integers(t)[..] else { return None };
         Some(value)
     }
@@ -185,8 +190,7 @@ impl Twins<'_> {
                 let (Some(t), Some(c)) = (self.known(node.inputs[0]), self.old.constant(node.inputs[1])) else {
                     return Ok(None);
                 };
-                let more = t.plus.and(c).filter(|_| self.old.shape(node.output) == self.old.shape(node.inputs[0]));
-                Ok(more.map(|plus| Twin { plus, ..t }))
+                Ok(t.plus.and(c).map(|plus| Twin { plus, ..t }))
             }
             Op::Reshape { .. }
             | Op::Transpose { .. }
@@ -221,7 +225,7 @@ impl Twins<'_> {
         if !rounded(x) {
             return Ok(None);
         }
-        let (low, high) = if to == DType::U8 { (0, 255) } else { (-128, 127) };
+        let (low, high) = integer_kernels::range(to);
         let v = r.value(x);
         let v = bounded(r, v, Binary::Max, low - zero, node)?;
         let v = bounded(r, v, Binary::Min, high - zero, node)?;
@@ -262,9 +266,9 @@ impl Twins<'_> {
         let Some(w) = self.old.constant(node.inputs[1]).filter(|t| t.dtype == DType::I8) else { return Ok(None) };
         let mut op = node.op.clone();
         let mut x = node.inputs[0];
-        if let Op::Conv { window, .. } = &mut op
+        if !has_border(&node.op)
+            && let Op::Conv { window, .. } = &mut op
             && let Some((inner, before, after)) = self.zero_padding(x)
-            && window.before.iter().chain(&window.after).all(|&p| p == 0)
         {
             (x, window.before, window.after) = (inner, before, after);
         }
@@ -274,13 +278,7 @@ impl Twins<'_> {
         let mut plus = Plus::one(0);
         if zero != 0 {
             // Cells around the image are zeros of the integers, where they are not zero points.
-            let border = match (&op, &node.op) {
-                (Op::Conv { window, .. }, Op::Conv { window: own, .. }) if window == own => {
-                    window.before.iter().chain(&window.after).any(|&p| p > 0)
-                }
-                _ => false,
-            };
-            if border {
+            if has_border(&node.op) {
                 t.v = self.added(r, &t, node)?;
             } else {
                 let sums = integer_kernels::column_sums(w, channel);
@@ -313,8 +311,9 @@ impl Twins<'_> {
     }
 }
 
-fn is_integer(d: DType) -> bool {
-    matches!(d, DType::I8 | DType::U8 | DType::I32)
+/// True for a convolution with cells around its image.
+fn has_border(op: &Op) -> bool {
+    matches!(op, Op::Conv { window, .. } if window.before.iter().chain(&window.after).any(|&p| p > 0))
 }
 
 fn bounded(r: &mut Rebuild<'_>, v: ValueId, op: Binary, bound: i32, node: &Node) -> Result<ValueId, TypeError> {
@@ -353,5 +352,17 @@ mod tests {
             let (want, got) = (eval(&integers, &inputs).unwrap(), eval(&whole, &inputs).unwrap());
             assert_eq!(got[0].data, want[0].data, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_constant_of_more_axes_is_left_to_the_integers() {
+        let text = "graph \"q\" {\n  %0 = input : f32[3] as \"x\"\n  %1 = const [2.0] : f32[1x1]\n  \
+                    %2 = round %0 : f32[3] from \"q\"\n  %3 = add %2, %1 : f32[1x3] from \"q\"\n  \
+                    %4 = cast %3 : i8[1x3] from \"q\"\n  output \"y\" = %4\n}\n";
+        let g = crate::ir::text::parse(text).unwrap();
+        let whole = run(&g).unwrap();
+        verify(&whole).unwrap();
+        let x = [Tensor::from_f32(&[3], &[-1.4, 0.0, 130.0])];
+        assert!(eval(&whole, &x).unwrap() == eval(&g, &x).unwrap());
     }
 }

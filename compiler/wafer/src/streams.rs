@@ -315,22 +315,20 @@ impl WaferGraph {
         &self.streams[s.0]
     }
 
-    /// For every stream whether f16 holds all that it carries.
-    fn held_by_f16(&self) -> Vec<bool> {
-        let mut held = vec![false; self.streams.len()];
-        for k in self.order() {
-            let k = &self.kernels[k.0];
-            let passes = k.steps.is_empty()
-                && (0..k.inputs.len()).all(|i| k.core.input_use(i) == InputUse::Passes && held[k.inputs[i].stream.0]);
-            held[k.output.0] = passes || super::steps::end_in_f16(&k.steps);
+    /// True when f16 holds all that a stream carries.
+    fn is_held_by_f16(&self, s: StreamId) -> bool {
+        let Producer::Kernel(k) = self.stream(s).producer else { return false };
+        let k = &self.kernels[k.0];
+        if !k.steps.is_empty() {
+            return super::steps::end_in_f16(&k.steps);
         }
-        held
+        let mut operands = k.inputs.iter().enumerate();
+        operands.all(|(i, o)| k.core.input_use(i) == InputUse::Passes && self.is_held_by_f16(o.stream))
     }
 
     /// Decides how every stream goes over the wires: f16 where all readers round it to f16
     /// anyway, or take it so and it changes nothing, and two elements a wavelet gain something, else f32.
     pub(crate) fn choose_formats(&mut self) {
-        let held = self.held_by_f16();
         // Readers come later in topological order, so their results are decided first.
         for s in (0..self.streams.len()).rev() {
             let stream = &self.streams[s];
@@ -341,7 +339,9 @@ impl WaferGraph {
                     match k.core.input_use(i) {
                         InputUse::Rounds => true,
                         InputUse::Passes => k.steps.is_empty() && self.streams[k.output.0].narrow,
-                        InputUse::Exact => held[s] && run.is_multiple_of(2) && k.core.takes_f16(),
+                        InputUse::Exact => {
+                            k.core.takes_f16() && run.is_multiple_of(2) && self.is_held_by_f16(StreamId(s))
+                        }
                     }
                 });
             let runs_agree = stream.readers.iter().all(|&(k, i)| {

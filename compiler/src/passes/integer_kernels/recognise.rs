@@ -65,7 +65,7 @@ pub(super) struct Target {
 }
 
 /// Least and greatest value of `i8` or `u8`.
-pub(super) fn range(dtype: DType) -> (i32, i32) {
+pub(in crate::passes) fn range(dtype: DType) -> (i32, i32) {
     if dtype == DType::U8 { (0, 255) } else { (-128, 127) }
 }
 

@@ -171,6 +171,33 @@ pub fn classifier(seed: u64, dtype: DType, shifted: bool) -> Graph {
     n.with_output(&y)
 }
 
+/// Scores of every two positions of some heads, and with them a mix of values, all quantised; scales are powers of two, so that
+/// floats are exact.
+pub fn scores_and_mix(
+    (heads, positions, depth): (usize, usize, usize),
+    dtype: DType,
+    zero: impl Fn(&str) -> f32,
+) -> Graph {
+    let mut n = Net::new(3, dtype, false);
+    let mut operand = |name: &str, perm: [usize; 4]| {
+        let x = n.g.add_input(name, TensorType::new(DType::F32, [1, positions, heads * depth]));
+        n.zero = Some(zero(name));
+        let x = n.quantised(x, 1.0 / 32.0);
+        let x = n.node(Op::Reshape { shape: vec![1, positions, heads, depth] }, &[x.id]);
+        n.node(Op::Transpose { perm: perm.to_vec() }, &[x])
+    };
+    let [q, k, v] = [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])].map(|(x, perm)| operand(x, perm));
+    let s = n.node(Op::MatMul { epilogue: Vec::new() }, &[q, k]);
+    n.zero = Some(zero("scores"));
+    let s = n.quantised(s, 0.25);
+    let y = n.node(Op::MatMul { epilogue: Vec::new() }, &[s.id, v]);
+    let y = n.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[y]);
+    let y = n.node(Op::Reshape { shape: vec![1, positions, heads * depth] }, &[y]);
+    n.zero = Some(zero("mix"));
+    let y = n.quantised(y, 4.0);
+    n.with_output(&y)
+}
+
 /// Noise for every input of a network.
 pub fn inputs(g: &Graph) -> Vec<Tensor> {
     let mut rng = Rng(77);

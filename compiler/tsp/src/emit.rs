@@ -164,7 +164,23 @@ fn queues(p: &mut Program, s: &Schedule) -> Vec<Spot> {
         }
         p.queues.insert(queue, issues);
     }
+    lane_maps(p, &s.lane_maps.maps);
     spots
+}
+
+/// The maps that instructions name, and no others.
+fn lane_maps(p: &mut Program, all: &[Vec<u16>]) {
+    let mut numbers: BTreeMap<u16, u16> = BTreeMap::new();
+    for issue in p.queues.values_mut().flatten() {
+        if let Inst::Permute { map, .. } | Inst::Distribute { map, .. } = &mut issue.inst {
+            let next = numbers.len() as u16;
+            let number = *numbers.entry(*map).or_insert_with(|| {
+                p.maps.push(all[usize::from(*map)].clone());
+                next
+            });
+            *map = number;
+        }
+    }
 }
 
 fn fills(p: &mut Program, m: &Machine, memory: &Memory, t: TensorId, value: ValueIx, fill: u32) {

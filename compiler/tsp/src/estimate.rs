@@ -2,6 +2,7 @@
 
 use super::profile::demand;
 use super::sched::Schedule;
+use super::select::factors;
 use super::tiled::TiledGraph;
 use quadrille_compiler::ir::{Graph, Node, Op};
 use quadrille_isa::tsp::{Inst, Machine, Program};
@@ -35,7 +36,7 @@ pub(crate) fn estimate(g: &Graph, t: &TiledGraph, m: &Machine, s: &Schedule, p: 
 fn bound(g: &Graph, m: &Machine) -> u64 {
     // Multiply-accumulates of f16 and of bytes.
     let (mut macs, mut weights, mut elements) = ([0u64; 2], 0u64, 0u64);
-    let bytes = |n: &Node| usize::from(g.ty(n.inputs[0]).dtype.size() == 1);
+    let bytes = |n: &Node| usize::from(g.ty(n.inputs[0]).dtype.size() == 1 || factors(g, n).is_some());
     for n in g.nodes() {
         let out = g.ty(n.output).elements() as u64;
         match &n.op {

@@ -178,13 +178,14 @@ const WAYS: [sched::Way; 4] = {
         by_wave: false,
         heavy: true,
         chunk: 640,
+        planes_move: true,
         paired: false,
     };
     [
         way,
-        sched::Way { apart: true, by_wave: true, ..way },
+        sched::Way { apart: true, by_wave: true, planes_move: false, ..way },
         sched::Way { heavy: false, ..way },
-        sched::Way { heavy: false, apart: true, ..way },
+        sched::Way { heavy: false, apart: true, planes_move: false, ..way },
     ]
 };
 

@@ -3,6 +3,7 @@
 //! The demand is counted on the tiled graph, resource by resource; the waits were noted while the schedule was made.
 
 use super::sched::first_half;
+use super::sched::permute::permutes;
 use super::tiled::{Kernel, Kind, TiledGraph};
 use super::{Cause, Compiled, Waits};
 use quadrille_isa::tsp::{ActType, Inst, Machine};
@@ -39,6 +40,8 @@ impl Demand {
                     alus: n * steps.len() as u64 * interval,
                 }
             }
+            // Permuters take these, if planes have more to do.
+            Kind::Move { passes, .. } if permutes(passes, m) => Demand::default(),
             Kind::Move { passes, out } => Demand {
                 planes: n * passes.len() as u64 * u64::from(t.tensor(out.tensor).ty.bytes()),
                 loads: passes.iter().map(|p| p.loads.len() as u64).sum(),

@@ -4,7 +4,7 @@
 //! those of the machine description; a value on its way from unit to unit lies in the best slice between them.
 
 use quadrille_isa::tsp::{Column, Hemisphere, Machine};
-use quadrille_tsp::tiled::{FILL, Init, Kernel, Kind, Pass, Rows, Src, Step, TensorId, TiledGraph};
+use quadrille_tsp::tiled::{FILL, Init, Kernel, Kind, MovePass, Pass, Rows, Src, Step, TensorId, TiledGraph};
 use std::collections::HashMap;
 
 /// Units that do several things a cycle.
@@ -133,6 +133,18 @@ impl Writer<'_> {
                 if k.n > self.m.geometry.accumulator_rows_per_plane {
                     return None;
                 }
+                // A permuter has a row there sooner than a plane, and may be free: counted as if there were as many as one likes.
+                if let Some(crossed) = self.crossed(passes) {
+                    let l = &self.m.latency;
+                    let through = i64::from(l.sxm_entry + l.sxm_permute + crossed);
+                    for _ in 0..self.width(out.tensor) {
+                        let task = self.task();
+                        let at = |i: usize| i as i64;
+                        self.samples(task, &passes[0].from, Place::Sxm, at);
+                        self.driven_at(task, out, Place::Sxm, |i| through + at(i));
+                    }
+                    return Some(());
+                }
                 let to_stream = self.to_stream();
                 for _ in 0..self.width(out.tensor) {
                     let mut last = None;
@@ -144,21 +156,33 @@ impl Writer<'_> {
                 }
                 Some(())
             }
-            Kind::Transpose { from, out } => {
+            Kind::Transpose { from, out, groups } => {
                 let l = &self.m.latency;
                 let through = i64::from(l.sxm_entry + l.sxm_transpose);
-                let groups = self.g.tensor(*out).rows / 16;
-                let all = |t: TensorId| Rows { tensor: t, rows: (0..groups * 16).collect() };
+                let all = |t: TensorId, to: &mut dyn Iterator<Item = u32>| Rows {
+                    tensor: t,
+                    rows: to.flat_map(|a| 16 * a..16 * a + 16).collect(),
+                };
                 for _ in 0..self.width(*out) {
                     let task = self.task();
                     let at = |i: usize| i as i64 / 16;
-                    self.samples(task, &all(*from), Place::Sxm, at);
-                    self.driven_at(task, &all(*out), Place::Sxm, |i| through + at(i));
+                    self.samples(task, &all(*from, &mut (0..groups.len() as u32)), Place::Sxm, at);
+                    self.driven_at(task, &all(*out, &mut groups.iter().copied()), Place::Sxm, |i| through + at(i));
                 }
                 Some(())
             }
             Kind::Gather { .. } => None,
         }
+    }
+
+    /// Superlanes that a move crosses which a permuter can make: one pass, no lane to several.
+    fn crossed(&self, passes: &[MovePass]) -> Option<u32> {
+        let [pass] = passes else { return None };
+        let mut from: Vec<u16> = pass.map.iter().map(|m| m.0).collect();
+        from.sort_unstable();
+        let per = self.m.geometry.lanes_per_superlane;
+        let distance = |&(a, b): &(u16, u16)| (u32::from(a) / per).abs_diff(u32::from(b) / per);
+        from.windows(2).all(|w| w[0] != w[1]).then(|| pass.map.iter().map(distance).max().unwrap_or(0))
     }
 
     fn width(&self, t: TensorId) -> u8 {

@@ -45,6 +45,8 @@ pub(super) enum Proto {
     Act { from: StreamNo, byte: u8, ty: ActType },
     Acc { row: u16, mode: AccMode, emit: Option<StreamNo> },
     Transpose { from: StreamNo, to: StreamNo },
+    Permute { map: u16, from: StreamNo, to: StreamNo },
+    Distribute { map: u16, from: StreamNo, to: StreamNo },
 }
 
 /// Where an instruction runs.
@@ -571,6 +573,10 @@ impl Burst {
                 Proto::Act { from, byte: k, ty } => Inst::Activations { base: byte(*from, *k).id, ty: *ty },
                 Proto::Acc { row, mode, emit } => {
                     Inst::Accumulate { row: *row, mode: *mode, emit: emit.map(|s| group(s).base) }
+                }
+                Proto::Permute { map, from, to } => Inst::Permute { map: *map, from: byte(*from, 0), to: byte(*to, 0) },
+                Proto::Distribute { map, from, to } => {
+                    Inst::Distribute { map: *map, from: byte(*from, 0), to: byte(*to, 0) }
                 }
                 Proto::Transpose { from, to } => Inst::Transpose { from: byte(*from, 0), to: byte(*to, 0) },
             };

@@ -19,6 +19,7 @@ pub(crate) mod memory;
 mod moves;
 mod pairs;
 mod pass;
+pub(crate) mod permute;
 mod pieces;
 mod products;
 mod rows;
@@ -39,6 +40,7 @@ use burst::{Burst, Landing, NoPlace};
 pub(crate) use burst::{PlacedNo, Placements};
 use memory::Memory;
 pub(crate) use memory::Wish;
+use permute::LaneMaps;
 use quadrille_isa::tsp::{Column, Dir, Hemisphere, Machine};
 use rows::Effects;
 pub(crate) use split::first_half;
@@ -77,6 +79,8 @@ pub(crate) struct Schedule {
     pub(crate) placements: Placements,
     pub(crate) memory: Memory,
     pub(crate) times: Arc<Times>,
+    /// Of the permuters.
+    pub(crate) lane_maps: Arc<LaneMaps>,
     /// True where another schedule that knows these times may be shorter.
     pub(crate) refinable: bool,
 }
@@ -98,6 +102,8 @@ struct Scheduler<'a> {
     pending: products::Pending,
     /// Of each kernel, how much follows it at least.
     urgency: Arc<Vec<u32>>,
+    /// Of the permuters.
+    lane_maps: Arc<LaneMaps>,
     /// Products of floats and moves run beside those of bytes.
     mixed: bool,
     /// Ways to go on from a stretch of products of bytes, and the one taken now.
@@ -129,6 +135,8 @@ pub(crate) struct Way {
     pub(crate) heavy: bool,
     /// Rows of a chunk at most: longer ones take fewer instructions, shorter ones find more free ports.
     pub(crate) chunk: u32,
+    /// Planes take the moves that they have done sooner than permuters; else those alone that permuters can't take.
+    pub(crate) planes_move: bool,
     /// Bytes that move go two by two through the planes of a hemisphere, which are loaded together.
     pub(crate) paired: bool,
 }
@@ -160,6 +168,7 @@ pub(crate) fn schedule(
         turn: 0,
         pending: products::Pending::new(),
         urgency: Arc::new(urgency::urgency(g)),
+        lane_maps: Arc::new(LaneMaps::of(g, m)),
         mixed: split::mixed(g),
         ways,
         way,
@@ -209,7 +218,7 @@ pub(crate) fn schedule(
         n += 1;
     }
     let refinable = s.memory.by_time();
-    Ok(Schedule { placements: s.out, refinable, memory: s.memory, times: Arc::new(s.times) })
+    Ok(Schedule { placements: s.out, refinable, memory: s.memory, times: Arc::new(s.times), lane_maps: s.lane_maps })
 }
 
 impl Scheduler<'_> {
@@ -233,7 +242,7 @@ impl Scheduler<'_> {
     /// What is turned or moved into weights that any plane may load stays in the hemisphere that it comes from.
     fn stay_beside(&mut self, k: &Kernel) {
         let (from, out) = match &k.kind {
-            Kind::Transpose { from, out } => (*from, *out),
+            Kind::Transpose { from, out, .. } => (*from, *out),
             Kind::Move { passes, out } => match &passes[..] {
                 [p] => (p.from.tensor, out.tensor),
                 _ => return,
@@ -265,9 +274,9 @@ impl Scheduler<'_> {
                 self.pair_product(k, &sides, &chains[0], ins, steps, outs)
             }
             Kind::MatMul { chains, ins, steps, outs } => self.matmul(k, chains, ins, steps, outs),
-            Kind::Move { passes, out } => self.moves(k, passes, out),
+            Kind::Move { passes, out } => self.moves(number, k, passes, out),
             Kind::Gather { ids, table, out } => self.gather(k, ids, *table, out),
-            Kind::Transpose { from, out } => self.transpose(k, *from, *out),
+            Kind::Transpose { from, out, groups } => self.transpose(k, *from, *out, groups),
         }
     }
 

@@ -28,7 +28,16 @@ struct MovedBytes<'a> {
 const LOAD: i64 = 12;
 
 impl Scheduler<'_> {
-    pub(super) fn moves(&mut self, k: &Kernel, passes: &[MovePass], out: &Rows) -> Result<(), CompileError> {
+    pub(super) fn moves(
+        &mut self,
+        number: usize,
+        k: &Kernel,
+        passes: &[MovePass],
+        out: &Rows,
+    ) -> Result<(), CompileError> {
+        if self.permute(number, k, out)? {
+            return Ok(());
+        }
         let block = self.m.geometry.accumulator_rows_per_plane as usize;
         let width = self.g.tensor(out.tensor).ty.bytes();
         let n = k.n as usize;
@@ -162,6 +171,28 @@ impl Scheduler<'_> {
         Ok(())
     }
 
+    /// When planes have done a move, roughly; nothing where it is not known.
+    pub(super) fn planes_end(&mut self, k: &Kernel) -> Option<i64> {
+        if let Some((h, start)) = self.move_start(k) {
+            return Some(start - self.hops(h.inward(), self.m.mxm_column(h), self.m.vxm_column()) + i64::from(k.n));
+        }
+        let Kind::Move { passes, out } = &k.kind else { return None };
+        let rows = 0..(k.n as usize).min(self.m.geometry.accumulator_rows_per_plane as usize);
+        let bytes = MovedBytes { k, passes, out, rows, byte: 0 };
+        (0..self.m.planes()).filter_map(|p| self.byte_end(&bytes, p)).min()
+    }
+
+    /// When the sums of the last pass of a byte would end on a plane.
+    fn byte_end(&mut self, bytes: &MovedBytes<'_>, p: u8) -> Option<i64> {
+        let first = &bytes.passes[0];
+        let tile = Tile { tensor: first.weights, loads: &first.loads, slots: first.slots };
+        let loads = if self.held(p, 0, &tile).is_some() { 0 } else { LOAD + first.loads.len() as i64 };
+        let loaded = self.planes[usize::from(p)].last_install.map_or(0, |t| i64::from(t) + loads);
+        let (b, ..) = self.byte_burst(bytes, bytes.passes.len() - 1, p, PlacedNo(0), None);
+        let start = b.earliest_start(self.m, &mut self.board)?;
+        Some(start.max(loaded) + b.last())
+    }
+
     /// The plane through which a byte arrives first; beside products of bytes, which need all planes, the one that is free first.
     fn first_plane(&mut self, bytes: &MovedBytes<'_>) -> u8 {
         let planes = self.m.planes();
@@ -169,16 +200,10 @@ impl Scheduler<'_> {
             let free = |p: u8| (self.planes[usize::from(p)].act_free, (p + bytes.byte) % planes);
             return (0..planes).min_by_key(|&p| free(p)).unwrap_or(0);
         }
-        let last = bytes.passes.len() - 1;
-        let first = &bytes.passes[0];
-        let tile = Tile { tensor: first.weights, loads: &first.loads, slots: first.slots };
         let mut best = None;
         for p in 0..planes {
-            let loads = if self.held(p, 0, &tile).is_some() { 0 } else { LOAD + first.loads.len() as i64 };
-            let loaded = self.planes[usize::from(p)].last_install.map_or(0, |t| i64::from(t) + loads);
-            let (b, ..) = self.byte_burst(bytes, last, p, PlacedNo(0), None);
-            let Some(start) = b.earliest_start(self.m, &mut self.board) else { continue };
-            let end = (start.max(loaded) + b.last(), (p + bytes.byte) % planes, p);
+            let Some(end) = self.byte_end(bytes, p) else { continue };
+            let end = (end, (p + bytes.byte) % planes, p);
             best = best.map_or(Some(end), |other| Some(end.min(other)));
         }
         best.map_or(0, |b| b.2)

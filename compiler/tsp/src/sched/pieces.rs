@@ -36,11 +36,13 @@ const LOAD: i64 = 16;
 const TURN: i64 = 60;
 
 /// Rows that a kernel writes.
-pub(super) fn each_written(g: &TiledGraph, k: &Kernel, mut f: impl FnMut(TensorId, &[u32])) {
+pub(super) fn each_written(k: &Kernel, mut f: impl FnMut(TensorId, &[u32])) {
     match &k.kind {
         Kind::Map { outs, .. } | Kind::MatMul { outs, .. } => outs.iter().for_each(|(_, r)| f(r.tensor, &r.rows)),
         Kind::Move { out, .. } | Kind::Gather { out, .. } => f(out.tensor, &out.rows),
-        Kind::Transpose { out, .. } => f(*out, &(0..g.tensor(*out).rows).collect::<Vec<_>>()),
+        Kind::Transpose { out, groups, .. } => {
+            f(*out, &groups.iter().flat_map(|&a| 16 * a..16 * a + 16).collect::<Vec<_>>());
+        }
     }
 }
 
@@ -68,21 +70,24 @@ impl<'a> Scheduler<'a> {
     pub(super) fn piece_there(&self, job: &Job<'a>, rows: &Range<usize>) -> bool {
         let run = [(0, rows.clone())];
         let rows_there = |r: &Rows| self.in_place(r, &run);
-        let weights = |p: &Pass| {
-            let Some(waits) = self.pending.get(&p.weights) else { return true };
-            let slots = u32::from(p.slots.0)..u32::from(p.slots.0 + p.slots.1);
-            p.loads.iter().all(|&(_, r)| slots.clone().all(|s| !waits.get((r * 16 + s) as usize).is_some_and(|w| *w)))
-        };
         let whole = |t: TensorId| self.pending.get(&self.g.stored(t)).is_none_or(|waits| !waits.contains(&true));
         match &job.k.kind {
             Kind::Map { ins, .. } => ins.iter().all(rows_there),
             Kind::MatMul { chains, ins, .. } => {
-                chains.iter().flatten().all(|p| weights(p) && rows_there(&p.act)) && ins.iter().all(rows_there)
+                chains.iter().flatten().all(|p| self.weights_there(p) && rows_there(&p.act))
+                    && ins.iter().all(rows_there)
             }
             Kind::Move { passes, .. } => passes.iter().all(|p| rows_there(&p.from) && whole(p.weights)),
             Kind::Gather { ids, table, .. } => rows_there(ids) && whole(*table),
             Kind::Transpose { from, .. } => whole(*from),
         }
+    }
+
+    /// True when all rows of weights that a pass loads have been placed.
+    pub(super) fn weights_there(&self, p: &Pass) -> bool {
+        let Some(waits) = self.pending.get(&p.weights) else { return true };
+        let slots = u32::from(p.slots.0)..u32::from(p.slots.0 + p.slots.1);
+        p.loads.iter().all(|&(_, r)| slots.clone().all(|s| !waits.get((r * 16 + s) as usize).is_some_and(|w| *w)))
     }
 
     /// When the ALUs, or what takes their place, could start on a piece if it were placed now; nothing where it is no burst.
@@ -113,6 +118,9 @@ impl<'a> Scheduler<'a> {
                 b.earliest_start(self.m, &mut self.board)
             }
             Kind::Move { passes, .. } => {
+                if let Some(start) = self.permute_start(job.number, k) {
+                    return Some(start);
+                }
                 if let Some((_, start)) = self.move_start(k) {
                     return Some(start);
                 }

@@ -82,6 +82,8 @@ struct Group<'a> {
     jobs: Vec<Job<'a>>,
     /// Of each hemisphere, west first.
     waves: [Vec<Wave>; 2],
+    /// Which part of the accumulators is its own.
+    slot: usize,
     /// First accumulator rows of waves to come.
     free: [Vec<u16>; 2],
     /// Of other kernels, to come.
@@ -98,6 +100,11 @@ impl Group<'_> {
     /// True for kernels that take planes and are no products of bytes.
     fn passes_planes(&self) -> bool {
         !self.takes_planes() && self.jobs.iter().any(|j| !matches!(j.k.kind, Kind::Map { .. }))
+    }
+
+    /// True while accumulators are its own.
+    fn holds_sums(&self) -> bool {
+        self.takes_planes() && !self.done()
     }
 
     fn takes_planes(&self) -> bool {
@@ -120,8 +127,7 @@ struct Run<'a> {
     /// Kernels that are not open yet.
     rest: Range<usize>,
     open: VecDeque<Group<'a>>,
-    /// Groups so far that take planes, and those of them that are done.
-    count: usize,
+    /// Groups so far that take planes and are done.
     done: usize,
     /// A node with nothing before or after it has all accumulators, and nothing waits for its first rows.
     alone: bool,
@@ -167,7 +173,7 @@ impl<'a> Scheduler<'a> {
     /// Schedules the products `range` of the program, stretch by stretch in all ways; some branches are kept.
     pub(super) fn products(&mut self, range: Range<usize>) -> Result<(), CompileError> {
         let alone = alone(self.g, &range);
-        let mut run = Run { rest: range, open: VecDeque::new(), count: 0, done: 0, alone };
+        let mut run = Run { rest: range, open: VecDeque::new(), done: 0, alone };
         if self.ways.len() < 2 {
             return self.advance(&mut run, usize::MAX);
         }
@@ -210,6 +216,7 @@ impl<'a> Scheduler<'a> {
             turn: self.turn,
             pending: self.pending.clone(),
             urgency: self.urgency.clone(),
+            lane_maps: self.lane_maps.clone(),
             mixed: self.mixed,
             ways: self.ways,
             way,
@@ -232,10 +239,7 @@ impl<'a> Scheduler<'a> {
         let g = self.g;
         let most = if run.alone { 1 } else { self.way.open };
         while run.done < until {
-            while run.open.iter().filter(|g| g.takes_planes()).count() < most
-                && run.open.iter().filter(|g| g.passes_planes()).count() < MOST_OTHERS
-                && !run.rest.is_empty()
-            {
+            while !run.rest.is_empty() {
                 let mut written: Vec<TensorId> = Vec::new();
                 let next = run.rest.start;
                 // Kernels of a node that read what others of it write are groups of their own.
@@ -247,8 +251,14 @@ impl<'a> Scheduler<'a> {
                     own
                 };
                 let end = next + g.kernels[run.rest.clone()].iter().take_while(same).count();
-                let group = self.open(next..end, (run.count, run.alone))?;
-                run.count += usize::from(group.takes_planes());
+                let bytes = g.kernels[next..end].iter().any(|k| int8_passes(g, k).is_some());
+                let full = bytes && run.open.iter().filter(|g| g.holds_sums()).count() >= most;
+                if full || run.open.iter().filter(|g| g.passes_planes()).count() >= MOST_OTHERS {
+                    break;
+                }
+                let taken = |s: &usize| run.open.iter().any(|g| g.holds_sums() && g.slot == *s);
+                let slot = (0..most).find(|s| !taken(s)).unwrap_or(0);
+                let group = self.open(next..end, (slot, run.alone))?;
                 run.rest.start = end;
                 run.open.push_back(group);
             }
@@ -345,12 +355,11 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Finds homes for what a node's products write, and cuts them into waves.
-    fn open(&mut self, kernels: Range<usize>, (number, alone): (usize, bool)) -> Result<Group<'a>, CompileError> {
+    fn open(&mut self, kernels: Range<usize>, (slot, alone): (usize, bool)) -> Result<Group<'a>, CompileError> {
         let g = self.g;
         let planes = self.m.geometry.planes_per_hemisphere as usize;
         let all = self.m.geometry.accumulator_rows_per_plane as usize;
-        let (rows, row) =
-            if alone { (all, 0) } else { (all / self.way.open, number % self.way.open * (all / self.way.open)) };
+        let (rows, row) = if alone { (all, 0) } else { (all / self.way.open, slot * (all / self.way.open)) };
         let wave = self.memory.wave();
         let (size, slack) = if alone { (rows, 0) } else { ((wave.0 + wave.1).min(rows), wave.1.min(rows - 1)) };
         let free: Vec<u16> = (0..rows / size).rev().map(|n| (row + n * size) as u16).collect();
@@ -358,6 +367,7 @@ impl<'a> Scheduler<'a> {
             kernels: kernels.clone(),
             jobs: Vec::new(),
             waves: Default::default(),
+            slot,
             free: [free.clone(), free],
             pieces: Vec::new(),
             urgency: kernels.clone().map(|n| self.urgency[n]).max().unwrap_or(0),
@@ -366,7 +376,7 @@ impl<'a> Scheduler<'a> {
         for n in kernels {
             let k = &g.kernels[n];
             self.prepare(n)?;
-            pieces::each_written(g, k, |t, rows| {
+            pieces::each_written(k, |t, rows| {
                 let all = g.tensor(t).rows as usize;
                 let waits = self.pending.entry(t).or_insert_with(|| vec![false; all]);
                 rows.iter().for_each(|&r| waits[r as usize] = true);
@@ -472,8 +482,8 @@ impl<'a> Scheduler<'a> {
             }
             let job = &jobs[wave.job];
             for (n, ready) in wave.ready.iter_mut().enumerate() {
-                let act = &job.passes[wave.passes[n]].act;
-                if ready.is_none() && self.in_place(act, &wave.runs) {
+                let p = &job.passes[wave.passes[n]];
+                if ready.is_none() && self.weights_there(p) && self.in_place(&p.act, &wave.runs) {
                     *ready = Some(self.ready_for(&job.passes[wave.passes[n]], &wave.runs));
                 }
             }

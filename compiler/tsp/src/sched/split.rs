@@ -5,7 +5,7 @@
 //! turn where they have few rows, or where weights are too many for a copy on each side; others, and one that is left
 //! over, are shared by both. Knows the tiled graph; knows no cycles.
 
-use crate::tiled::{Kernel, Kind, Pass, TiledGraph};
+use crate::tiled::{Init, Kernel, Kind, Pass, TiledGraph};
 use quadrille_isa::tsp::{AluType, Hemisphere, Machine};
 use std::ops::Range;
 
@@ -20,6 +20,10 @@ pub(super) fn int8_passes<'a>(g: &TiledGraph, k: &'a Kernel) -> Option<&'a [Pass
 /// Passes of the first plane, where a product of bytes of few rows has weights in two tensors: planes then share passes.
 pub(crate) fn first_half(g: &TiledGraph, k: &Kernel) -> Option<usize> {
     let passes = int8_passes(g, k)?;
+    // Zero points of computed weights come from a tensor of their own, too.
+    if passes.iter().any(|p| g.tensor(p.weights).init == Init::Computed) {
+        return None;
+    }
     let half = passes.iter().position(|p| p.weights != passes[0].weights)?;
     passes[half..].iter().all(|p| p.weights == passes[half].weights).then_some(half)
 }

@@ -8,8 +8,14 @@ use crate::tiled::{Kernel, TensorId};
 use quadrille_isa::tsp::{QueueId, SxmUnit};
 
 impl Scheduler<'_> {
-    pub(super) fn transpose(&mut self, k: &Kernel, from: TensorId, out: TensorId) -> Result<(), CompileError> {
-        let groups = self.g.tensor(out).rows / 16;
+    pub(super) fn transpose(
+        &mut self,
+        k: &Kernel,
+        from: TensorId,
+        out: TensorId,
+        to: &[u32],
+    ) -> Result<(), CompileError> {
+        let groups = to.len() as u32;
         let h = self.hemisphere(from);
         let column = self.m.sxm_column(h);
         for byte in 0..self.g.tensor(out).ty.bytes() {
@@ -28,6 +34,7 @@ impl Scheduler<'_> {
             for i in 0..16u8 {
                 let rows: Vec<u32> = (0..groups).map(|a| 16 * a + u32::from(i)).collect();
                 self.read_byte(&mut b, &mut e, input, i, (from, 0, byte), &rows, column, 0);
+                let rows: Vec<u32> = to.iter().map(|a| 16 * a + u32::from(i)).collect();
                 self.write_byte(&mut b, &mut e, output, i, (out, byte), &rows, column, t, None);
             }
             self.place(k, b, e)?;

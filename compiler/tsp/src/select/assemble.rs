@@ -287,7 +287,7 @@ impl Select<'_> {
         self.copy_rows(from, source, tile, (0..padded as u32).collect());
         let turned = self.tensor(&info.name, info.ty, padded, lanes, Init::Computed);
         self.out.tensors[turned.0 as usize].weights = true;
-        self.kernel(padded, Kind::Transpose { from: tile, out: turned });
+        self.kernel(padded, Kind::transpose(tile, turned, padded));
         let row0 = v.lane0 / 16 * 16;
         Ok(Some(View { tensor: turned, axes: split, row0: 0, lane0: row0 }))
     }

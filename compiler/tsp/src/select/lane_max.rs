@@ -41,7 +41,7 @@ impl Select<'_> {
         let row_of = |k: usize| all.iter().map(|a| a * SIDE as u32 + k as u32).collect::<Vec<u32>>();
         self.out.tensors[v.tensor.0 as usize].weights = true;
         let turned = self.byte_tensor(ty, rows, lanes, info.tail, true);
-        self.kernel(rows, Kind::Transpose { from: v.tensor, out: turned });
+        self.kernel(rows, Kind::transpose(v.tensor, turned, rows));
 
         let folded = self.byte_tensor(ty, groups, lanes, info.tail, false);
         let ins = (0..SIDE).map(|k| Rows { tensor: turned, rows: row_of(k) }).collect();
@@ -77,7 +77,7 @@ impl Select<'_> {
         self.kernel(groups, Kind::Map { ins, steps, outs });
 
         let back = self.byte_tensor(ty, rows, lanes, info.tail, true);
-        self.kernel(rows, Kind::Transpose { from: spread, out: back });
+        self.kernel(rows, Kind::transpose(spread, back, rows));
         axes[axis] = Axis { extent: 1, digits: Vec::new(), copies: vec![(d.extent, 1)] };
         Some(View { tensor: back, axes, row0: 0, lane0: 0 })
     }

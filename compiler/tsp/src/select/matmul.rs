@@ -4,6 +4,7 @@
 //! are. A computed right operand needs its inner axis on rows; where a batch axis of it lies on
 //! lanes (the heads of an attention's values) the result keeps it there.
 
+use super::byte_product::Zeros;
 use super::conv::floats;
 use super::expr::Why;
 use super::heads;
@@ -42,6 +43,9 @@ impl Select<'_> {
                     "quantise one operand only".into(),
                 )),
             };
+        }
+        if let Some(product) = self.byte_product(node, epilogue) {
+            return Ok(product);
         }
         let b = self.factor(b)?;
         if let (Some(e), Factor::View(v)) = (self.exponentials_of(a), &b) {
@@ -214,6 +218,20 @@ impl Select<'_> {
         epilogue: &[EpilogueStep],
         quotient: bool,
     ) -> Result<Val, Why> {
+        let (base, _) = self.dynamic_product(node, x, b, way, quotient, Zeros::default())?;
+        self.product_of(node, base, epilogue, 2)
+    }
+
+    /// Its sums; of bytes also a row for all rows of the left operand, which is to be added to them.
+    pub(super) fn dynamic_product(
+        &mut self,
+        node: &Node,
+        x: View,
+        b: View,
+        way: ProductWay,
+        quotient: bool,
+        zeros: Zeros,
+    ) -> Result<(MatBase, Option<View>), Why> {
         let mut whole_shape = self.graph.shape(node.output).to_vec();
         let whole_rank = whole_shape.len();
         let flipped = way.held == Held::Left;
@@ -276,7 +294,7 @@ impl Select<'_> {
         k_blocks.sort_unstable();
         k_blocks.dedup();
         // The passes of one block of the inner axis are those of heads that share words: both hemispheres take them.
-        let inner = match quotient {
+        let inner = match quotient || self.is_bytes(x.tensor) {
             true => Inner::Whole,
             false if k_blocks.len() > 1 => way.inner,
             false => Inner::Halved,
@@ -315,7 +333,7 @@ impl Select<'_> {
                         })
                         .collect();
                     let act = Rows { tensor: x.tensor, rows: Self::left_rows(&x, std::slice::from_ref(&at), block) };
-                    if quotient {
+                    if quotient || zeros.right != 0 {
                         let lanes = (0..k_extent).filter(|&k| x_table[k].0 == block).map(|k| x_lane + x_table[k].1);
                         sums.push((act.clone(), lanes.map(|l| (l as usize, own.clone())).collect()));
                     }
@@ -324,29 +342,44 @@ impl Select<'_> {
             }
             let base: i64 = start + r.iter().enumerate().map(|(i, &k)| out_tables[i][k].0).sum::<i64>();
             let out_rows = (0..out_shape[rank - 2]).map(|m| (base + out_tables[rank - 2][m].0) as u32).collect();
-            drafted.push((out_rows, joined_drafts(drafts), sums));
+            let index: Vec<usize> = r.iter().copied().chain([0, first]).collect();
+            drafted.push((out_rows, joined_drafts(drafts), sums, index));
         }
         // Rows that were moved for this product alone go where planes load them from.
-        if moved && self.out.tensors[b.tensor.0 as usize].tail == 0 && drafted.iter().all(|(_, d, _)| loads_whole(d)) {
+        if moved && self.out.tensors[b.tensor.0 as usize].tail == 0 && drafted.iter().all(|(_, d, ..)| loads_whole(d)) {
             self.out.tensors[b.tensor.0 as usize].weights = true;
         }
-        let blocks = drafted
+        let mut indices = Vec::new();
+        let blocks: Vec<MatBlock> = drafted
             .into_iter()
-            .map(|(out_rows, drafts, sums)| {
+            .map(|(out_rows, drafts, sums, index)| {
                 let mut chains = self.dynamic_chains(b.tensor, drafts, inner);
                 if quotient {
                     chains.push(self.spread_sums(sums));
+                } else if zeros.right != 0 {
+                    chains[0].extend(self.spread(sums, -zeros.right));
                 }
+                indices.push(index);
                 MatBlock { out_rows, chains }
             })
             .collect();
+        let shared = (zeros.left != 0).then(|| {
+            let mut one = View { tensor: b.tensor, axes: axes.clone(), row0: 0, lane0: 0 };
+            one.axes[rank - 2] = Axis::unit();
+            let (axes, _) = Self::compact(&one);
+            let tables: Vec<Vec<(i64, i64)>> = axes.iter().map(Axis::table).collect();
+            let row = |index: &Vec<usize>| index.iter().zip(&tables).map(|(&i, t)| t[i].0).sum::<i64>() as u32;
+            let rows: Vec<(u32, &MatBlock)> = indices.iter().map(row).zip(&blocks).collect();
+            let row = self.zero_rows(zeros.left, axes, b.lane0, &rows);
+            View { axes: split.joined(row.axes), ..row }
+        });
         let (blocks, mut axes) = (in_parts(blocks, way.parts), split.joined(axes));
         if flipped {
             axes.swap(whole_rank - 1, whole_rank - 2);
         }
         let chains = Self::chain_count(&blocks);
         let base = MatBase { blocks, axes, lane0: b.lane0, rows: step, lanes, chains, pixels: 1, quotient };
-        self.product_of(node, base, epilogue, 2)
+        Ok((base, shared))
     }
 
     /// A right operand with its columns on lanes and the rest on rows; where heads share words, weights in which each has

@@ -7,6 +7,7 @@
 mod affine;
 mod apart;
 mod assemble;
+mod byte_product;
 mod cast;
 mod constant;
 mod conv;
@@ -43,6 +44,8 @@ mod turned;
 pub(crate) mod view;
 mod wants;
 mod whole_words;
+
+pub(crate) use byte_product::factors;
 
 use super::Plan;
 use super::cost::Cost;
@@ -143,6 +146,8 @@ pub(crate) struct Select<'a> {
     bank_words: usize,
     /// Program text is short: rows in an order in which they are read in long runs.
     long_runs: bool,
+    /// Products of bytes, between which others go in pieces.
+    pieces: bool,
     /// There are images of floats of more words than that, which leave few runs of words for address maps.
     crowded: bool,
     out: TiledGraph,
@@ -151,7 +156,8 @@ pub(crate) struct Select<'a> {
     node: NodeNo,
     maps: BTreeMap<Vec<(u16, u16)>, TensorId>,
     ones: BTreeMap<(lane_sums::Runs, u32), lane_sums::Ones>,
-    spreads: BTreeMap<quotient::Spread, lane_sums::Ones>,
+    /// Of one number, by where it goes; whether they are bytes.
+    spreads: BTreeMap<(quotient::Spread, i32, bool), lane_sums::Ones>,
     /// Exponentials of softmaxes that one product takes.
     powers: BTreeMap<ValueId, View>,
     /// Ranges of tensors of which something is known.
@@ -186,6 +192,12 @@ pub(crate) struct Selection {
     pub(crate) failed: Vec<(usize, Unsupported)>,
 }
 
+/// True for a product of bytes.
+fn multiplies_bytes(g: &Graph, n: &Node) -> bool {
+    let product = matches!(n.op, Op::MatMul { .. } | Op::Conv { .. });
+    product && (g.ty(n.inputs[0]).dtype.is_int() || byte_product::factors(g, n).is_some())
+}
+
 /// True for operations whose sums of floats have an order of their own.
 fn sums_floats(g: &Graph, n: &Node) -> bool {
     let sums = matches!(n.op, Op::MatMul { .. } | Op::Conv { .. } | Op::Norm { .. } | Op::Softmax { .. });
@@ -211,6 +223,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         cost: Cost::new(m),
         product_way: plan.product,
         bank_words: m.words_per_bank() as usize,
+        pieces: graph.nodes().iter().any(|n| multiplies_bytes(graph, n)),
         crowded: false,
         out: TiledGraph { name: graph.name.clone(), ..TiledGraph::default() },
         vals: vec![Val::None; graph.values().len()],

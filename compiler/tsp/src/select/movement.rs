@@ -36,7 +36,7 @@ impl Select<'_> {
         Ok(Val::Forms(made))
     }
 
-    fn changed(&self, v: &View, op: &Op, out_shape: &[usize]) -> Option<View> {
+    pub(super) fn changed(&self, v: &View, op: &Op, out_shape: &[usize]) -> Option<View> {
         match op {
             Op::Reshape { shape } => v.reshape(shape),
             Op::Transpose { perm } => Some(v.transpose(perm)),

@@ -518,10 +518,25 @@ impl Select<'_> {
         epilogue: &[EpilogueStep],
         first_operand: usize,
     ) -> Result<Val, Why> {
-        let shape = self.graph.shape(node.output).to_vec();
-        let mut lazy = self.start(&shape);
+        let lazy = self.sums(node, base);
+        self.with_epilogue(lazy, node, epilogue, first_operand)
+    }
+
+    /// An unfinished product: its sums.
+    pub(super) fn sums(&self, node: &Node, base: MatBase) -> Lazy {
+        let mut lazy = self.start(self.graph.shape(node.output));
         lazy.mat = Some(base);
         self.joined(&mut lazy);
+        lazy
+    }
+
+    pub(super) fn with_epilogue(
+        &mut self,
+        mut lazy: Lazy,
+        node: &Node,
+        epilogue: &[EpilogueStep],
+        first_operand: usize,
+    ) -> Result<Val, Why> {
         let mut next = first_operand;
         for &step in epilogue {
             let operand = if step.takes_operand() {

@@ -34,8 +34,7 @@ impl Select<'_> {
         self.powers.get(&v).cloned()
     }
 
-    /// Passes that spread the sums of rows; those that take the same rows from other lanes are one. Lanes that no sum goes
-    /// to get one, too: what is zero there is zero over it.
+    /// Passes that spread the sums of rows. Lanes that no sum goes to get one, too: what is zero there is zero over it.
     pub(super) fn spread_sums(&mut self, parts: Vec<(Rows, Spread)>) -> Vec<Pass> {
         let mut joined = joined_rows(parts, |s| s.0);
         let reached: BTreeSet<usize> = joined.iter().flat_map(|j| &j.1).flat_map(|(_, to)| to).copied().collect();
@@ -44,29 +43,36 @@ impl Select<'_> {
         if let Some(part) = joined.first_mut() {
             part.1.iter_mut().filter(|s| s.1 == first).for_each(|s| s.1.extend(&rest));
         }
+        self.spread(joined, 1)
+    }
+
+    /// Passes that put sums of rows, times a weight, into lanes; those that take the same rows from other lanes are one.
+    pub(super) fn spread(&mut self, parts: Vec<(Rows, Spread)>, weight: i32) -> Vec<Pass> {
+        let joined = joined_rows(parts, |s| s.0);
         joined
             .into_iter()
             .flat_map(|(act, spread)| {
-                let ones = self.spread_ones(&act, spread);
+                let ones = self.spread_weights(&act, spread, weight);
                 self.passes_of(act, &ones)
             })
             .collect()
     }
 
-    /// Weights of ones from lanes to lanes, kept for all that need the same.
-    fn spread_ones(&mut self, act: &Rows, spread: Spread) -> Ones {
-        if let Some(ones) = self.spreads.get(&spread) {
-            return ones.clone();
+    /// Weights of one number from lanes to lanes, kept for all that need the same.
+    fn spread_weights(&mut self, act: &Rows, spread: Spread, weight: i32) -> Ones {
+        let key = (spread, weight, self.is_bytes(act.tensor));
+        if let Some(known) = self.spreads.get(&key) {
+            return known.clone();
         }
         let row = |to: &[usize]| {
             let mut row = vec![0f32; self.lanes];
-            to.iter().for_each(|&l| row[l] = 1.0);
+            to.iter().for_each(|&l| row[l] = weight as f32);
             row
         };
-        let weights = spread.iter().map(|(lane, to)| (*lane, row(to))).collect();
+        let weights = key.0.iter().map(|(lane, to)| (*lane, row(to))).collect();
         let pass = self.chain(&[Draft { act: act.clone(), weights }], self.lanes);
-        let ones = (pass[0].weights, pass[0].loads.clone());
-        self.spreads.insert(spread, ones.clone());
-        ones
+        let made = (pass[0].weights, pass[0].loads.clone());
+        self.spreads.insert(key, made.clone());
+        made
     }
 }

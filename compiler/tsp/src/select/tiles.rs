@@ -161,12 +161,13 @@ impl Select<'_> {
             from = self.copied(from);
             self.want_fill(from, 0);
         }
-        let tile = self.tensor(&info.name, AluType::F16, source.len(), lanes, Init::Computed);
+        let tile = self.tensor(&info.name, info.ty, source.len(), lanes, Init::Computed);
+        let bits = if self.is_bytes(b) { AluType::U8 } else { AluType::I16 };
         self.out.tensors[tile.0 as usize].weights = true;
         let n = source.len();
         let mut ins = vec![Rows { tensor: from, rows: source.iter().map(|s| s.0).collect() }];
         let step = if masks.iter().all(Option::is_none) {
-            Step { op: AluOp::Or, ty: AluType::I16, src: [Src::In(0), Src::Imm(0), Src::None] }
+            Step { op: AluOp::Or, ty: bits, src: [Src::In(0), Src::Imm(0), Src::None] }
         } else {
             let mut data = vec![0u32; masks.len() * lanes];
             for (m, keep) in data.chunks_mut(lanes).zip(&masks) {
@@ -175,10 +176,10 @@ impl Select<'_> {
                     None => m.fill(0xFFFF),
                 }
             }
-            let init = Init::Const(to_bytes(&data, AluType::I16));
-            let mask = self.tensor("lane mask", AluType::I16, masks.len(), lanes, init);
+            let init = Init::Const(to_bytes(&data, bits));
+            let mask = self.tensor("lane mask", bits, masks.len(), lanes, init);
             ins.push(Rows { tensor: mask, rows: source.iter().map(|s| s.1).collect() });
-            Step { op: AluOp::And, ty: AluType::I16, src: [Src::In(0), Src::In(1), Src::None] }
+            Step { op: AluOp::And, ty: bits, src: [Src::In(0), Src::In(1), Src::None] }
         };
         // Rows of one slice follow each other.
         let mut order: Vec<usize> = (0..n).collect();

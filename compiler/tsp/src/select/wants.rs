@@ -1,6 +1,7 @@
 //! What consumers want of each value: which element types, whether it may stay unfinished, which
 //! axis belongs on the lanes. Knows the graph alone.
 
+use super::byte_product::factors;
 use quadrille_compiler::ir::{Graph, Node, Op, Unary, ValueId};
 use quadrille_compiler::ir::{Pool, Reduce};
 use quadrille_isa::DType;
@@ -19,6 +20,8 @@ struct Want {
 pub(crate) struct Wants {
     values: Vec<Want>,
     types: Vec<DType>,
+    /// Bytes that a product takes as they are.
+    multiplied: Vec<bool>,
 }
 
 fn is_view(op: &Op) -> bool {
@@ -35,7 +38,12 @@ impl Wants {
         let mut w = Wants {
             values: vec![Want::default(); g.values().len()],
             types: g.values().iter().map(|v| v.ty.dtype).collect(),
+            multiplied: vec![false; g.values().len()],
         };
+        for [left, right] in g.nodes().iter().filter_map(|n| factors(g, n)) {
+            w.multiplied[left.bytes.0 as usize] = true;
+            w.multiplied[right.bytes.0 as usize] = true;
+        }
         for o in &g.outputs {
             let v = &mut w.values[o.value.0 as usize];
             v.own = true;
@@ -112,6 +120,10 @@ impl Wants {
     pub(crate) fn stays_lazy(&self, g: &Graph, v: ValueId) -> bool {
         let sums = |op: &Op| matches!(op, Op::Reduce { kind: Reduce::Sum | Reduce::Mean, .. });
         let joins = |op: &Op| is_elementwise(op) || matches!(op, Op::Softmax { .. } | Op::Norm { .. });
+        !self.multiplied[v.0 as usize] && self.unfinished(g, v, sums, joins)
+    }
+
+    fn unfinished(&self, g: &Graph, v: ValueId, sums: impl Fn(&Op) -> bool, joins: impl Fn(&Op) -> bool) -> bool {
         self.first_is_norm(g, v)
             || self
                 .only_user(g, v)

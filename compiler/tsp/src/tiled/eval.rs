@@ -298,13 +298,12 @@ fn run(state: &mut State<'_>, k: &super::Kernel) -> Result<(), TiledEvalError> {
                 state.store(out.tensor, out.rows[i], &v);
             }
         }
-        Kind::Transpose { from, out } => {
+        Kind::Transpose { from, out, groups } => {
             let lanes = state.info(*out).lanes as usize;
-            for row in 0..state.info(*out).rows {
-                let (a, j) = (row / 16, row as usize % 16);
+            for (a, j) in (0..groups.len() as u32).flat_map(|a| (0..16).map(move |j| (a, j))) {
                 let source = |lane: usize| state.at(*from, a * 16 + (lane % 16) as u32, lane / 16 * 16 + j);
                 let v: Vec<u32> = (0..lanes).map(source).collect();
-                state.store(*out, row, &v);
+                state.store(*out, groups[a as usize] * 16 + j as u32, &v);
             }
         }
     }

@@ -191,9 +191,16 @@ pub enum Kind {
     /// Row i of `out` is the row of `table` that the index in lanes 0-1 of each superlane of row i
     /// of `ids` names.
     Gather { ids: Rows, table: TensorId, out: Rows },
-    /// Groups of 16 rows: row `16a + j` of `out` has at lane `16s + i` what row `16a + i` of `from` has at
-    /// lane `16s + j`. `from` is a weights tensor.
-    Transpose { from: TensorId, out: TensorId },
+    /// Groups of 16 rows: row `16 groups[a] + j` of `out` has at lane `16s + i` what row `16a + i` of `from` has at
+    /// lane `16s + j`. Both are weights tensors, `from` read as a whole.
+    Transpose { from: TensorId, out: TensorId, groups: Vec<u32> },
+}
+
+impl Kind {
+    /// All of `rows` rows, each group in its place.
+    pub(crate) fn transpose(from: TensorId, out: TensorId, rows: usize) -> Kind {
+        Kind::Transpose { from, out, groups: (0..rows as u32 / 16).collect() }
+    }
 }
 
 /// A kernel: `n` rows of work.

@@ -134,8 +134,10 @@ impl fmt::Display for TiledGraph {
                 Kind::Gather { ids, table, out } => {
                     writeln!(f, "gather {} \"{node}\"\n    {out} = t{}[{ids}]", k.n, table.0)?;
                 }
-                Kind::Transpose { from, out } => {
-                    writeln!(f, "transpose {} \"{node}\"\n    t{} = t{}", k.n, out.0, from.0)?;
+                Kind::Transpose { from, out, groups } => {
+                    let plain = groups.iter().copied().eq(0..self.tensor(*out).rows / 16);
+                    let to = if plain { String::new() } else { format!(" groups {groups:?}") };
+                    writeln!(f, "transpose {} \"{node}\"\n    t{}{to} = t{}", k.n, out.0, from.0)?;
                 }
             }
         }

@@ -85,6 +85,11 @@ fn magnitude(graph: &Graph, v: ValueId, depth: usize) -> Option<f64> {
                 Op::Binary(Binary::Mul) => of(0)? * of(1)?,
                 Op::Binary(Binary::Add) => of(0)? + of(1)?,
                 Op::Fma => of(0)? * of(1)? + of(2)?,
+                Op::Softmax { .. } => 1.0,
+                Op::Binary(Binary::Div) => {
+                    let by = graph.constant(node.inputs[1])?.as_f32()?;
+                    of(0)? / by.iter().map(|x| f64::from(x.abs())).fold(f64::INFINITY, f64::min)
+                }
                 _ => return None,
             }
         }
@@ -97,7 +102,16 @@ fn unrounded(graph: &Graph, node: &Node) -> Option<ValueId> {
     if node.op != Op::Cast(DType::I8) {
         return None;
     }
-    let add = graph.producer(node.inputs[0])?;
+    let mut add = graph.producer(node.inputs[0])?;
+    // The cast saturates by itself.
+    let bounds = |n: &Node| match n.op {
+        Op::Binary(Binary::Max) => is_scalar(graph, n.inputs[1], -f64::from(SHIFT)),
+        Op::Binary(Binary::Min) => is_scalar(graph, n.inputs[1], f64::from(SHIFT - 1)),
+        _ => false,
+    };
+    while bounds(add) {
+        add = graph.producer(add.inputs[0])?;
+    }
     let round = graph.producer(*add.inputs.first()?)?;
     let moved = add.op == Op::Binary(Binary::Add) && is_scalar(graph, add.inputs[1], -f64::from(SHIFT));
     let known = moved && round.op == Op::Unary(Unary::Round) && magnitude(graph, round.inputs[0], 4).is_some();

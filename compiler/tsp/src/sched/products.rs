@@ -144,7 +144,7 @@ struct Branch<'a> {
 /// Groups that take planes between two choices of branches; and where products of floats go between them, whose planes' waits say
 /// little about those behind.
 const STRETCH: usize = 2;
-const MIXED_STRETCH: usize = 6;
+const MIXED_STRETCH: usize = 4;
 
 /// Branches that are kept.
 const BRANCHES: usize = 5;

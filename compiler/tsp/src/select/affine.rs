@@ -5,8 +5,8 @@
 //! Knows steps and constants; knows no rows.
 
 use super::shorten::bounds;
-use super::{Lazy, LazyIn};
-use crate::tiled::{Src, Step};
+use super::{Lazy, LazyIn, Select};
+use crate::tiled::{Kind, Src, Step};
 use quadrille_compiler::ir::eval::eval_op;
 use quadrille_compiler::ir::{Binary, DType, Op, Tensor};
 use quadrille_isa::tsp::{AluOp, AluType};
@@ -118,6 +118,46 @@ impl Lazy {
         }
     }
 
+    /// True for a sum of bytes that was made a float.
+    fn is_wide_sum(&self, x: Src) -> bool {
+        op_of(x).is_some_and(|k| matches!(self.expr.steps[k], Step { op: AluOp::Cast(F), ty: AluType::I32, .. }))
+    }
+
+    /// A sum of bytes times two numbers is one times their product.
+    fn join_scales(&mut self, roots: &[Src]) {
+        for k in 0..self.expr.steps.len() {
+            let Step { op: AluOp::Mul, ty: F, src: [inner, Src::Imm(b), Src::None] } = self.expr.steps[k] else {
+                continue;
+            };
+            let Some(inner) = op_of(inner).filter(|&n| self.user(n, roots) == Some(k)) else { continue };
+            let Step { op: AluOp::Mul, ty: F, src: [x, Src::Imm(a), Src::None] } = self.expr.steps[inner] else {
+                continue;
+            };
+            if self.is_wide_sum(x) {
+                self.expr.steps[k].src = [x, Src::Imm((f32::from_bits(a) * f32::from_bits(b)).to_bits()), Src::None];
+                // Nothing takes it any more, and it nothing.
+                self.expr.steps[inner].src = [Src::Imm(a), Src::Imm(a), Src::None];
+            }
+        }
+    }
+
+    /// A row that is added to a sum of bytes, which a number then multiplies: the steps that add, widen and multiply, the operand
+    /// and the number.
+    fn scaled_row(&self, k: usize, roots: &[Src]) -> Option<([usize; 2], u16, f32)> {
+        let chains = self.mat.as_ref().map_or(0, |m| m.chains);
+        let Step { op: AluOp::Mul, ty: F, src: [x, Src::Imm(m), Src::None] } = self.expr.steps[k] else { return None };
+        let wide = op_of(x).filter(|&n| self.is_wide_sum(x) && self.user(n, roots) == Some(k))?;
+        let add = op_of(self.expr.steps[wide].src[0]).filter(|&n| self.user(n, roots) == Some(wide))?;
+        match self.expr.steps[add] {
+            Step { op: AluOp::Add, ty: AluType::I32, src: [Src::In(sum), Src::In(row), Src::None] }
+                if usize::from(sum) < chains && usize::from(row) >= chains && self.uses(Src::In(row), roots) == 1 =>
+            {
+                Some(([add, wide], row, f32::from_bits(m)))
+            }
+            _ => None,
+        }
+    }
+
     /// Joins what can be joined; `roots` are results besides its own.
     pub(super) fn join_affine(&mut self, roots: &[Src]) {
         self.join_bias(roots);
@@ -134,6 +174,36 @@ impl Lazy {
             let [factor, summand] = a.constants.map(Src::In);
             // What led here is dropped with all that nothing takes.
             self.expr.steps[end] = Step { op: AluOp::Fma, ty: F, src: [a.x, factor, summand] };
+        }
+    }
+}
+
+impl Select<'_> {
+    /// A row of zero points goes behind the factor of the sums that it is added to: it is made a float, and scaled, where it is summed.
+    pub(super) fn join_zero_rows(&mut self, lazy: &mut Lazy, roots: &[Src]) {
+        lazy.join_scales(roots);
+        let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
+        for k in 0..lazy.expr.steps.len() {
+            let Some(([add, wide], row, m)) = lazy.scaled_row(k, roots) else { continue };
+            let LazyIn::View(v) = &lazy.ins[usize::from(row) - chains] else { continue };
+            if !self.zero_rows.remove(&v.tensor) {
+                continue;
+            }
+            self.out.tensors[v.tensor.0 as usize].ty = F;
+            for kernel in &mut self.out.kernels {
+                if let Kind::MatMul { steps, outs, .. } = &mut kernel.kind
+                    && outs[0].1.tensor == v.tensor
+                {
+                    let sum = [Src::In(0), Src::None, Src::None];
+                    let scaled = [Src::Op(0), Src::Imm(m.to_bits()), Src::None];
+                    let wide = Step { op: AluOp::Cast(F), ty: AluType::I32, src: sum };
+                    *steps = vec![wide, Step { op: AluOp::Mul, ty: F, src: scaled }];
+                    outs[0].0 = Src::Op(1);
+                }
+            }
+            lazy.expr.steps[wide].src[0] = lazy.expr.steps[add].src[0];
+            let x = lazy.expr.steps[k].src[0];
+            lazy.expr.steps[k] = Step { op: AluOp::Fma, ty: F, src: [x, Src::Imm(m.to_bits()), Src::In(row)] };
         }
     }
 }

@@ -115,6 +115,7 @@ impl Select<'_> {
         let row = self.tensor("zero point", ty, 1, self.lanes, Init::Const(bytes.into()));
         let (rows, lanes) = (blocks.iter().map(|b| b.0 + 1).max().unwrap_or(1), Self::reach(&axes, lane0));
         let sums = self.tensor("", AluType::I32, rows as usize, lanes, Init::Computed);
+        self.zero_rows.insert(sums);
         for (at, block) in blocks {
             let pass = |p: &Pass| Pass { act: Rows { tensor: row, rows: vec![0] }, ..p.clone() };
             let chains = block.chains.iter().map(|c| c.iter().map(pass).collect()).collect();

@@ -144,7 +144,9 @@ impl Select<'_> {
         }
         let chains = lazy.mat.as_ref().map_or(0, |m| m.chains);
         if self.joins() {
-            lazy.join_affine(&more.iter().map(|m| m.0).collect::<Vec<_>>());
+            let roots: Vec<Src> = more.iter().map(|m| m.0).collect();
+            self.join_zero_rows(lazy, &roots);
+            lazy.join_affine(&roots);
         }
         let ranges = self.ranges_of(lazy);
         let mut operands: Vec<Rows> = Vec::new();

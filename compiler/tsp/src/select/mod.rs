@@ -57,7 +57,7 @@ use quadrille_compiler::ir::{Graph, Node, Op, ValueDef, ValueId};
 use quadrille_compiler::legalize::taken_over;
 use quadrille_isa::tsp::{AluType, Machine};
 use quadrille_isa::{DType, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use view::{Axis, View};
 use wants::Wants;
 
@@ -158,6 +158,8 @@ pub(crate) struct Select<'a> {
     ones: BTreeMap<(lane_sums::Runs, u32), lane_sums::Ones>,
     /// Of one number, by where it goes; whether they are bytes.
     spreads: BTreeMap<(quotient::Spread, i32, bool), lane_sums::Ones>,
+    /// Rows that are added to sums of bytes, in `i32` until somebody scales them.
+    zero_rows: BTreeSet<TensorId>,
     /// Exponentials of softmaxes that one product takes.
     powers: BTreeMap<ValueId, View>,
     /// Ranges of tensors of which something is known.
@@ -232,6 +234,7 @@ pub(crate) fn select(graph: &Graph, m: &Machine, plan: Plan) -> Result<Selection
         maps: BTreeMap::new(),
         ones: BTreeMap::new(),
         spreads: BTreeMap::new(),
+        zero_rows: BTreeSet::new(),
         powers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         zeros: !graph.nodes().iter().any(|n| sums_floats(graph, n)),

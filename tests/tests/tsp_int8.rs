@@ -212,13 +212,17 @@ fn scores_and_mixes_of_bytes() {
     }
 }
 
-/// Planes hold signed bytes, and a zero point of -128 has no negative there: these go as floats, and are right.
+/// Unsigned ones, too; but a zero point of -128 has no negative among signed bytes: what has it goes as floats, and is right.
 #[test]
 fn scores_and_mixes_of_other_bytes() {
-    let mut g = scores_and_mix((4, 48, 64), DType::U8, |_| 128.0);
-    run_pipeline(&mut g, &["clean"]).unwrap();
-    prove_as(&g, "tsp", &Options::default(), same_numbers);
-    let mut g = scores_and_mix((4, 48, 64), DType::I8, |name| if name == "k" { -128.0 } else { 0.0 });
-    run_pipeline(&mut g, &["clean"]).unwrap();
-    prove_as(&g, "tsp", &Options::default(), same_numbers);
+    let of = |dtype, zero: &dyn Fn(&str) -> f32| {
+        let mut g = scores_and_mix((4, 48, 64), dtype, zero);
+        run_pipeline(&mut g, &["clean"]).unwrap();
+        all_of_bytes(&prove_as(&g, "tsp", &Options::default(), same_numbers).1)
+    };
+    assert!(of(DType::U8, &|_| 128.0), "the middle of unsigned bytes");
+    assert!(of(DType::U8, &|name| if name == "k" || name == "v" { 3.0 } else { 0.0 }), "the beginning");
+    assert!(of(DType::U8, &|_| 255.0), "the end");
+    assert!(!of(DType::U8, &|name| if name == "k" { 0.0 } else { 128.0 }), "the first of unsigned bytes");
+    assert!(!of(DType::I8, &|name| if name == "k" { -128.0 } else { 0.0 }), "the first of signed ones");
 }

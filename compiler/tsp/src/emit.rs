@@ -148,12 +148,15 @@ fn queues(p: &mut Program, s: &Schedule) -> Vec<Spot> {
         let mut issues = Vec::with_capacity(list.len() + 1);
         issues.push(first);
         let mut value = None;
-        for n in list.into_iter().map(|n| n as usize) {
+        for (at, &n) in list.iter().enumerate() {
+            let n = n as usize;
             let i = &s.placements.insts[n];
+            // An install that shares its cycle with an activation is one of its own: a repetition lasts until its last cycle.
+            let shares = list.get(at + 1).is_some_and(|&next| s.placements.insts[next as usize].cycle == i.cycle);
             let issue = Issue { cycle: i.cycle, inst: i.inst.clone(), repeat: i.repeat, node: i.node };
             let mut before = 0;
             match issues.last_mut().and_then(|last| Some((join::joined(last, &issue)?, last))) {
-                Some((repeat, last)) if values[n] == value => {
+                Some((repeat, last)) if values[n] == value && !shares => {
                     before = last.executions();
                     last.repeat = repeat;
                 }

@@ -193,8 +193,12 @@ const WAYS: [sched::Way; 4] = {
 const LAST_WAY: sched::Way = sched::Way { open: 3, ..WAYS[0] };
 
 /// Ways to schedule other programs, and schedules after the first of each.
-const PLAIN_WAYS: [sched::Way; 3] =
-    [WAYS[0], sched::Way { by_time: false, ..WAYS[0] }, sched::Way { paired: true, ..WAYS[0] }];
+const PLAIN_WAYS: [sched::Way; 4] = [
+    WAYS[0],
+    sched::Way { by_time: false, ..WAYS[0] },
+    sched::Way { paired: true, ..WAYS[0] },
+    sched::Way { planes_move: false, ..WAYS[0] },
+];
 const ROUNDS: usize = 3;
 
 /// Rows of a chunk at most where text would be too long with those of the ways above.

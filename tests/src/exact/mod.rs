@@ -22,17 +22,27 @@ pub struct Shortest {
     pub exhausted: bool,
 }
 
+/// Moves at most of which all choices of units are looked at.
+const MOST_MOVES: u32 = 6;
+
 /// The least length of a program of `g`, or `None` for kernels that the search does not know. Some program is `known` cycles long:
 /// a search that admits none of that length is wrong, and panics.
 pub fn shortest(g: &TiledGraph, m: &Machine, known: u64) -> Option<Shortest> {
-    let work = work::work(g, m)?;
+    let movable = work::work(g, m, 0)?.movable;
+    if movable > MOST_MOVES {
+        return None;
+    }
+    // Each of these by permuters or by planes.
+    let ways: Vec<work::Work> = (0..1 << movable).filter_map(|by_planes| work::work(g, m, by_planes)).collect();
     let skew = u64::from(m.geometry.superlanes) - 1;
-    let path = work.path() as u64 + skew;
+    let path = ways.iter().map(|w| w.path() as u64 + skew).min()?;
     for cycles in path..=known {
-        match search::fits(&work, (cycles - skew) as i64) {
-            search::Answer::Fits => return Some(Shortest { cycles, path, exhausted: true }),
-            search::Answer::GaveUp => return Some(Shortest { cycles, path, exhausted: false }),
-            search::Answer::TooShort => {}
+        let answers = || ways.iter().map(|w| search::fits(w, (cycles - skew) as i64));
+        if answers().any(|a| a == search::Answer::Fits) {
+            return Some(Shortest { cycles, path, exhausted: true });
+        }
+        if answers().any(|a| a == search::Answer::GaveUp) {
+            return Some(Shortest { cycles, path, exhausted: false });
         }
     }
     panic!("`{}` runs in {known} cycles, but the search finds nothing so short", g.name)

@@ -16,10 +16,12 @@ pub(super) enum Unit {
     Planes,
     /// Bytes a cycle that slices can send to planes as weights.
     Weights,
+    /// Permuters of the SXM.
+    Permuters,
 }
 
 /// Units in the order of their numbers.
-pub(super) const UNITS: [Unit; 3] = [Unit::Alu, Unit::Planes, Unit::Weights];
+pub(super) const UNITS: [Unit; 4] = [Unit::Alu, Unit::Planes, Unit::Weights, Unit::Permuters];
 
 /// Takes `amount` of a unit in cycles `from .. from + len` after the task's time.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,8 @@ pub(super) struct Task {
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     pub(super) tasks: Vec<Task>,
+    /// Moves that permuters can make.
+    pub(super) movable: u32,
     /// How much of each unit there is.
     pub(super) capacity: [u32; UNITS.len()],
 }
@@ -85,15 +89,19 @@ type Tile = (TensorId, Vec<(u16, u32)>, (u8, u8), u8);
 struct Writer<'a> {
     g: &'a TiledGraph,
     m: &'a Machine,
+    by_planes: u32,
+    /// Moves so far that permuters can make.
+    movable: u32,
     tasks: Vec<Task>,
     driven: HashMap<(TensorId, u32), Vec<Driven>>,
     /// Weights that some plane has been loaded with: a plane that still holds them needs no second load.
     held: Vec<Tile>,
 }
 
-/// `None` for kernels that are not known here.
-pub(super) fn work(g: &TiledGraph, m: &Machine) -> Option<Work> {
-    let mut w = Writer { g, m, tasks: Vec::new(), driven: HashMap::new(), held: Vec::new() };
+/// Of the moves that permuters can make, which are made by planes is a bit each. `None` for kernels that are not known here.
+pub(super) fn work(g: &TiledGraph, m: &Machine, by_planes: u32) -> Option<Work> {
+    let (tasks, driven, held) = (Vec::new(), HashMap::new(), Vec::new());
+    let mut w = Writer { g, m, by_planes, movable: 0, tasks, driven, held };
     for k in &g.kernels {
         w.kernel(k)?;
     }
@@ -102,8 +110,9 @@ pub(super) fn work(g: &TiledGraph, m: &Machine) -> Option<Work> {
         Unit::Alu => m.geometry.alus,
         Unit::Planes => u32::from(m.planes()),
         Unit::Weights => 2 * slices,
+        Unit::Permuters => 2,
     });
-    Some(Work { tasks: w.tasks, capacity })
+    Some(Work { tasks: w.tasks, movable: w.movable, capacity })
 }
 
 fn reserved(m: &Machine) -> u32 {
@@ -133,17 +142,20 @@ impl Writer<'_> {
                 if k.n > self.m.geometry.accumulator_rows_per_plane {
                     return None;
                 }
-                // A permuter has a row there sooner than a plane, and may be free: counted as if there were as many as one likes.
                 if let Some(crossed) = self.crossed(passes) {
-                    let l = &self.m.latency;
-                    let through = i64::from(l.sxm_entry + l.sxm_permute + crossed);
-                    for _ in 0..self.width(out.tensor) {
-                        let task = self.task();
-                        let at = |i: usize| i as i64;
-                        self.samples(task, &passes[0].from, Place::Sxm, at);
-                        self.driven_at(task, out, Place::Sxm, |i| through + at(i));
+                    let by_planes = self.by_planes & 1 << self.movable;
+                    self.movable += 1;
+                    if by_planes == 0 {
+                        let l = &self.m.latency;
+                        let through = i64::from(l.sxm_entry + l.sxm_permute + crossed);
+                        for _ in 0..self.width(out.tensor) {
+                            let task = self.task();
+                            self.tasks[task].takes.push(Takes { unit: Unit::Permuters, from: 0, len: rows, amount: 1 });
+                            self.samples(task, &passes[0].from, Place::Sxm, |i| i as i64);
+                            self.driven_at(task, out, Place::Sxm, |i| through + i as i64);
+                        }
+                        return Some(());
                     }
-                    return Some(());
                 }
                 let to_stream = self.to_stream();
                 for _ in 0..self.width(out.tensor) {

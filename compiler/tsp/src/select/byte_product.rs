@@ -13,6 +13,9 @@ use quadrille_compiler::ir::{Binary, EpilogueStep, Graph, Node, Op, ValueId};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::{AluOp, AluType};
 
+/// What `u8` and `i8` of the same bits, the highest turned over, differ by.
+const SHIFT: i32 = 128;
+
 /// Operations between a byte and a product at most.
 const MOST_STEPS: usize = 16;
 
@@ -23,6 +26,13 @@ pub(crate) struct Widened {
     moves: Vec<(Op, Vec<usize>)>,
     zero: i32,
     scale: f32,
+}
+
+impl Widened {
+    /// The zero point of the bytes as signed ones.
+    fn signed_zero(&self, g: &Graph) -> i32 {
+        self.zero - if g.ty(self.bytes).dtype == DType::U8 { SHIFT } else { 0 }
+    }
 }
 
 /// Zero points of the operands of a product of bytes.
@@ -74,10 +84,7 @@ pub(crate) fn factors(g: &Graph, node: &Node) -> Option<[Widened; 2]> {
     let [left, right] = [widened(g, node.inputs[0])?, widened(g, node.inputs[1])?];
     let depth = *g.shape(node.inputs[0]).last()?;
     // Weights are signed, those that take the zero point off, too; sums stay within 32 bits.
-    let fits = g.ty(right.bytes).dtype == DType::I8
-        && (-127..=128).contains(&right.zero)
-        && left.zero <= 128
-        && depth < 1 << 14;
+    let fits = (-127..=128).contains(&right.signed_zero(g)) && depth < 1 << 14;
     fits.then_some([left, right])
 }
 
@@ -85,9 +92,14 @@ impl Select<'_> {
     /// The product of the bytes of two computed operands; nothing where there are none, or they lie otherwise.
     pub(super) fn byte_product(&mut self, node: &Node, epilogue: &[EpilogueStep]) -> Option<Val> {
         let [left, right] = factors(self.graph, node)?;
-        let (x, b) = (self.bytes_of(&left)?, self.bytes_of(&right)?);
+        let (mut x, b) = (self.bytes_of(&left)?, self.bytes_of(&right)?);
+        let b = self.signed(b)?;
+        let mut zeros = Zeros { left: left.zero, right: right.signed_zero(self.graph) };
+        // The row that takes a zero point off holds bytes, too.
+        if left.zero > SHIFT {
+            (x, zeros.left) = (self.signed(x)?, left.signed_zero(self.graph));
+        }
         let way = ProductWay { held: Held::Right, inner: Inner::Whole, columns: Columns::Even, parts: 1 };
-        let zeros = Zeros { left: left.zero, right: right.zero };
         let (base, shared) = self.dynamic_product(node, x, b, way, false, zeros).ok()?;
         let mut lazy = self.sums(node, base);
         if let Some(row) = shared {
@@ -106,6 +118,25 @@ impl Select<'_> {
             v = self.changed(&v, op, shape)?;
         }
         Some(v)
+    }
+
+    /// Bytes as weights are: `u8` less 128.
+    fn signed(&mut self, v: View) -> Option<View> {
+        let info = self.out.tensors[v.tensor.0 as usize].clone();
+        if info.ty == AluType::I8 {
+            return Some(v);
+        }
+        if info.pixels != 1 || info.weights {
+            return None;
+        }
+        let (rows, lanes) = (info.rows as usize, info.lanes as usize);
+        let turned = self.tensor(&info.name, AluType::I8, rows, lanes, Init::Computed);
+        self.out.tensors[turned.0 as usize].tail = info.tail ^ SHIFT as u32;
+        let all = |tensor| Rows { tensor, rows: (0..info.rows).collect() };
+        let step = Step { op: AluOp::Xor, ty: AluType::U8, src: [Src::In(0), Src::Imm(SHIFT as u32), Src::None] };
+        let kind = Kind::Map { ins: vec![all(v.tensor)], steps: vec![step], outs: vec![(Src::Op(0), all(turned))] };
+        self.kernel(rows, kind);
+        Some(View { tensor: turned, ..v })
     }
 
     /// The sums of a row of `-zero` over the planes of each block, which is a row of the result that lies as `axes` say.

@@ -25,10 +25,15 @@ const HEAD: &str = "# Every model on the mesh\n\n\
     - What binds: the three nodes or inputs that need longest of those; `port` is a stream at the edge of the mesh.\n";
 
 /// Models whose programs are not simulated here, and why.
-const LONG: [(&str, &str); 1] = [(
-    "resnet50-int8-qdq",
-    "half an hour of simulation for a batch of four images: its figures are in docs/wafer-mapping.md",
-)];
+const LONG: [(&str, &str); 4] = [
+    (
+        "resnet50-int8-qdq",
+        "half an hour of simulation for a batch of four images: its figures are in docs/wafer-mapping.md",
+    ),
+    ("smart-turn-v3.2-int8", "millions of cycles are expected"),
+    ("voicefilter-lite-int8", "millions of cycles are expected"),
+    ("dnsmos", "millions of cycles are expected"),
+];
 
 /// Models without a row, and why.
 const WITHOUT: [(&str, &str); 8] = [

@@ -2,6 +2,7 @@
 
 use super::profile::demand;
 use super::sched::Schedule;
+use super::sched::permute::crossed;
 use super::select::factors;
 use super::tiled::TiledGraph;
 use quadrille_compiler::ir::{Graph, Node, Op};
@@ -75,10 +76,6 @@ pub(crate) fn cycles(m: &Machine, p: &Program) -> u64 {
     let mut last = 0u64;
     for issues in p.queues.values() {
         for i in issues {
-            let crossed = |map: &Vec<u16>| {
-                let per = m.geometry.lanes_per_superlane as u16;
-                map.iter().enumerate().map(|(l, &f)| (l as u16 / per).abs_diff(f / per)).max().unwrap_or(0)
-            };
             let after = match &i.inst {
                 Inst::Read { .. } => l.mem_read,
                 Inst::Gather { .. } => l.mem_gather,
@@ -98,7 +95,7 @@ pub(crate) fn cycles(m: &Machine, p: &Program) -> u64 {
                 Inst::Distribute { .. } => l.sxm_entry + l.sxm_distribute,
                 Inst::Transpose { .. } => l.sxm_entry + l.sxm_transpose,
                 Inst::Permute { map, .. } => {
-                    l.sxm_entry + l.sxm_permute + u32::from(p.maps.get(usize::from(*map)).map_or(0, crossed))
+                    l.sxm_entry + l.sxm_permute + p.maps.get(usize::from(*map)).map_or(0, |map| crossed(map))
                 }
                 Inst::LoadWeights { .. }
                 | Inst::InstallWeights

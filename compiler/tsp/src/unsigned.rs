@@ -10,7 +10,7 @@ use quadrille_compiler::ir::{
 };
 
 /// What `i8` and `u8` of a value differ by.
-const SHIFT: i32 = 128;
+pub(crate) const SHIFT: i32 = 128;
 
 /// Magnitude below which no sum or product of `f32` overflows, so that nothing is infinite or not a number.
 const FINITE: f64 = 1e38;

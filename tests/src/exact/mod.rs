@@ -37,11 +37,15 @@ pub fn shortest(g: &TiledGraph, m: &Machine, known: u64) -> Option<Shortest> {
     let skew = u64::from(m.geometry.superlanes) - 1;
     let path = ways.iter().map(|w| w.path() as u64 + skew).min()?;
     for cycles in path..=known {
-        let answers = || ways.iter().map(|w| search::fits(w, (cycles - skew) as i64));
-        if answers().any(|a| a == search::Answer::Fits) {
-            return Some(Shortest { cycles, path, exhausted: true });
+        let mut gave_up = false;
+        for way in &ways {
+            match search::fits(way, (cycles - skew) as i64) {
+                search::Answer::Fits => return Some(Shortest { cycles, path, exhausted: true }),
+                search::Answer::GaveUp => gave_up = true,
+                search::Answer::TooShort => {}
+            }
         }
-        if answers().any(|a| a == search::Answer::GaveUp) {
+        if gave_up {
             return Some(Shortest { cycles, path, exhausted: false });
         }
     }

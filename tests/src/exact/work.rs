@@ -171,15 +171,16 @@ impl Writer<'_> {
             Kind::Transpose { from, out, groups } => {
                 let l = &self.m.latency;
                 let through = i64::from(l.sxm_entry + l.sxm_transpose);
-                let all = |t: TensorId, to: &mut dyn Iterator<Item = u32>| Rows {
-                    tensor: t,
-                    rows: to.flat_map(|a| 16 * a..16 * a + 16).collect(),
+                let all = |tensor: TensorId, groups: &[u32]| Rows {
+                    tensor,
+                    rows: groups.iter().flat_map(|a| 16 * a..16 * a + 16).collect(),
                 };
+                let in_turn: Vec<u32> = (0..groups.len() as u32).collect();
                 for _ in 0..self.width(*out) {
                     let task = self.task();
                     let at = |i: usize| i as i64 / 16;
-                    self.samples(task, &all(*from, &mut (0..groups.len() as u32)), Place::Sxm, at);
-                    self.driven_at(task, &all(*out, &mut groups.iter().copied()), Place::Sxm, |i| through + at(i));
+                    self.samples(task, &all(*from, &in_turn), Place::Sxm, at);
+                    self.driven_at(task, &all(*out, groups), Place::Sxm, |i| through + at(i));
                 }
                 Some(())
             }

@@ -5,14 +5,14 @@
 //! hemisphere, which load the map from the same streams, where one pass does.
 
 use super::Scheduler;
-use super::burst::{Burst, InstNo, PlacedNo, StateDef};
+use super::burst::{Burst, InstNo, PlacedNo, StateDef, StreamNo};
 use super::pass::BytePass;
 use super::rows::Effects;
 use super::waits::Cause;
 use super::weights::Tile;
 use crate::error::CompileError;
-use crate::tiled::{Kernel, Kind, MovePass, Rows};
-use quadrille_isa::tsp::{ActType, Hemisphere, SLOT_STATE};
+use crate::tiled::{Kernel, Kind, MovePass, Rows, TensorId};
+use quadrille_isa::tsp::{ActType, Column, Hemisphere, SLOT_STATE};
 use std::ops::Range;
 
 /// A byte of some rows that move.
@@ -88,6 +88,25 @@ impl Scheduler<'_> {
         best
     }
 
+    /// Reads some bytes of rows, stored or gathered, so that row 0 is at a column of a hemisphere's end in cycle 0.
+    pub(super) fn outward(
+        &self,
+        b: &mut Burst,
+        e: &mut Effects,
+        (t, rows): (TensorId, &[u32]),
+        bytes: Range<u8>,
+        h: Hemisphere,
+        column: Column,
+    ) -> StreamNo {
+        if self.g.stored(t) != t {
+            return self.gather_bytes(b, e, (t, 0), bytes, rows, h.outward(), 1, column, 0);
+        }
+        let stream = b.stream(h.outward(), bytes.len() as u8, 1);
+        let copy = self.memory.copy_on(t, h, 0);
+        (0..).zip(bytes).for_each(|(at, byte)| self.read_byte(b, e, stream, at, (t, copy, byte), rows, column, 0));
+        stream
+    }
+
     /// Both bytes of all rows through the planes of a hemisphere; and the accumulations.
     fn halves_burst(
         &self,
@@ -100,14 +119,7 @@ impl Scheduler<'_> {
         let (column, n) = (self.m.mxm_column(h), k.n);
         let (mut b, mut e) = (Burst::new(k.node.0), Effects::default());
         let (t, rows) = (p.from.tensor, &p.from.rows);
-        let both = if self.g.stored(t) == t {
-            let both = b.stream(h.outward(), 2, 1);
-            let copy = self.memory.copy_on(t, h, 0);
-            (0..2).for_each(|byte| self.read_byte(&mut b, &mut e, both, byte, (t, copy, byte), rows, column, 0));
-            both
-        } else {
-            self.gather_bytes(&mut b, &mut e, (t, 0), 0..2, rows, h.outward(), 1, column, 0)
-        };
+        let both = self.outward(&mut b, &mut e, (t, rows), 0..2, h, column);
         for byte in 0..2u8 {
             let plane = self.plane_of(h, usize::from(byte));
             let state = self.planes[usize::from(plane)];
@@ -227,14 +239,7 @@ impl Scheduler<'_> {
         b.after(Cause::Plane, i64::from(state.act_free));
         b.after(Cause::Load, i64::from(state.last_install.unwrap_or(0)));
         let (t, list) = (p.from.tensor, &p.from.rows[rows.clone()]);
-        let acts = if self.g.stored(t) == t {
-            let acts = b.stream(h.outward(), 1, 1);
-            let copy = self.memory.copy_on(t, h, 0);
-            self.read_byte(&mut b, &mut e, acts, 0, (t, copy, byte), list, column, 0);
-            acts
-        } else {
-            self.gather_bytes(&mut b, &mut e, (t, 0), byte..byte + 1, list, h.outward(), 1, column, 0)
-        };
+        let acts = self.outward(&mut b, &mut e, (t, list), byte..byte + 1, h, column);
         let emit = (number + 1 == passes.len()).then(|| b.stream(h.inward(), 4, 1));
         let (ty, adds) = (ActType::U8, left.is_some());
         let alone = passes.len() == 1;

@@ -24,6 +24,8 @@ pub(crate) struct LaneMaps {
 struct Way {
     /// Of the permuter: lane `i` gets lane `map[i]`.
     permute: u16,
+    /// Superlanes that it crosses at most.
+    crossed: u32,
     /// Of the distributor, where there must be one.
     distribute: Option<u16>,
 }
@@ -59,12 +61,13 @@ impl LaneMaps {
                 Some(n)
             }
         };
+        let crossed = crossed(&permute);
         let permute = number(permute)?;
         let distribute = match zeros {
             Some(map) => Some(number(map)?),
             None => None,
         };
-        Some(Way { permute, distribute })
+        Some(Way { permute, crossed, distribute })
     }
 }
 
@@ -129,39 +132,52 @@ fn zero_lanes(g: &TiledGraph, rows: &Rows, lanes: usize) -> Vec<bool> {
 }
 
 /// Largest distance in superlanes between a lane and its source.
-fn crossed(map: &[u16]) -> u32 {
+pub(crate) fn crossed(map: &[u16]) -> u32 {
     let group = |lane: u16| u32::from(lane) / GROUP_LANES as u32;
     map.iter().enumerate().map(|(to, &from)| group(to as u16).abs_diff(group(from))).max().unwrap_or(0)
+}
+
+/// A permuter each.
+const SIDES: [Hemisphere; 2] = [Hemisphere::West, Hemisphere::East];
+
+/// The one that can start first.
+fn first(starts: &[(Hemisphere, i64)]) -> Option<(Hemisphere, i64)> {
+    starts.iter().copied().min_by_key(|s| s.1)
 }
 
 impl Scheduler<'_> {
     /// When the first rows of a move that permuters take could be at the ALUs; nothing where planes take it.
     pub(super) fn permute_start(&mut self, number: usize, k: &Kernel) -> Option<i64> {
-        let way = self.lane_maps.of[number]?;
-        let starts = self.permuters(k, way, 0);
-        let (h, start) = starts.iter().copied().min_by_key(|s| s.1)?;
-        if !self.sooner(k, way, &starts) {
-            return None;
-        }
+        let (way, starts) = self.taken(number, k)?;
+        let (h, start) = first(&starts)?;
         let hops = self.hops(h.inward(), self.m.sxm_column(h), self.m.vxm_column());
         Some(start + self.permute_drive(way) + hops)
     }
 
     /// Places a move on the permuters; false where they don't take it, or planes have done it sooner.
     pub(super) fn permute(&mut self, number: usize, k: &Kernel, out: &Rows) -> Result<bool, CompileError> {
-        let Some(way) = self.lane_maps.of[number] else { return Ok(false) };
-        let starts = self.permuters(k, way, 0);
-        if starts.is_empty() || !self.sooner(k, way, &starts) {
+        let Some((way, mut starts)) = self.taken(number, k) else { return Ok(false) };
+        let width = self.g.tensor(out.tensor).ty.bytes();
+        if (1..width).any(|byte| SIDES.iter().all(|&h| self.permute_burst(k, way, byte, h).0.collides().is_some())) {
             return Ok(false);
         }
-        for byte in 0..self.g.tensor(out.tensor).ty.bytes() {
-            let starts = self.permuters(k, way, byte);
-            // The first byte says whether there is one.
-            let Some((h, _)) = starts.into_iter().min_by_key(|s| s.1) else { return Ok(false) };
+        for byte in 0..width {
+            if byte > 0 {
+                starts = self.permuters(k, way, byte);
+            }
+            // Where none can, placing says why.
+            let h = first(&starts).map_or(SIDES[0], |s| s.0);
             let (b, e) = self.permute_burst(k, way, byte, h);
             self.place(k, b, e)?;
         }
         Ok(true)
+    }
+
+    /// How permuters take a move, and when they could start; nothing where they don't take it, or planes have done it sooner.
+    fn taken(&mut self, number: usize, k: &Kernel) -> Option<(Way, Vec<(Hemisphere, i64)>)> {
+        let way = self.lane_maps.of[number]?;
+        let starts = self.permuters(k, way, 0);
+        (!starts.is_empty() && self.sooner(k, way, &starts)).then_some((way, starts))
     }
 
     /// True when permuters that could start then have done a move sooner than planes.
@@ -186,13 +202,13 @@ impl Scheduler<'_> {
             }
             Some((*h, b.earliest_start(self.m, &mut self.board)?))
         };
-        [Hemisphere::West, Hemisphere::East].iter().filter_map(start).collect()
+        SIDES.iter().filter_map(start).collect()
     }
 
     /// Issue to drive of the permuter.
     fn permuted(&self, way: Way) -> i64 {
         let l = &self.m.latency;
-        i64::from(l.sxm_entry + l.sxm_permute + crossed(&self.lane_maps.maps[usize::from(way.permute)]))
+        i64::from(l.sxm_entry + l.sxm_permute + way.crossed)
     }
 
     /// Issue of the permuter to the last drive.
@@ -207,14 +223,7 @@ impl Scheduler<'_> {
         let Kind::Move { passes, out } = &k.kind else { return (b, e) };
         let (column, n) = (self.m.sxm_column(h), k.n);
         let (t, rows) = (passes[0].from.tensor, &passes[0].from.rows);
-        let mut from = if self.g.stored(t) == t {
-            let from = b.stream(h.outward(), 1, 1);
-            let copy = self.memory.copy_on(t, h, 0);
-            self.read_byte(&mut b, &mut e, from, 0, (t, copy, byte), rows, column, 0);
-            from
-        } else {
-            self.gather_bytes(&mut b, &mut e, (t, 0), byte..byte + 1, rows, h.outward(), 1, column, 0)
-        };
+        let mut from = self.outward(&mut b, &mut e, (t, rows), byte..byte + 1, h, column);
         let mut step = |b: &mut Burst, unit, dir, map, at: i64, drive: i64| {
             let to = b.stream(h.inward(), 1, 1);
             let proto = match unit {

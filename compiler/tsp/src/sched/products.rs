@@ -484,7 +484,7 @@ impl<'a> Scheduler<'a> {
             for (n, ready) in wave.ready.iter_mut().enumerate() {
                 let p = &job.passes[wave.passes[n]];
                 if ready.is_none() && self.weights_there(p) && self.in_place(&p.act, &wave.runs) {
-                    *ready = Some(self.ready_for(&job.passes[wave.passes[n]], &wave.runs));
+                    *ready = Some(self.ready_for(p, &wave.runs));
                 }
             }
             if wave.passes.len() == 1 && !job.ins.iter().all(|r| self.in_place(r, &wave.runs)) {

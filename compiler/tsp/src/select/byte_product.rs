@@ -8,13 +8,11 @@ use super::elementwise::add_in;
 use super::view::{Axis, View};
 use super::{LazyIn, MatBlock, Select, Val};
 use crate::tiled::{Init, Kind, Pass, Rows, Src, Step};
+use crate::unsigned::SHIFT;
 use crate::way::{Columns, Held, Inner, ProductWay};
 use quadrille_compiler::ir::{Binary, EpilogueStep, Graph, Node, Op, ValueId};
 use quadrille_isa::DType;
 use quadrille_isa::tsp::{AluOp, AluType};
-
-/// What `u8` and `i8` of the same bits, the highest turned over, differ by.
-const SHIFT: i32 = 128;
 
 /// Operations between a byte and a product at most.
 const MOST_STEPS: usize = 16;

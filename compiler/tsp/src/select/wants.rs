@@ -120,10 +120,9 @@ impl Wants {
     pub(crate) fn stays_lazy(&self, g: &Graph, v: ValueId) -> bool {
         let sums = |op: &Op| matches!(op, Op::Reduce { kind: Reduce::Sum | Reduce::Mean, .. });
         let joins = |op: &Op| is_elementwise(op) || matches!(op, Op::Softmax { .. } | Op::Norm { .. });
-        !self.multiplied[v.0 as usize] && self.unfinished(g, v, sums, joins)
-    }
-
-    fn unfinished(&self, g: &Graph, v: ValueId, sums: impl Fn(&Op) -> bool, joins: impl Fn(&Op) -> bool) -> bool {
+        if self.multiplied[v.0 as usize] {
+            return false;
+        }
         self.first_is_norm(g, v)
             || self
                 .only_user(g, v)
